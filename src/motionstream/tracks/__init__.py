@@ -1,0 +1,5 @@
+"""The control: points over time, from a hand, a file, a camera or a tracker."""
+
+from motionstream.tracks.tracks import Tracks
+
+__all__ = ["Tracks"]

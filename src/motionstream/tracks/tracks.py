@@ -1,0 +1,70 @@
+"""`Tracks`: where points are, frame by frame. The one form in which control reaches a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """N points over T pixel frames.
+
+    xy: (T, N, 2) float32, pixels of the model's frame, x right, y down, pixel centres at +0.5.
+    visible: (T, N) bool; False means occluded, outside, not yet born or already released.
+    ids: (N,) int64, the same number for the same point in every chunk of a stream.
+
+    Raises ValueError on wrong shapes, repeated ids, or a non-finite position of a visible point.
+    """
+
+    xy: FloatArray
+    visible: BoolArray
+    ids: IntArray = field(default=None)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        xy = np.asarray(self.xy, np.float32)
+        visible = np.asarray(self.visible, np.bool_)
+        if xy.ndim != 3 or xy.shape[-1] != 2:
+            raise ValueError(f"tracks.xy has shape {xy.shape}: send (frames, points, 2)")
+        if visible.shape != xy.shape[:2]:
+            raise ValueError(f"tracks.visible has shape {visible.shape}: send {xy.shape[:2]}, as xy has")
+        ids = np.arange(xy.shape[1]) if self.ids is None else np.asarray(self.ids)
+        if ids.shape != (xy.shape[1],) or not np.issubdtype(ids.dtype, np.integer):
+            raise ValueError(f"tracks.ids has shape {ids.shape}: send {xy.shape[1]} integers, one a point")
+        if len(np.unique(ids)) != len(ids):
+            raise ValueError("tracks.ids repeats a number: give every point its own")
+        finite = np.isfinite(xy).all(-1)
+        if not finite[visible].all():
+            frame, point = np.argwhere(visible & ~finite)[0]
+            raise ValueError(f"tracks.xy[{frame}, {point}] is not finite: send numbers, or mark it not visible")
+        object.__setattr__(self, "xy", np.where(finite[..., None], xy, np.float32(0)))
+        object.__setattr__(self, "visible", visible)
+        object.__setattr__(self, "ids", ids.astype(np.int64))
+
+    @classmethod
+    def empty(cls, frames: int) -> Tracks:
+        """No control for `frames` frames."""
+        return cls(np.zeros((frames, 0, 2), np.float32), np.zeros((frames, 0), bool))
+
+    @property
+    def frames(self) -> int:
+        return int(self.xy.shape[0])
+
+    @property
+    def points(self) -> int:
+        return int(self.xy.shape[1])
+
+    def slice(self, begin: int, end: int) -> Tracks:
+        """Frames [begin, end), same points."""
+        return Tracks(self.xy[begin:end], self.visible[begin:end], self.ids)
+
+    def select(self, points: npt.ArrayLike) -> Tracks:
+        """The points at these indices (or under this mask), all frames."""
+        chosen = np.asarray(points)
+        return Tracks(self.xy[:, chosen], self.visible[:, chosen], self.ids[chosen])
