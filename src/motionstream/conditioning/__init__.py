@@ -1,0 +1,29 @@
+"""Prompt, picture and tracks → what the DiT is told."""
+
+from motionstream.conditioning.anchor import Anchor, renewed, should_renew
+from motionstream.conditioning.conditioner import (
+    Conditioner,
+    ConditionerState,
+    Conditioning,
+    ConditioningConfig,
+)
+from motionstream.conditioning.prompt import TextEncoder
+from motionstream.conditioning.track_head import TrackHead
+from motionstream.conditioning.track_volume import TrackBatch, identity_codes, track_volume
+from motionstream.conditioning.warped_anchor import warp
+
+__all__ = [
+    "Anchor",
+    "Conditioner",
+    "ConditionerState",
+    "Conditioning",
+    "ConditioningConfig",
+    "TextEncoder",
+    "TrackBatch",
+    "TrackHead",
+    "identity_codes",
+    "renewed",
+    "should_renew",
+    "track_volume",
+    "warp",
+]

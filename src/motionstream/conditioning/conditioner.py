@@ -1,0 +1,127 @@
+"""Picture + tracks → the channels the DiT reads beside the noisy latents: for a whole clip or chunk by chunk.
+
+Channels, in this order: first-frame mask (4, as Wan's image-to-video) | latents of the first frame | track head's
+output | and, when the model is anchored: latents of the warped anchor | its support (4) | anchor present (1).
+
+Legend: B clips, F frames, T latents, C channels, h w latent cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from motionstream.conditioning.anchor import Anchor
+from motionstream.conditioning.track_volume import TrackBatch, pack_frames, track_volume
+from motionstream.conditioning.warped_anchor import STRIDE, warp
+from motionstream.geometry import Geometry
+from motionstream.vae import Memory, VideoVAE
+
+
+@dataclass(frozen=True)
+class ConditioningConfig:
+    """latent_channels: of the VAE; track_channels: of the track head's output; anchored: with warped anchor."""
+
+    latent_channels: int
+    track_channels: int
+    anchored: bool
+    temporal_stride: int = 4
+
+    @property
+    def channels(self) -> int:
+        """Channels beside the noisy latents."""
+        first = self.temporal_stride + self.latent_channels
+        anchor = self.latent_channels + self.temporal_stride + 1 if self.anchored else 0
+        return first + self.track_channels + anchor
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """All that is fixed (not learned) about T latents of B clips.
+
+    first (B, T, 4 + C, h, w): mask and first-frame latents, zero after the first latent.
+    volume (B, T, 4·64, h, w): packed track volume.
+    anchor (B, T, C, h, w): latents of the warped anchor; zero where it was dropped.
+    support (B, T, 5, h, w): where tracks speak (4 frames) and whether the anchor is present.
+    """
+
+    first: Tensor
+    volume: Tensor
+    anchor: Tensor
+    support: Tensor
+
+    @property
+    def latents(self) -> int:
+        return self.first.shape[1]
+
+    def slice(self, begin: int, end: int) -> Conditioning:
+        """Latents [begin, end)."""
+        return Conditioning(*(getattr(self, field.name)[:, begin:end] for field in fields(self)))
+
+    def to(self, dtype: torch.dtype) -> Conditioning:
+        return Conditioning(*(getattr(self, field.name).to(dtype) for field in fields(self)))
+
+    def without_anchor(self, clips: Tensor) -> Conditioning:
+        """The warped anchor dropped from the clips marked in (B,) bool."""
+        keep = (~clips).to(self.anchor)[:, None, None, None, None]
+        return replace(self, anchor=self.anchor * keep, support=self.support * keep)
+
+    @classmethod
+    def join(cls, parts: Iterable[Conditioning]) -> Conditioning:
+        """Chunks one after another."""
+        columns = zip(*((getattr(p, f.name) for f in fields(cls)) for p in parts), strict=True)
+        return cls(*(torch.cat(column, 1) for column in columns))
+
+
+@dataclass(frozen=True)
+class ConditionerState:
+    """What a stream's conditioning carries from chunk to chunk: the anchor, and the encoder's memory of its warp."""
+
+    anchor: Anchor
+    memory: Memory | None = None
+
+
+class Conditioner:
+    """Makes `Conditioning` with a VAE at one frame size. seed: of the points' identity codes."""
+
+    def __init__(self, vae: VideoVAE, geometry: Geometry, seed: int = 0) -> None:
+        self.vae, self.geometry, self.seed = vae, geometry, seed
+
+    def clip(self, picture: Tensor, tracks: TrackBatch) -> Conditioning:
+        """A whole clip (1 + 4n frames) that starts at `picture` (B, 3, H, W) in [−1, 1]."""
+        state = ConditionerState(Anchor.of(picture).seen(tracks, 0))
+        return self.step(state, tracks)[0]
+
+    def step(self, state: ConditionerState, tracks: TrackBatch) -> tuple[Conditioning, ConditionerState]:
+        """The next frames of a stream: 1 + 4n if it starts here (no memory yet), else 4n.
+
+        Points that are not in the anchor steer by their identity alone.
+        """
+        starts, anchor = state.memory is None, state.anchor
+        birth_xy, born = anchor.places(tracks.ids)
+        warped, support = warp(anchor.picture, tracks.xy, tracks.visible, birth_xy, born)
+        dtype = anchor.picture.dtype
+        latents, memory = self.vae.encode_step(warped.to(dtype), state.memory)
+        conditioning = Conditioning(
+            first=self._first(latents, starts),
+            volume=track_volume(tracks, self.geometry, self.seed, starts).to(dtype),
+            anchor=latents,
+            support=self._support(support, starts).to(dtype),
+        )
+        return conditioning, ConditionerState(anchor, memory)
+
+    def _first(self, latents: Tensor, starts: bool) -> Tensor:
+        mask = torch.zeros_like(latents[:, :, : self.geometry.temporal_stride])
+        first = torch.zeros_like(latents)
+        if starts:  # nothing has moved at the first frame: the warp's latent is the picture's
+            mask[:, 0], first[:, 0] = 1, latents[:, 0]
+        return torch.cat([mask, first], 2)
+
+    def _support(self, support: Tensor, starts: bool) -> Tensor:
+        pooled = F.avg_pool2d(support.flatten(0, 1), self.geometry.spatial_stride // STRIDE)
+        packed = pack_frames(pooled.unflatten(0, support.shape[:2]), self.geometry, starts)
+        return torch.cat([packed, torch.ones_like(packed[:, :, :1])], 2)
