@@ -1,5 +1,6 @@
 """The control: points over time, from a hand, a file, a camera or a tracker."""
 
+from motionstream.tracks.gestures import GestureSession
 from motionstream.tracks.tracks import Tracks
 
-__all__ = ["Tracks"]
+__all__ = ["GestureSession", "Tracks"]

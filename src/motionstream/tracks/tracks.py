@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ class Tracks:
 
     xy: FloatArray
     visible: BoolArray
-    ids: IntArray = field(default=None)  # type: ignore[assignment]
+    ids: IntArray = None  # type: ignore[assignment]  # None: numbered from 0 on
 
     def __post_init__(self) -> None:
         xy = np.asarray(self.xy, np.float32)
@@ -39,7 +39,7 @@ class Tracks:
             raise ValueError(f"tracks.ids has shape {ids.shape}: send {xy.shape[1]} integers, one a point")
         if len(np.unique(ids)) != len(ids):
             raise ValueError("tracks.ids repeats a number: give every point its own")
-        finite = np.isfinite(xy).all(-1)
+        finite = np.asarray(np.isfinite(xy).all(-1))
         if not finite[visible].all():
             frame, point = np.argwhere(visible & ~finite)[0]
             raise ValueError(f"tracks.xy[{frame}, {point}] is not finite: send numbers, or mark it not visible")
