@@ -1,0 +1,46 @@
+"""Prompts for synthetic clips: the things in it, the place, and the effect."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from motionstream.data.effects import BY_NAME, NONE
+
+LONGEST_NAME = 60  # characters; a longer description is cut at its first sentence or dropped
+
+
+def caption(rng: np.random.Generator, things: Sequence[str], place: str, effect: str) -> str:
+    """Say what a clip shows: names of `things` and `place` as their assets call them, then the effect."""
+    names = list(dict.fromkeys(name for name in map(plain_name, things) if name))
+    where = plain_name(place)
+    scene = _scene(rng, _listed(names), where)
+    if effect == NONE:
+        return scene
+    phrases = BY_NAME[effect].phrases
+    phrase = phrases[int(rng.integers(len(phrases)))]
+    return f"{scene}, {phrase}" if scene else phrase
+
+
+def plain_name(text: str) -> str:
+    """A short name out of an asset's caption: no brackets, no second sentence; "" if nothing useful is left."""
+    name = re.split(r"[.!?](?:\s|$)", re.sub(r"\([^)]*\)", "", text))[0]
+    name = " ".join(name.split())
+    if not re.search(r"[a-zA-Z]{2}", name) or len(name) > LONGEST_NAME:
+        return ""
+    return name[0].lower() + name[1:]
+
+
+def _scene(rng: np.random.Generator, things: str, where: str) -> str:
+    if not things or not where:
+        return things or where
+    joint = ("in front of", "and", "before", "over")[int(rng.integers(4))]
+    return things if rng.random() < 0.15 else f"{things} {joint} {where}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"

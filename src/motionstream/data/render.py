@@ -1,0 +1,65 @@
+"""Drawing: layers, far to near, into frames. The same torch operations on a CPU and on a GPU.
+
+On a CPU only the window that a layer occupies is touched; on a GPU whole frames, which costs fewer launches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from motionstream.data.layers import Layer
+
+
+def draw(layers: Sequence[Layer], size: tuple[int, int], device: torch.device, crop: bool | None = None) -> Tensor:
+    """(F, 3, H, W) float32 in [0, 1] of `layers`, the first of which is the ground, on `device`.
+
+    size: (W, H). crop: touch only each layer's window; by default on a CPU.
+    """
+    by_window = device.type == "cpu" if crop is None else crop
+    ground, *others = layers
+    frames = torch.arange(ground.placement.frames)
+    canvas = _shoot(ground, frames, torch.zeros(len(frames), 2), size, device).transpose(0, 1).contiguous()
+    for layer in others:
+        window = _window(layer, size) if by_window else (frames, torch.zeros(len(frames), 2), size)
+        if window is not None:
+            _put(canvas, layer, *window)
+    return canvas
+
+
+def _window(layer: Layer, size: tuple[int, int]) -> tuple[Tensor, Tensor, tuple[int, int]] | None:
+    """Frames in which the layer shows, the corner of its window in each, and the window's one (W, H)."""
+    low, high = layer.bounds()
+    limit = torch.tensor(size, dtype=low.dtype)
+    low = low.floor().clamp(min=0).minimum(limit)
+    high = high.ceil().clamp(min=0).minimum(limit)
+    extent = high - low
+    frames = (extent.amin(1) > 0).nonzero()[:, 0]
+    if not len(frames):
+        return None
+    window = extent[frames].amax(0)
+    corner = low[frames].minimum(limit - window)
+    return frames, corner, (int(window[0]), int(window[1]))
+
+
+def _shoot(layer: Layer, frames: Tensor, corner: Tensor, size: tuple[int, int], device: torch.device) -> Tensor:
+    """(c, n, h, w): the layer in windows of `size` at `corner` (n, 2) of those frames."""
+    placement = layer.placement.at(frames).to(device, torch.float32)
+    left, top = corner.to(device, torch.float32).unbind(-1)
+    x = left[:, None, None] + torch.arange(size[0], device=device) + 0.5
+    y = top[:, None, None] + torch.arange(size[1], device=device)[:, None] + 0.5
+    return layer.sample(layer.texture.to(device), x, y, placement)
+
+
+def _put(canvas: Tensor, layer: Layer, frames: Tensor, corner: Tensor, size: tuple[int, int]) -> None:
+    """Lay the layer over canvas (F, 3, H, W), in place."""
+    drawn = _shoot(layer, frames, corner, size, canvas.device)
+    colour, through = drawn[:3].transpose(0, 1), 1 - drawn[3]
+    if len(frames) == len(canvas) and size == (canvas.shape[3], canvas.shape[2]):
+        canvas.mul_(through[:, None]).add_(colour)
+        return
+    for i, (frame, (left, top)) in enumerate(zip(frames.tolist(), corner.int().tolist(), strict=True)):
+        under = canvas[frame, :, top : top + size[1], left : left + size[0]]
+        under.mul_(through[i]).add_(colour[i])

@@ -1,0 +1,253 @@
+"""Synthetic worlds: endless clips with exact tracks, made from cut-outs and photographs.
+
+A world is a ground under a camera with things on it, far to near, each carried by an exact map; what moves
+has nothing to do with what is shown, so that a model cannot do without the tracks. Design, section 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from motionstream.data import captions, effects, motion, points, textures
+from motionstream.data.assets import AssetLibrary, UInt8Array
+from motionstream.data.layers import Layer, Placement
+from motionstream.data.motion import Bending, Camera, Pose
+from motionstream.data.render import draw
+from motionstream.geometry import Geometry
+from motionstream.tracks.tracks import IntArray, Tracks
+
+STILL, DRAG, CAMERA, MIXED = "still", "drag", "camera", "mixed"
+PLOTS = {STILL: 0.10, DRAG: 0.25, CAMERA: 0.13, MIXED: 0.52}
+SMALLEST, LARGEST = 0.18, 0.75  # longer side of an object, as a share of the frame's height
+GROUND_COVER = (1.05, 1.9)  # how many times the ground's shorter fit covers the frame
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A rendered world.
+
+    video: (F, H, W, 3) uint8. tracks: exact, N points. object_of: (N,) 0 = ground, else the object's number.
+    caption: names what is seen and the effect. effect: its name, "none" if there is none.
+    """
+
+    video: UInt8Array
+    tracks: Tracks
+    object_of: IntArray
+    caption: str
+    effect: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B clips as tensors: video (B, F, 3, H, W) uint8, xy (B, F, N, 2) float32 pixels, visible (B, F, N) bool,
+    object_of (B, N) int64, and B captions."""
+
+    video: Tensor
+    xy: Tensor
+    visible: Tensor
+    object_of: Tensor
+    captions: list[str]
+
+
+@dataclass(frozen=True)
+class World:
+    """All that decides a clip, before it is drawn. layers: far to near, the ground first."""
+
+    layers: Sequence[Layer]
+    size: tuple[int, int]
+    effect: str
+    strength: np.ndarray
+    effect_seed: int
+    caption: str
+    plot: str
+
+    def render(self, device: torch.device | str = "cpu") -> Tensor:
+        """(F, 3, H, W) uint8 on `device`."""
+        target = torch.device(device)
+        frames = draw(self.layers, self.size, target)
+        if self.effect != effects.NONE:
+            strength = torch.from_numpy(self.strength).to(target)
+            rng = np.random.default_rng(self.effect_seed)
+            frames = effects.BY_NAME[self.effect].apply(frames, strength, rng)
+        return frames.mul_(255).add_(0.5).clamp_(0, 255).to(torch.uint8)
+
+
+class SyntheticWorlds:
+    """Clips by number: the same (seed, index) is the same clip, in any order and in any process.
+
+    size: (W, H), multiples of 16. frames: 1 + 4 n. points: tracks in every clip. effects: draw weather and
+    looks too. Raises ValueError if the size or the number of frames does not fit.
+    """
+
+    def __init__(
+        self,
+        library: AssetLibrary,
+        size: tuple[int, int] = (256, 144),
+        frames: int = 25,
+        seed: int = 0,
+        effects: bool = True,
+        points: int = 400,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        Geometry(*size).latents(frames)
+        if points < 16:
+            raise ValueError(f"{points} points a clip: ask for at least 16")
+        self.library, self.size, self.frames, self.seed = library, size, frames, seed
+        self.effects, self.points, self.device = effects, points, torch.device(device)
+
+    def world(self, index: int) -> World:
+        """World number `index`, not drawn yet."""
+        return _Maker(self, np.random.default_rng([self.seed, index, 0])).make()
+
+    def tracks(self, world: World, index: int) -> tuple[Tracks, IntArray]:
+        """Exact tracks of that world, and the number of the object each point is on."""
+        rng = np.random.default_rng([self.seed, index, 1])
+        return points.follow(world.layers, self.size, self.points, rng)
+
+    def sample(self, index: int) -> Clip:
+        """Clip number `index`."""
+        world = self.world(index)
+        tracks, object_of = self.tracks(world, index)
+        video = world.render(self.device).permute(0, 2, 3, 1).cpu().numpy()
+        return Clip(video, tracks, object_of, world.caption, world.effect)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Those clips stacked; the video stays on the device it was drawn on."""
+        worlds = [self.world(index) for index in indices]
+        followed = [self.tracks(world, index) for world, index in zip(worlds, indices, strict=True)]
+        return Batch(
+            torch.stack([world.render(self.device) for world in worlds]),
+            torch.from_numpy(np.stack([tracks.xy for tracks, _ in followed])),
+            torch.from_numpy(np.stack([tracks.visible for tracks, _ in followed])),
+            torch.from_numpy(np.stack([numbers for _, numbers in followed])),
+            [world.caption for world in worlds],
+        )
+
+
+class _Maker:
+    """Draws one world's parameters."""
+
+    def __init__(self, worlds: SyntheticWorlds, rng: np.random.Generator) -> None:
+        self.library, self.size, self.frames = worlds.library, worlds.size, worlds.frames
+        self.with_effects, self.rng = worlds.effects, rng
+        self.layers: list[Layer] = []
+        self.names: list[str] = []
+
+    def make(self) -> World:
+        rng = self.rng
+        plot = str(rng.choice(list(PLOTS), p=list(PLOTS.values())))
+        place, camera = self._ground(plot)
+        count = int(rng.choice([1, 2, 3, 4], p=[0.3, 0.35, 0.22, 0.13]))
+        moved = int(rng.integers(count))
+        for number in range(count):
+            self._thing(camera, plot, hand=plot == DRAG and number == moved)
+        if plot in (CAMERA, MIXED) and rng.random() < 0.4:
+            for _ in range(rng.integers(1, 3)):
+                self._foreground(camera)
+        effect = effects.draw_effect(rng) if self.with_effects else effects.NONE
+        strength = effects.draw_strength(rng, self.frames)
+        text = captions.caption(rng, self.names, place, effect)
+        return World(self.layers, self.size, effect, strength, int(rng.integers(2**31)), text, plot)
+
+    def _ground(self, plot: str) -> tuple[str, Camera]:
+        rng = self.rng
+        asset = self.library.choose_background(rng)
+        texture = textures.ground_texture(self.library.load(asset), self.size, rng.uniform(*GROUND_COVER))
+        texture = self._recoloured(texture)
+        room = (np.array([texture.shape[2], texture.shape[1]]) - self.size) / 2
+        moves = plot == CAMERA or (plot == MIXED and rng.random() < 0.6)
+        make = motion.moving_camera if moves else motion.parked_camera
+        camera = make(rng, self.frames, self.size, room)
+        matrix = camera.matrices(Pose.still(self.frames), 1.0)
+        self.layers.append(Layer(texture, Placement.of(matrix, None, 1.0), 0))
+        return asset.caption, camera
+
+    def _thing(self, camera: Camera, plot: str, hand: bool) -> None:
+        rng = self.rng
+        side = self.size[1] * np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST)))
+        texture = self._cutout(side)
+        moves = hand or (plot == MIXED and rng.random() < 0.8)
+        depth = 1.0 if rng.random() < 0.6 else rng.uniform(1, 1.4)
+        pose = self._pose(camera, depth, moves, hand)
+        bends = moves and rng.random() < (0.15 if hand else 0.35)
+        radius = max(texture.shape[1:]) / 2
+        bending = Bending.draw(rng, self.frames, radius) if bends else None
+        if rng.random() < 0.4:
+            self._shadow(texture, camera, pose, depth, bending, radius)
+        self._add(texture, camera, pose, depth, bending, radius)
+
+    def _pose(self, camera: Camera, depth: float, moves: bool, hand: bool) -> Pose:
+        """Where an object is: somewhere in the frame at frame 0, or at a later one if it may come and go."""
+        rng, frames = self.rng, self.frames
+        anchor = 0 if hand or not moves or rng.random() < 0.6 else int(rng.integers(frames))
+        path = np.zeros((frames, 2))
+        if moves:
+            make = motion.hand_path if hand else motion.path
+            path = make(rng, frames, motion.draw_speed(rng, self.size[0]))
+        margin = 0.12 if hand else 0.02
+        start = camera.world_of(anchor, rng.uniform(margin, 1 - margin, 2) * self.size, depth)
+        turns = moves and (not hand or rng.random() < 0.3)
+        angle = rng.normal(0, 0.12) + (motion.turning(rng, frames) if turns else np.zeros(frames))
+        scale = motion.growing(rng, frames) if turns else np.ones((frames, 2))
+        return Pose(start + path - path[anchor], angle, scale)
+
+    def _foreground(self, camera: Camera) -> None:
+        """A large piece of another photograph, nearer than all else, that slides by as the camera moves."""
+        rng = self.rng
+        photo = self.library.load(self.library.choose_background(rng))
+        side = self.size[1] * rng.uniform(0.4, 0.9)
+        patch = textures.patch_cutout(photo, int(side * rng.uniform(1, 2)), rng)
+        depth = rng.uniform(1.3, 1.9)
+        at = rng.uniform(0, 1, 2) * self.size
+        start = camera.world_of(int(rng.integers(self.frames)), at, depth)
+        pose = Pose(np.broadcast_to(start, (self.frames, 2)), np.zeros(self.frames), np.ones((self.frames, 2)))
+        self._add(self._recoloured(textures.cutout_texture(patch, side)), camera, pose, depth, None, 1.0)
+
+    def _shadow(
+        self, texture: Tensor, camera: Camera, pose: Pose, depth: float, bending: Bending | None, radius: float
+    ) -> None:
+        rng = self.rng
+        soft = textures.shadow_texture(texture, rng.uniform(0.2, 0.5))
+        fall = rng.uniform(0.04, 0.16) * max(texture.shape[1:]) * np.array([rng.uniform(-1, 1), 1])
+        cast = Pose(pose.xy + fall, pose.angle, pose.scale)
+        self._add(soft, camera, cast, depth, bending, radius, solid=False)
+
+    def _add(
+        self,
+        texture: Tensor,
+        camera: Camera,
+        pose: Pose,
+        depth: float,
+        bending: Bending | None,
+        radius: float,
+        solid: bool = True,
+    ) -> None:
+        placement = Placement.of(camera.matrices(pose, depth), bending, radius)
+        number = 1 + sum(layer.solid for layer in self.layers[1:])
+        self.layers.append(Layer(texture, placement, number, solid))
+
+    def _cutout(self, side: float) -> Tensor:
+        rng = self.rng
+        asset = self.library.choose_cutout(rng)
+        if asset is None:
+            photo = self.library.load(self.library.choose_background(rng))
+            pixels = textures.patch_cutout(photo, int(side * rng.uniform(1, 2.5)), rng)
+        else:
+            self.names.append(asset.caption)
+            pixels = self.library.load(asset)
+        if rng.random() < 0.5:
+            pixels = pixels[:, ::-1]
+        return self._recoloured(textures.cutout_texture(np.ascontiguousarray(pixels), side))
+
+    def _recoloured(self, texture: Tensor) -> Tensor:
+        """A little brighter or darker, warmer or colder; keeps premultiplied colour at or below alpha."""
+        gain = self.rng.uniform(0.8, 1.15) * self.rng.uniform(0.94, 1.06, 3)
+        colour = texture[:3] * torch.from_numpy(gain.astype(np.float32))[:, None, None]
+        if texture.shape[0] == 3:
+            return colour.clamp_(max=1)
+        return torch.cat([torch.minimum(colour, texture[3:]), texture[3:]])
