@@ -65,6 +65,10 @@ class AssetLibrary:
         for asset in self.cutouts:
             self._by_kind.setdefault(asset.kind, []).append(asset)
 
+    def __getstate__(self) -> dict[str, object]:
+        """Without the decoded pictures: a worker process loads its own."""
+        return {**self.__dict__, "_cache": OrderedDict()}
+
     def choose_background(self, rng: np.random.Generator) -> Asset:
         return _choose(self.backgrounds, rng)
 

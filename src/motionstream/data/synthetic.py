@@ -77,6 +77,26 @@ class World:
         return frames.mul_(255).add_(0.5).clamp_(0, 255).to(torch.uint8)
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A batch before it is drawn: its worlds, and the tensors of `Batch` that need no drawing."""
+
+    worlds: Sequence[World]
+    xy: Tensor
+    visible: Tensor
+    object_of: Tensor
+
+    def draw(self, device: torch.device | str) -> Batch:
+        """Render every world on `device`."""
+        return Batch(
+            torch.stack([world.render(device) for world in self.worlds]),
+            self.xy.to(device),
+            self.visible.to(device),
+            self.object_of.to(device),
+            [world.caption for world in self.worlds],
+        )
+
+
 class SyntheticWorlds:
     """Clips by number: the same (seed, index) is the same clip, in any order and in any process.
 
@@ -116,17 +136,20 @@ class SyntheticWorlds:
         video = world.render(self.device).permute(0, 2, 3, 1).cpu().numpy()
         return Clip(video, tracks, object_of, world.caption, world.effect)
 
-    def batch(self, indices: Sequence[int]) -> Batch:
-        """Those clips stacked; the video stays on the device it was drawn on."""
+    def plan(self, indices: Sequence[int]) -> Planned:
+        """Those clips with their tracks, not drawn yet."""
         worlds = [self.world(index) for index in indices]
         followed = [self.tracks(world, index) for world, index in zip(worlds, indices, strict=True)]
-        return Batch(
-            torch.stack([world.render(self.device) for world in worlds]),
+        return Planned(
+            worlds,
             torch.from_numpy(np.stack([tracks.xy for tracks, _ in followed])),
             torch.from_numpy(np.stack([tracks.visible for tracks, _ in followed])),
             torch.from_numpy(np.stack([numbers for _, numbers in followed])),
-            [world.caption for world in worlds],
         )
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Those clips stacked, on the device they were drawn on."""
+        return self.plan(indices).draw(self.device)
 
 
 class _Maker:

@@ -1,0 +1,138 @@
+"""Endless training batches in a fixed order, made by background processes, from any position on.
+
+Batch n holds clips n·B … n·B + B − 1 of its worlds, whoever makes it, so the order depends neither on the
+number of workers nor on where training was interrupted.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol, TypedDict
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from motionstream.data.assets import AssetLibrary
+from motionstream.data.synthetic import Batch, Planned, SyntheticWorlds
+
+PROBE_FIRST = 1_000_000_000
+"""Number of the first clip kept for looking at: training never gets there."""
+PREFETCH = 2  # batches each worker is ahead
+
+
+class Arrays(TypedDict):
+    """video (B, F, 3, H, W) uint8, xy (B, F, N, 2) float32, visible (B, F, N) bool, object_of (B, N), captions."""
+
+    video: Tensor
+    xy: Tensor
+    visible: Tensor
+    object_of: Tensor
+    captions: list[str]
+
+
+class Wanted(Protocol):
+    """What a recipe says about its data."""
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def device(self) -> str: ...
+
+
+def loader(recipe: Wanted, assets: str | Path, split: str = "train", workers: int | None = None) -> Loader:
+    """The batches a recipe asks for. workers: processes; by default one, and up to eight to feed a GPU."""
+    device = torch.device(recipe.device)
+    worlds = SyntheticWorlds(AssetLibrary(assets, split), tuple(recipe.size), recipe.frames, recipe.seed, device=device)
+    many = min(8, max(1, (os.cpu_count() or 2) - 1))
+    return Loader(worlds, recipe.batch, workers=workers or (1 if device.type == "cpu" else many))
+
+
+class Loader:
+    """An endless iterator of `Arrays` over `worlds`, `batch` clips at a time.
+
+    workers: background processes, started by "spawn", one thread each; 0 makes batches in the caller. Clips of
+    worlds on a GPU are planned by the workers and drawn by the caller, on that GPU.
+    """
+
+    def __init__(self, worlds: SyntheticWorlds, batch: int, workers: int = 1) -> None:
+        if batch < 1:
+            raise ValueError(f"a batch of {batch} clips: ask for at least 1")
+        self.worlds, self.batch, self.workers = worlds, batch, workers
+        self._next = 0
+        self._source: Iterator[Planned | Batch] | None = None
+
+    def __iter__(self) -> Loader:
+        return self
+
+    def __next__(self) -> Arrays:
+        if self._source is None:
+            self._source = self._start()
+        made = next(self._source)
+        self._next += 1
+        return _arrays(made.draw(self.worlds.device) if isinstance(made, Planned) else made)
+
+    def probe(self, clips: int) -> Arrays:
+        """The same few clips every time, from outside the training order: for sheets."""
+        return _arrays(self.worlds.batch(range(PROBE_FIRST, PROBE_FIRST + clips)))
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the next batch comes from."""
+        return {"next_batch": self._next}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on exactly there; batches made ahead are thrown away."""
+        self._next = int(state["next_batch"])
+        self._source = None
+
+    def _start(self) -> Iterator[Planned | Batch]:
+        return iter(
+            DataLoader(
+                _Batches(self.worlds, self.batch),
+                batch_size=None,
+                sampler=_From(self._next),
+                num_workers=self.workers,
+                multiprocessing_context="spawn" if self.workers else None,
+                prefetch_factor=PREFETCH if self.workers else None,
+            )
+        )
+
+
+class _Batches(Dataset[Planned | Batch]):
+    """Batch n, drawn if that is done on the CPU."""
+
+    def __init__(self, worlds: SyntheticWorlds, batch: int) -> None:
+        self.worlds, self.batch = worlds, batch
+
+    def __getitem__(self, number: int) -> Planned | Batch:
+        planned = self.worlds.plan(range(number * self.batch, (number + 1) * self.batch))
+        return planned.draw("cpu") if self.worlds.device.type == "cpu" else planned
+
+
+class _From(Sampler[int]):
+    """first, first + 1, … without end."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count(self.first)
+
+
+def _arrays(batch: Batch) -> Arrays:
+    return {
+        "video": batch.video,
+        "xy": batch.xy,
+        "visible": batch.visible,
+        "object_of": batch.object_of,
+        "captions": batch.captions,
+    }
