@@ -17,13 +17,13 @@ LAYERS = ("geometry", "tracks", "diffusion", "vae", "conditioning", "dit", "samp
 # Users of all layers; of one another they may import only what stands here.
 USERS = {"data": set(), "train": {"data"}, "evaluate": {"data"}, "serve": set()}
 # The program on top: may import everything, is imported by nothing below.
-TOP = {"", "__init__", "__main__", "allocator", "cli", "doctor", "errors", "figures"}
+TOP = {"", "__init__", "__main__", "allocator", "cli", "console", "doctor", "errors", "figures"}
 # Large or optional: only imported where they are used. serve/ is the one folder that stands on its packages.
 HEAVY = {
     *("av", "cv2", "diffusers", "fastapi", "msgpack", "starlette", "tensorboard"),
     *("torchmetrics", "transformers", "uvicorn", "websockets"),
 }
-ALLOWED_HEAVY = {"serve": {"fastapi", "msgpack", "starlette", "uvicorn", "websockets"}}
+ALLOWED_HEAVY = {"serve": {"av", "fastapi", "msgpack", "starlette", "uvicorn", "websockets"}}
 
 
 def part_of(path: Path, package: Path) -> str:
@@ -40,9 +40,7 @@ def imports(tree: ast.AST, at_import: bool = True) -> Iterator[tuple[ast.Import 
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node, at_import
-        lazy = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or type_checking_only(
-            node
-        )
+        lazy = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or type_checking_only(node)
         yield from imports(node, at_import and not lazy)
 
 
@@ -110,7 +108,7 @@ def test_the_package_keeps_the_rule() -> None:
         ("stream/a.py", "import av", "av is imported with the module"),
         ("evaluate/a.py", "try:\n    import cv2\nexcept ImportError:\n    cv2 = None", "cv2 is imported"),
         ("data/a.py", "class A:\n    from cv2 import remap", "cv2 is imported with the module"),
-        ("serve/a.py", "import av", "av is imported with the module"),
+        ("serve/a.py", "import diffusers", "diffusers is imported"),
         ("extra/a.py", "", "no rule says where extra stands"),
     ],
 )

@@ -8,6 +8,8 @@ anything else is ours.
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
+from typing import Any
 
 DONE, OUR_FAULT, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -43,6 +45,8 @@ def one_line(error: BaseException) -> str:
         text = f"this needs the package {package}: pip install 'motionstream[{EXTRAS[package]}]'"
     elif isinstance(error, OSError) and error.strerror:
         text = _system(error)
+    elif type(error).__name__ == "ValidationError" and hasattr(error, "errors"):
+        text = "; ".join(_field(entry) for entry in error.errors())
     else:
         text = str(error) or type(error).__name__
     return "".join(c for c in " ".join(text.split()) if c.isprintable())
@@ -50,6 +54,13 @@ def one_line(error: BaseException) -> str:
 
 def _package(error: ModuleNotFoundError) -> str:
     return (error.name or "").partition(".")[0]
+
+
+def _field(entry: Mapping[str, Any]) -> str:
+    """One complaint of pydantic, without its headings and links."""
+    where = ".".join(str(step) for step in entry["loc"])
+    message = str(entry["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
 
 
 def _system(error: OSError) -> str:

@@ -88,16 +88,20 @@ def write_mp4(path: str | os.PathLike[str], frames: Iterable[Picture], fps: floa
     crf: x264's quality, 0 lossless … 51 worst. The file appears under its name only when it is complete.
     Raises ValueError for no frames, changing or odd sizes.
     """
-    with _published(Path(path)) as part, _Writer(part, fps, crf) as writer:
+    with _published(Path(path)) as part, Mp4Writer(part, fps, crf) as writer:
         for frame in frames:
             writer.add(frame)
     return writer.count
 
 
-class _Writer:
-    """An open MP4; its size is that of the first frame."""
+class Mp4Writer:
+    """An open MP4 (H.264, BT.709) that grows frame by frame; its size is that of the first one.
 
-    def __init__(self, path: Path, fps: float, crf: int) -> None:
+    As a context: leaving it well finishes the file, leaving it by an exception only closes it.
+    count: frames added so far.
+    """
+
+    def __init__(self, path: Path, fps: float, crf: int = 18) -> None:
         import av
 
         if not fps > 0:
@@ -108,7 +112,7 @@ class _Writer:
         self._rate, self._crf = Fraction(fps).limit_denominator(1001), crf
         self._stream: Any = None
 
-    def __enter__(self) -> _Writer:
+    def __enter__(self) -> Mp4Writer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -121,6 +125,7 @@ class _Writer:
             self._container.close()
 
     def add(self, picture: Picture) -> None:
+        """Append a (H, W, 3) uint8 frame. Raises ValueError when it is none, of odd or of another size."""
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
             raise ValueError(f"a frame of {picture.shape} {picture.dtype}: send (H, W, 3) uint8")
         height, width = picture.shape[:2]

@@ -1,0 +1,113 @@
+"""Measured figures → Markdown: what stands between the README's markers is written from JSON, never by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from motionstream.console import flat
+
+BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
+NOTHING = "No measurement has been recorded yet."
+# Where and when: said in one line under the heading, in this order.
+CIRCUMSTANCES = ("model", "model_hash", "seconds", "clips", "machine", "date")
+TITLES = {
+    "live": "Live, driven by a recorded gesture session",
+    "motion": "Motion on held-out worlds, beside two baselines",
+}
+LABELS = {
+    "fps": "frames a second, free running",
+    "first_frame_ms": "first frame, ms",
+    "chunk_ms": "a chunk, ms",
+    "gesture_to_frame_ms": "gesture to shown frame, ms",
+    "last_over_first_quarter": "chunk time, last quarter over first",
+    "rss_growth": "growth of memory",
+    "missed_deadlines": "missed deadlines",
+}
+
+
+def update(document: Path, results: Path, write: bool = True) -> bool:
+    """Put the figures of every JSON file in `results` between the document's markers; returns whether that changes it.
+
+    Raises ValueError without the markers or with a file that is not JSON.
+    """
+    before = document.read_text(encoding="utf-8")
+    after = replaced(before, markdown(results), document)
+    if write and after != before:
+        document.write_text(after, encoding="utf-8")
+    return after != before
+
+
+def replaced(text: str, figures: str, document: Path) -> str:
+    """The text with `figures` between the markers."""
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{document}: no {BEGIN} … {END} in it; put both where the figures belong")
+    return f"{head}{BEGIN}\n{figures}\n{END}{tail}"
+
+
+def markdown(results: Path) -> str:
+    """Every JSON file of a folder as a section, by name."""
+    sections = [section(file) for file in sorted(results.glob("*.json"))]
+    return "\n\n".join(sections) if sections else NOTHING
+
+
+def section(file: Path) -> str:
+    """One file: heading, circumstances, tables."""
+    try:
+        figures = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: not JSON ({error})") from None
+    if not isinstance(figures, dict):
+        raise ValueError(f"{file}: not an object of figures")
+    title = TITLES.get(file.stem.partition("_")[0], file.stem)
+    where = ", ".join(_circumstances(figures))
+    rest = {key: value for key, value in figures.items() if key not in CIRCUMSTANCES}
+    return "\n\n".join([f"**{title}** ([{file.name}]({file.as_posix()}))", where, *_tables(rest)]).strip()
+
+
+def _circumstances(figures: Mapping[str, Any]) -> Iterator[str]:
+    for key in CIRCUMSTANCES:
+        value = figures.get(key)
+        if value is None:
+            continue
+        text = (
+            ", ".join(filter(None, (_fact(*item) for item in flat(value)))) if isinstance(value, dict) else str(value)
+        )
+        yield f"`{text[:12]}`" if key == "model_hash" else _fact(key, text)
+
+
+def _fact(key: str, text: str) -> str:
+    """A circumstance as a reader wants it; counted things keep their name."""
+    if text in ("None", "", "[]"):
+        return ""
+    return f"{text} {key}" if text.replace(".", "", 1).isdigit() else text
+
+
+def _tables(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Mappings of equal keys become one matrix, what is left a list of two columns."""
+    matrix = {key: value for key, value in figures.items() if isinstance(value, dict)}
+    columns = [tuple(value) for value in matrix.values()]
+    if len(matrix) > 1 and len(set(columns)) == 1:
+        yield _table(["", *columns[0]], [[_label(key), *map(_number, row.values())] for key, row in matrix.items()])
+        figures = {key: value for key, value in figures.items() if key not in matrix}
+    rows = [[_label(name), text] for name, text in flat(figures)]
+    if rows:
+        yield _table(["", ""], rows)
+
+
+def _label(name: str) -> str:
+    head, dot, rest = name.partition(".")
+    return f"{LABELS.get(head, head.replace('_', ' '))}{', ' if dot else ''}{rest.replace('_', ' ')}"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,78 @@
+"""The README quotes what was measured, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from motionstream import figures
+
+ROOT = Path(__file__).parents[1]
+LIVE = {
+    "model": "tiny",
+    "seconds": 60,
+    "fps": 31.41592,
+    "chunk_ms": {"p50": 300.0, "p95": 333.3},
+    "machine": {"cpu": "Some CPU", "cores": 2, "gpu": None},
+    "date": "2026-01-02",
+}
+MOTION = {"model": {"psnr": 20.0, "epe": 3.5}, "still": {"psnr": 15.0, "epe": 21.0}, "date": "2026-01-02"}
+
+
+def document(folder: Path) -> Path:
+    path = folder / "README.md"
+    path.write_text(f"before\n{figures.BEGIN}\nold\n{figures.END}\nafter\n")
+    return path
+
+
+def test_figures_are_put_between_the_markers_once(tmp_path: Path) -> None:
+    readme = document(tmp_path)
+    (tmp_path / "live_tiny.json").write_text(json.dumps(LIVE))
+    assert figures.update(readme, tmp_path)
+    text = readme.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| frames a second, free running | 31.42 |" in text
+    assert "| a chunk, ms, p95 | 333.3 |" in text
+    assert "tiny, 60 seconds, Some CPU, 2 cores, 2026-01-02" in text
+    assert not figures.update(readme, tmp_path)
+
+
+def test_asking_changes_nothing(tmp_path: Path) -> None:
+    readme = document(tmp_path)
+    before = readme.read_text()
+    assert figures.update(readme, tmp_path, write=False)
+    assert readme.read_text() == before
+
+
+def test_compared_methods_share_a_table(tmp_path: Path) -> None:
+    (tmp_path / "motion.json").write_text(json.dumps({"student": MOTION["model"], **MOTION, "model": "tiny"}))
+    text = figures.markdown(tmp_path)
+    assert "|  | psnr | epe |" in text
+    assert "| still | 15 | 21 |" in text
+
+
+def test_nothing_measured_is_said(tmp_path: Path) -> None:
+    assert figures.markdown(tmp_path) == figures.NOTHING
+
+
+@pytest.mark.parametrize("content", ["{", "[1, 2]"])
+def test_a_broken_file_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "live.json").write_text(content)
+    with pytest.raises(ValueError, match=r"live\.json: not"):
+        figures.update(document(tmp_path), tmp_path)
+
+
+def test_a_document_without_markers_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("nothing")
+    with pytest.raises(ValueError, match="put both where the figures belong"):
+        figures.update(path, tmp_path)
+
+
+def test_the_readme_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert not figures.update(Path("README.md"), Path("docs/results"), write=False), "run: make figures"
