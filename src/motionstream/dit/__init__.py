@@ -1,0 +1,8 @@
+"""The video diffusion transformer: one class for the teacher, the masked student and the cached student."""
+
+from motionstream.dit.cache import RollingCache
+from motionstream.dit.config import CONFIGS, DiTConfig
+from motionstream.dit.mask import ChunkMask
+from motionstream.dit.model import TextContext, VideoDiT
+
+__all__ = ["CONFIGS", "ChunkMask", "DiTConfig", "RollingCache", "TextContext", "VideoDiT"]

@@ -1,0 +1,191 @@
+"""The rolling cache of an endless stream, and the cached student's way of looking.
+
+Per layer one preallocated [sink | window] of keys and one of values, counted in latents. The sink holds the
+first latents of the stream for ever, its keys after rotary positions; the window is a ring of the latest ones, its
+keys before them. A latent's position is its slot: sink, then window from old to new, then the chunk at hand. So
+nothing grows and no position leaves the trained range (paper section 3.2).
+
+Legend: B batch, T latents, S tokens of a latent, H heads, D channels of a head.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+from motionstream.dit.attention import Kernel, attend
+from motionstream.dit.config import DiTConfig
+from motionstream.dit.rope import rotary_table, rotate
+
+
+class CacheState(TypedDict):
+    """All of a cache: its filled slots and four counts."""
+
+    keys: Tensor
+    values: Tensor
+    sink: int
+    window: int
+    sink_filled: int
+    window_seen: int
+
+
+class RollingCache:
+    """Keys and values of the past, (layers, B, sink + window, S, H, D).
+
+    sink, window: latents kept of the start and of the latest. tokens: of one latent.
+    What is stored is detached; counts live on the host, so nothing here waits for the device.
+    """
+
+    def __init__(
+        self,
+        config: DiTConfig,
+        *,
+        batch: int,
+        tokens: int,
+        sink: int,
+        window: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if sink < 0 or window < 0:
+            raise ValueError(f"sink {sink}, window {window}: count latents, from 0 up")
+        self.config = config
+        self.sink = sink
+        self.window = window
+        shape = (config.layers, batch, sink + window, tokens, config.heads, config.head_dim)
+        # Ordinary tensors even if a stream is opened in inference mode: they are written in place for ever.
+        with torch.inference_mode(False):
+            self.keys = torch.zeros(shape, dtype=dtype, device=device)
+            self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self.reset()
+
+    @property
+    def filled(self) -> int:
+        """Latents the next chunk will see besides itself, and the position of its first latent."""
+        return self.sink_filled + self.window_filled
+
+    @property
+    def window_filled(self) -> int:
+        return min(self.window_seen, self.window)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.sink_filled = 0
+        self.reset_window()
+
+    def reset_window(self) -> None:
+        """Forget the window and keep the sink. After a prompt change, commit the window's clean latents again."""
+        self.window_seen = 0
+
+    def positions(self) -> list[int]:
+        """Position of each filled slot, in the order of memory: the window is a ring."""
+        seen, kept = self.window_seen, self.window_filled
+        ring = {n % self.window: self.sink_filled + n - (seen - kept) for n in range(seen - kept, seen)}
+        return [*range(self.sink_filled), *(ring[slot] for slot in range(kept))]
+
+    def read(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys (sink turned, window not) and values of the filled slots, (B, filled, S, H, D): views, not copies."""
+        return self.keys[layer, :, : self.filled], self.values[layer, :, : self.filled]
+
+    @torch.no_grad()
+    def store(self, layer: int, raw_k: Tensor, turned_k: Tensor, v: Tensor) -> None:
+        """Write one layer of a clean chunk. Counts change in `advance`, once all layers are written."""
+        to_sink, to_window = self._split(v.shape[1])
+        end = self.sink_filled + to_sink
+        self.keys[layer, :, self.sink_filled : end] = turned_k[:, :to_sink]
+        self.values[layer, :, self.sink_filled : end] = v[:, :to_sink]
+        for i in range(max(0, to_window - self.window), to_window):
+            slot = self.sink + (self.window_seen + i) % self.window
+            self.keys[layer, :, slot] = raw_k[:, to_sink + i]
+            self.values[layer, :, slot] = v[:, to_sink + i]
+
+    def advance(self, latents: int) -> None:
+        """Count a chunk that all layers have stored."""
+        to_sink, to_window = self._split(latents)
+        self.sink_filled += to_sink
+        self.window_seen += to_window
+
+    def _split(self, latents: int) -> tuple[int, int]:
+        """How many of a chunk's latents still go to the sink, and how many to the window."""
+        to_sink = min(latents, self.sink - self.sink_filled)
+        return to_sink, latents - to_sink
+
+    def clone(self) -> RollingCache:
+        """A copy that goes its own way."""
+        batch, tokens = self.keys.shape[1], self.keys.shape[3]
+        copy = RollingCache(
+            self.config,
+            batch=batch,
+            tokens=tokens,
+            sink=self.sink,
+            window=self.window,
+            dtype=self.keys.dtype,
+            device=self.keys.device,
+        )
+        copy.restore(self.snapshot())
+        return copy
+
+    def snapshot(self) -> CacheState:
+        """Copies of all that matters; `restore` continues from it bit for bit."""
+        return {
+            "keys": self.keys[:, :, : self.filled].clone(),
+            "values": self.values[:, :, : self.filled].clone(),
+            "sink": self.sink,
+            "window": self.window,
+            "sink_filled": self.sink_filled,
+            "window_seen": self.window_seen,
+        }
+
+    @torch.no_grad()
+    def restore(self, state: CacheState) -> None:
+        """Become what a cache of the same sizes was at its `snapshot`. Raises ValueError where sizes differ."""
+        if (state["sink"], state["window"]) != (self.sink, self.window):
+            raise ValueError(
+                f"the snapshot has sink {state['sink']} and window {state['window']} latents: "
+                f"restore it into a cache of those, not {self.sink} and {self.window}"
+            )
+        filled = state["sink_filled"] + min(state["window_seen"], self.window)
+        expected = self.keys[:, :, :filled].shape
+        if state["keys"].shape != expected or state["values"].shape != expected:
+            raise ValueError(f"the snapshot holds {tuple(state['keys'].shape)}, this cache wants {tuple(expected)}")
+        self.sink_filled, self.window_seen = state["sink_filled"], state["window_seen"]
+        self.keys[:, :, :filled] = state["keys"].to(self.keys)
+        self.values[:, :, :filled] = state["values"].to(self.values)
+
+
+class CachedAttention:
+    """A chunk sees the cache and itself; with commit, it is then stored.
+
+    Past and chunk are joined in fresh tensors, so that a later commit, which writes in place, leaves the gradient of an
+    earlier pass alone.
+    """
+
+    def __init__(
+        self,
+        cache: RollingCache,
+        grid: tuple[int, int],
+        latents: int,
+        device: torch.device,
+        kernel: Kernel,
+        commit: bool,
+    ) -> None:
+        self.cache = cache
+        self.commit = commit
+        self.kernel = kernel
+        head_dim = cache.config.head_dim
+        own = range(cache.filled, cache.filled + latents)
+        self.own = rotary_table(own, grid, head_dim, device)
+        self.window = rotary_table(cache.positions()[cache.sink_filled :], grid, head_dim, device)
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        past_k, past_v = (past.to(k.dtype) for past in self.cache.read(layer))
+        sink = self.cache.sink_filled
+        turned = rotate(k, self.own)
+        keys = torch.cat((past_k[:, :sink], rotate(past_k[:, sink:], self.window), turned), dim=1)
+        values = torch.cat((past_v, v), dim=1)
+        out = attend(rotate(q, self.own).flatten(1, 2), keys.flatten(1, 2), values.flatten(1, 2), kernel=self.kernel)
+        if self.commit:
+            self.cache.store(layer, k, turned, v)
+        return out.reshape(q.shape)

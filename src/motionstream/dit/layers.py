@@ -1,0 +1,167 @@
+"""The parts of a `VideoDiT`, with the parameter names of Wan's published weights.
+
+Legend: B batch, T latents, S tokens of a latent, L text or image tokens, H heads, D channels of a head.
+Inside the network a clip is (B, T, S, width).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from motionstream.dit.attention import Attend, Kernel, attend
+from motionstream.dit.config import DiTConfig
+
+LayerContext = tuple[tuple[Tensor, Tensor], ...]
+"""Keys and values (B, L, H, D) for one layer's cross-attention: of the text, then of the image if there is one."""
+
+
+def layer_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
+    """LayerNorm in float32, whatever the weights' dtype; returns float32."""
+    weight = None if norm.weight is None else norm.weight.float()
+    bias = None if norm.bias is None else norm.bias.float()
+    return F.layer_norm(x.float(), norm.normalized_shape, weight, bias, norm.eps)
+
+
+def modulate(x: Tensor, norm: nn.LayerNorm, shift: Tensor, scale: Tensor) -> Tensor:
+    """Norm, then scale and shift by the timestep, in float32; dtype of x kept."""
+    return (layer_norm(x, norm) * (1 + scale) + shift).type_as(x)
+
+
+def add_gated(x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
+    """Residual addition in float32; dtype of x kept."""
+    return (x.float() + branch.float() * gate).type_as(x)
+
+
+def timestep_sinusoid(t: Tensor, channels: int) -> Tensor:
+    """(…,) timesteps in 0…1000 → (…, channels) float32: cosines, then sines."""
+    powers = torch.arange(channels // 2, dtype=torch.float32, device=t.device) / (channels // 2)
+    angles = t.float()[..., None] * torch.exp(-math.log(10000) * powers)
+    return torch.cat((angles.cos(), angles.sin()), dim=-1)
+
+
+class Attention(nn.Module):
+    """Projections shared by self- and cross-attention."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.heads = config.heads
+        self.q = nn.Linear(width, width)
+        self.k = nn.Linear(width, width)
+        self.v = nn.Linear(width, width)
+        self.o = nn.Linear(width, width)
+        self.norm_q = nn.RMSNorm(width, config.eps) if config.qk_norm else nn.Identity()
+        self.norm_k = nn.RMSNorm(width, config.eps) if config.qk_norm else nn.Identity()
+
+    def split(self, x: Tensor) -> Tensor:
+        """(…, width) → (…, H, D)."""
+        heads: Tensor = x.unflatten(-1, (self.heads, -1))
+        return heads
+
+
+class SelfAttention(Attention):
+    """Tokens look at tokens, in the way that the pass at hand allows."""
+
+    def forward(self, x_BTSW: Tensor, attend_to: Attend, layer: int) -> Tensor:
+        q = self.split(self.norm_q(self.q(x_BTSW)))
+        k = self.split(self.norm_k(self.k(x_BTSW)))
+        v = self.split(self.v(x_BTSW))
+        return self._out(attend_to(layer, q, k.type_as(q), v.type_as(q)))
+
+    def _out(self, heads: Tensor) -> Tensor:
+        out: Tensor = self.o(heads.flatten(-2))
+        return out
+
+
+class CrossAttention(Attention):
+    """Tokens look at the prompt, and at the CLIP tokens of the first picture where the model has that branch."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__(config)
+        self.has_image = config.image_dim is not None
+        if self.has_image:
+            self.k_img = nn.Linear(config.width, config.width)
+            self.v_img = nn.Linear(config.width, config.width)
+            self.norm_k_img = nn.RMSNorm(config.width, config.eps) if config.qk_norm else nn.Identity()
+
+    def context(self, text_BLW: Tensor, image_BLW: Tensor | None) -> LayerContext:
+        """Keys and values of a prompt; they serve until the prompt changes."""
+        text = self.split(self.norm_k(self.k(text_BLW))), self.split(self.v(text_BLW))
+        if image_BLW is None:
+            return (text,)
+        return text, (self.split(self.norm_k_img(self.k_img(image_BLW))), self.split(self.v_img(image_BLW)))
+
+    def forward(self, x_BTSW: Tensor, context: LayerContext, kernel: Kernel) -> Tensor:
+        q = self.split(self.norm_q(self.q(x_BTSW))).flatten(1, 2)
+        seen = [attend(q, k.type_as(q), v.type_as(q), kernel=kernel) for k, v in context]
+        total = seen[0] if len(seen) == 1 else seen[0] + seen[1]
+        out: Tensor = self.o(total.flatten(-2))
+        return out.reshape(x_BTSW.shape)
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention, feed-forward; the first and last steered by the timestep."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.norm1 = nn.LayerNorm(width, config.eps, elementwise_affine=False)
+        self.self_attn = SelfAttention(config)
+        self.norm3 = nn.LayerNorm(width, config.eps) if config.cross_attn_norm else None
+        self.cross_attn = CrossAttention(config)
+        self.norm2 = nn.LayerNorm(width, config.eps, elementwise_affine=False)
+        self.ffn = nn.Sequential(
+            nn.Linear(width, config.ffn), nn.GELU(approximate="tanh"), nn.Linear(config.ffn, width)
+        )
+        self.modulation = nn.Parameter(torch.empty(1, 6, width))
+
+    def forward(
+        self, x: Tensor, steer_BT6W: Tensor, context: LayerContext, attend_to: Attend, layer: int, kernel: Kernel
+    ) -> Tensor:
+        """x (B, T, S, width) → the same. steer: the projected timestep, (B, T or 1, 6, width) float32."""
+        steer = (self.modulation.float() + steer_BT6W).unsqueeze(3).unbind(2)
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = steer
+        heard = self.self_attn(modulate(x, self.norm1, shift, scale), attend_to, layer)
+        x = add_gated(x, heard, gate)
+        crossed = x if self.norm3 is None else layer_norm(x, self.norm3).type_as(x)
+        x = x + self.cross_attn(crossed, context, kernel).type_as(x)
+        fed = self.ffn(modulate(x, self.norm2, ffn_shift, ffn_scale))
+        return add_gated(x, fed, ffn_gate)
+
+
+class Head(nn.Module):
+    """Tokens → latent cells, steered by the timestep."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.width, config.eps, elementwise_affine=False)
+        self.head = nn.Linear(config.width, math.prod(config.patch) * config.out_channels)
+        self.modulation = nn.Parameter(torch.empty(1, 2, config.width))
+
+    def forward(self, x: Tensor, time_BTW: Tensor) -> Tensor:
+        """x (B, T, S, width), time (B, T or 1, width) float32 → (B, T, S, patch · out_channels)."""
+        shift, scale = (self.modulation.float() + time_BTW.unsqueeze(2)).unsqueeze(3).unbind(2)
+        out: Tensor = self.head(modulate(x, self.norm, shift, scale))
+        return out
+
+
+class ImageEmbedding(nn.Module):
+    """CLIP image tokens (B, L, image_dim) → (B, L, width)."""
+
+    def __init__(self, image_dim: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Sequential(
+            nn.LayerNorm(image_dim),
+            nn.Linear(image_dim, image_dim),
+            nn.GELU(),
+            nn.Linear(image_dim, width),
+            nn.LayerNorm(width),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        out: Tensor = self.proj(image)
+        return out
