@@ -1,0 +1,132 @@
+"""Stage "vae": the tiny VAE on synthetic worlds (paper Appendix A, in small).
+
+Loss: absolute error, absolute error of the spatial differences (edges), and a small pull of latents to unit size.
+Noise on the latents makes the decoder forgive what a DiT gets slightly wrong.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from motionstream.data.loader import Loader, loader
+from motionstream.train.ema import EMA
+from motionstream.train.optim import Schedule, Updater, make_optimizer
+from motionstream.train.recipe import TinyVAERecipe
+from motionstream.train.sheet import rows
+from motionstream.train.stage import Image
+from motionstream.vae import TinyVAE
+from motionstream.vae.pixels import to_model, to_uint8
+from motionstream.vae.tiny import SPATIAL, TEMPORAL
+
+COMPONENT_BATCHES = 12
+"""Batches from which the principal components are taken."""
+
+
+def build(recipe: TinyVAERecipe, assets: Path, out: Path) -> TinyVAEStage:
+    """The stage, ready for its first step or for `load_state_dict`."""
+    return TinyVAEStage(recipe, loader(recipe, assets))
+
+
+class TinyVAEStage:
+    def __init__(self, recipe: TinyVAERecipe, data: Loader) -> None:
+        self.recipe, self.data = recipe, data
+        self.vae = TinyVAE(recipe.vae).to(recipe.device, memory_format=torch.channels_last)
+        self.ema = EMA(self.vae, recipe.ema_decay)
+        self.optimizer = make_optimizer(self.vae, recipe.lr, recipe.weight_decay, recipe.optimizer)
+        schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)
+        self.updater = Updater(self.vae, self.optimizer, schedule, recipe.clip, recipe.accumulate, self.ema)
+        self.random = torch.Generator().manual_seed(recipe.seed)
+        self.started = False
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"vae": self.vae, "ema": self.ema}
+
+    def optimizers(self) -> dict[str, Any]:
+        return {"vae": self.optimizer}
+
+    def step(self, step: int, progress: float) -> dict[str, float]:
+        if not self.started:
+            self._start()
+        totals: dict[str, float] = {}
+        for _ in range(self.recipe.accumulate):
+            losses = self._losses(self._clips())
+            self.updater.backward(losses["loss"])
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0.0) + float(value.detach()) / self.recipe.accumulate
+        return totals | self.updater.apply(step, progress)
+
+    def sheet(self) -> Image | None:
+        """True, rebuilt and their difference, of a few frames."""
+        video = self._probe()
+        rebuilt = self._rebuild(video)
+        difference = (rebuilt - video).abs() * 4 - 1
+        return rows([to_uint8(part[0, ::4]) for part in (video, rebuilt, difference)])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"data": self.data.state_dict(), "random": self.random.get_state(), "started": self.started}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        self.data.load_state_dict(state["data"])
+        self.random.set_state(torch.as_tensor(state["random"], dtype=torch.uint8))
+        self.started = bool(state["started"])
+
+    def _start(self) -> None:
+        """Principal components and statistics of the first batches: where training begins."""
+        clips = [self._clips() for _ in range(COMPONENT_BATCHES)]
+        self.vae.start_from_components(torch.cat([blocks(clip) for clip in clips]))
+        with torch.no_grad():
+            raw = torch.cat([self.vae.encode(clip) for clip in clips])
+        self.vae.set_statistics(raw, self.recipe.whitening)
+        self.ema.update(self.vae)
+        self.started = True
+
+    def _clips(self) -> Tensor:
+        video = to_model(next(self.data)["video"].to(self.recipe.device))
+        top, left = (
+            int(torch.randint(0, side - self.recipe.crop + 1, (), generator=self.random)) // 2 * 2
+            for side in video.shape[-2:]
+        )
+        return video[..., top : top + self.recipe.crop, left : left + self.recipe.crop]
+
+    def _losses(self, video: Tensor) -> dict[str, Tensor]:
+        with torch.autocast(video.device.type, getattr(torch, self.recipe.dtype)):
+            latents = self.vae.encode(video)
+            noise = torch.randn(latents.shape, generator=self.random).to(latents)
+            rebuilt = self.vae.decode(latents + self.recipe.latent_noise * noise)
+        rebuilt = rebuilt.float()
+        size = latents.float().square().mean()
+        parts = {
+            "l1": F.l1_loss(rebuilt, video),
+            "edges": edge_error(rebuilt, video),
+            "size": F.relu(size - 1),
+        }
+        loss = parts["l1"] + self.recipe.edge_weight * parts["edges"] + self.recipe.size_weight * parts["size"]
+        psnr = 10 * torch.log10(4 / F.mse_loss(rebuilt.detach(), video))
+        return {"loss": loss, "psnr": psnr, **parts}
+
+    def _probe(self) -> Tensor:
+        return to_model(self.data.probe(1)["video"].to(self.recipe.device))
+
+    @torch.no_grad()
+    def _rebuild(self, video: Tensor) -> Tensor:
+        average: TinyVAE = self.ema.average  # type: ignore[assignment]
+        return average.decode(average.encode(video))
+
+
+def edge_error(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute difference of horizontal and vertical pixel differences."""
+    error = a - b
+    return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+
+
+def blocks(video_BFCHW: Tensor) -> Tensor:
+    """(N, 768) blocks of 4 frames × 8×8, in the order of the encoder's linear path; frames after the first."""
+    return rearrange(
+        video_BFCHW[:, 1:], "b (t p) c (h q) (w r) -> (b t h w) (p c q r)", p=TEMPORAL, q=SPATIAL, r=SPATIAL
+    )
