@@ -45,7 +45,7 @@ def restart_with_settings() -> None:
     """
     if not restart_needed():
         return
-    environment = {**SETTINGS, **os.environ, SWITCH: "set"}
+    chosen = {name: os.environ.get(name) or value for name, value in SETTINGS.items()}
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **chosen, SWITCH: "set"})

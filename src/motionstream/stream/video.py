@@ -32,9 +32,7 @@ def read_image(path: str | os.PathLike[str]) -> Picture:
     try:
         with Image.open(path, formats=PICTURES) as picture:
             if picture.width * picture.height > MAX_PIXELS:
-                raise ValueError(
-                    f"{path}: {picture.width}×{picture.height} is too large; send at most 50 megapixels"
-                )
+                raise ValueError(f"{path}: {picture.width}×{picture.height} is too large; send at most 50 megapixels")
             upright = ImageOps.exif_transpose(picture)
             return _rgb(upright)
     except UnidentifiedImageError:
@@ -74,9 +72,7 @@ def read_video(path: str | os.PathLike[str], limit: int | None = None) -> tuple[
     except FileNotFoundError:
         raise FileNotFoundError(2, "No such file or directory", str(path)) from None
     except av.error.FFmpegError as error:
-        raise ValueError(
-            f"{path}: not a video that can be read ({error.strerror or 'invalid data'})"
-        ) from None
+        raise ValueError(f"{path}: not a video that can be read ({error.strerror or 'invalid data'})") from None
     if not frames:
         raise ValueError(f"{path}: no frame could be read from this video")
     return np.stack(frames), float(rate or 24)
@@ -133,9 +129,7 @@ class Mp4Writer:
             self._open(width, height)
         if (width, height) != (self._stream.width, self._stream.height):
             wanted = f"{self._stream.width}×{self._stream.height}"
-            raise ValueError(
-                f"frame {self.count} is {width}×{height}, the first was {wanted}: sizes must not change"
-            )
+            raise ValueError(f"frame {self.count} is {width}×{height}, the first was {wanted}: sizes must not change")
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
         # Left alone, FFmpeg converts by BT.601 and says nothing, and players show HD in other colours.
         frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
@@ -145,9 +139,7 @@ class Mp4Writer:
 
     def _open(self, width: int, height: int) -> None:
         if width % 2 or height % 2:
-            raise ValueError(
-                f"frames of {width}×{height}: H.264 needs even sizes; crop or resize by one pixel"
-            )
+            raise ValueError(f"frames of {width}×{height}: H.264 needs even sizes; crop or resize by one pixel")
         stream: Any = self._container.add_stream("libx264", rate=self._rate)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = 1 / self._rate
@@ -183,7 +175,7 @@ def write_frames(path: str | os.PathLike[str], frames: Iterable[Picture], fps: f
     Raises ValueError for another ending.
     """
     path = Path(path)
-    check_ending(path)
+    check_target(path)
     if path.suffix == ".mp4":
         return write_mp4(path, frames, fps)
     video = np.stack(list(frames))
@@ -195,10 +187,12 @@ def write_frames(path: str | os.PathLike[str], frames: Iterable[Picture], fps: f
     return len(video)
 
 
-def check_ending(path: str | os.PathLike[str]) -> None:
-    """Raise ValueError unless `write_frames` knows this ending: to be asked before the work."""
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Raise ValueError unless `write_frames` knows the ending and the folder exists: to be asked before the work."""
     if Path(path).suffix not in (".mp4", ".png", ".npz"):
         raise ValueError(f"{path}: write to a name that ends in .mp4, .png (a sheet) or .npz (arrays)")
+    if not Path(path).parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {Path(path).parent}; make it first")
 
 
 @contextmanager

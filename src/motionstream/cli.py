@@ -1,0 +1,339 @@
+"""The program `motionstream`: one thin function a command, each calls the library.
+
+Nothing heavy is imported until a command runs, so that --help answers at once. Exit codes: 0 done, 2 the user's input
+was wrong (one line on stderr), 1 our fault (a traceback with --debug), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from motionstream import allocator, console, errors
+
+HEAVY = {"demo", "serve", "generate", "train", "bench", "evaluate"}
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="One picture, one prompt, one drag: a video that follows your hand, live.",
+    epilog="Start with: motionstream demo     What can this machine do: motionstream doctor",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Synthetic worlds to train and evaluate on.")
+bench_app = typer.Typer(no_args_is_help=True, help="Speed and latency of this machine.")
+evaluate_app = typer.Typer(no_args_is_help=True, help="How well a model does what it is told.")
+docs_app = typer.Typer(no_args_is_help=True, help="Keep the documents true.")
+app.add_typer(data_app, name="data")
+app.add_typer(bench_app, name="bench")
+app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(docs_app, name="docs")
+
+Model = Annotated[str, typer.Option("--model", "-m", help="A zoo name or a folder of weights.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
+JsonOut = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here as JSON.")]
+Assets = Annotated[Path, typer.Option(help="A folder with cutouts/ and backgrounds/, or with manifest.csv.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+Size = Annotated[str, typer.Option(metavar="WxH", help="Pixels of a frame, such as 256x144.")]
+
+
+@app.callback()
+def program(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Say which version this is.")] = False,
+) -> None:
+    if debug:
+        os.environ["MOTIONSTREAM_DEBUG"] = "1"
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"motionstream {installed('motionstream')}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    model: Model = "tiny",
+    device: Device = "auto",
+    port: Annotated[int, typer.Option(help="0 takes any free one.", min=0, max=65535)] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the studio when it is ready.")] = True,
+) -> None:
+    """Open the live studio on this machine.
+
+    Pick a picture, press Enter, drag. Nobody else can reach it. End it with Ctrl-C.
+
+    [bold]motionstream demo[/]
+    """
+    _serve(model, device, host="127.0.0.1", port=port, open_browser=browser)
+
+
+@app.command()
+def serve(
+    model: Model = "tiny",
+    device: Device = "auto",
+    host: Annotated[str, typer.Option(help="Any but loopback needs --token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes any free one.", min=0, max=65535)] = 7860,
+    token: Annotated[
+        str | None, typer.Option(envvar="MOTIONSTREAM_TOKEN", help="Viewers must present it.", show_envvar=True)
+    ] = None,
+) -> None:
+    """Serve the studio and its WebSocket (docs/protocol.md).
+
+    [bold]motionstream serve --port 8000[/]
+
+    [bold]MOTIONSTREAM_TOKEN=… motionstream serve --host 0.0.0.0[/]
+    """
+    _serve(model, device, host=host, port=port, token=token)
+
+
+def _serve(model: str, device: str, **settings: Any) -> None:
+    from motionstream.serve import ServeSettings, run
+
+    checked = ServeSettings(**settings)
+    run(_load(model, device), checked)
+
+
+@app.command()
+def generate(
+    image: Annotated[Path, typer.Option("--image", "-i", help="The first frame: PNG, JPEG, WebP.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to: .mp4, .png (a sheet) or .npz (arrays).")],
+    tracks: Annotated[Path | None, typer.Option("--tracks", "-t", help="npz: xy, visible, size=(W,H).")] = None,
+    prompt: Annotated[str, typer.Option("--prompt", "-p", help="What the picture shows and what happens.")] = "",
+    seconds: Annotated[float | None, typer.Option(help="Length; without it that of the tracks, or 5.")] = None,
+    seed: Seed = 0,
+    model: Model = "tiny",
+    device: Device = "auto",
+) -> None:
+    """Write a video from a picture, a prompt and tracks.
+
+    [bold]motionstream generate -i boat.jpg -t drag.npz -p "a boat, it is snowing" -o boat.mp4[/]
+
+    [bold]motionstream generate -i boat.jpg --seconds 3 -o sheet.png[/]
+    """
+    from motionstream.stream.offline import play
+    from motionstream.stream.video import check_target, read_image, write_frames
+    from motionstream.tracks import io
+
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise ValueError(f"--seconds {seconds}: must be positive")
+    check_target(out)
+    picture = read_image(image)
+    if tracks is not None:
+        tracks.stat()  # a missing file is said before a model is loaded
+    stream = _load(model, device).open(picture, prompt=prompt, seed=seed)
+    control = None if tracks is None else io.load(tracks, stream.size)
+    wanted = control.frames if seconds is None and control is not None else round((seconds or 5.0) * stream.fps)
+    with console.progress("frames", wanted) as bar:
+        chunks = bar.over_chunks(play(stream, control, max(1, wanted)))
+        count = write_frames(out, (frame for chunk in chunks for frame in chunk), stream.fps)
+    typer.echo(f"{out}: {count} frames, {count / stream.fps:.1f} s at {stream.fps:g} fps")
+
+
+@app.command()
+def track(
+    video: Annotated[Path, typer.Option("--video", "-v", help="The video whose motion to take.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Tracks, as npz.")],
+    points: Annotated[int, typer.Option(help="Points along the longer side.", min=1, max=50)] = 24,
+    frames: Annotated[int | None, typer.Option(help="Only so many frames.", min=2)] = None,
+) -> None:
+    """Follow a grid of points through a video: its motion becomes control for another picture.
+
+    [bold]motionstream track -v dance.mp4 -o dance.npz[/]
+
+    [bold]motionstream generate -i statue.jpg -t dance.npz -o statue.mp4[/]
+    """
+    from motionstream.stream.video import read_video
+    from motionstream.tracks import io, lucas_kanade
+    from motionstream.tracks.grid import even_grid
+
+    if out.suffix != ".npz":
+        raise ValueError(f"{out}: tracks are written to a name that ends in .npz")
+    pixels, _ = read_video(video, frames)
+    height, width = pixels.shape[1:3]
+    result = lucas_kanade.track(pixels, even_grid((width, height), points))
+    io.save(out, result, (width, height))
+    seen = 100 * float(result.visible.mean())
+    typer.echo(f"{out}: {result.points} points over {result.frames} frames, visible {seen:.0f} % of the time")
+
+
+@data_app.command("synth")
+def data_synth(
+    assets: Assets,
+    preview: Annotated[Path, typer.Option(help="The contact sheet to write, .png.")],
+    clips: Annotated[int, typer.Option(min=1, max=64)] = 6,
+    frames: Annotated[int, typer.Option(help="1 + 4·n.", min=5, max=241)] = 25,
+    size: Size = "256x144",
+    seed: Seed = 0,
+    split: Annotated[str, typer.Option(help="train, heldout, heldout-far or all.")] = "train",
+) -> None:
+    """Draw synthetic worlds and their exact tracks on a contact sheet.
+
+    [bold]motionstream data synth --assets pictures --preview sheet.png[/]
+    """
+    from motionstream.data.assets import AssetLibrary
+    from motionstream.data.preview import preview as draw
+    from motionstream.data.synthetic import SyntheticWorlds
+
+    pixels = _size(size)
+    library = AssetLibrary(assets, split=None if split == "all" else split)
+    draw(SyntheticWorlds(library, size=pixels, frames=frames, seed=seed), preview, clips=clips)
+    typer.echo(f"{preview}: {clips} worlds of {frames} frames")
+
+
+@app.command()
+def train(
+    stage: Annotated[str, typer.Argument(help="vae, teacher, teacher-mask, causal or self-forcing.")],
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A named recipe or its JSON.")],
+    assets: Assets,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the chain; each stage gets its own in it.")],
+    minutes: Annotated[float | None, typer.Option(help="Stop and save after so long.", min=0)] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the newest whole checkpoint.")] = True,
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe.")] = None,
+    finish: Annotated[bool, typer.Option("--finish", help="Let the learning rate fall with --minutes.")] = False,
+) -> None:
+    """Train one stage; stop it when you like and start it again: it goes on exactly where it was.
+
+    [bold]motionstream train teacher -r tiny_cpu --assets pictures -o out/tiny --minutes 60[/]
+
+    [bold]motionstream train vae -r smoke --assets pictures -o out/try --set steps=20 --set lr=1e-3[/]
+
+    Whole recipes, stage after stage: runs/tiny_cpu.sh, runs/tiny_gpu.sh. Losses and sheets: tensorboard --logdir out
+    """
+    from motionstream.train import train as train_stage
+
+    done = train_stage(stage, recipe, out, assets, minutes, resume, changes or (), finish)
+    typer.echo(f"{stage}: step {done.step} ({done.reason}), {done.seconds / 60:.0f} minutes trained in all")
+
+
+@bench_app.command("live")
+def bench_live_command(
+    model: Model = "tiny",
+    seconds: Annotated[float, typer.Option(help="How long to drive the stream.", min=1)] = 60,
+    device: Device = "auto",
+    json_out: JsonOut = None,
+) -> None:
+    """Drive a model with a recorded gesture session, as a viewer would, and say how it kept up.
+
+    [bold]motionstream bench live --model tiny --seconds 60 --json figures.json[/]
+    """
+    from motionstream.evaluate.live import bench_live, recorded_session
+
+    loaded = _load(model, device)
+    console.report(f"{model}, live", bench_live(loaded, recorded_session(), seconds), json_out)
+
+
+@evaluate_app.command("motion")
+def evaluate_motion_command(
+    assets: Assets,
+    model: Model = "tiny",
+    device: Device = "auto",
+    clips: Annotated[int, typer.Option(help="Held-out worlds.", min=1)] = 16,
+    frames: Annotated[int, typer.Option(help="1 + 4·n.", min=5, max=241)] = 45,
+    split: Annotated[str, typer.Option(help="heldout or heldout-far.")] = "heldout",
+    seed: Seed = 0,
+    sheet: Annotated[Path | None, typer.Option(help="Also draw true, model and warp side by side, .png.")] = None,
+    json_out: JsonOut = None,
+) -> None:
+    """Measure whether a model follows tracks, beside standing still and warping the first frame.
+
+    [bold]motionstream evaluate motion --assets pictures --clips 16 --json motion.json --sheet motion.png[/]
+    """
+    from motionstream.data.assets import AssetLibrary
+    from motionstream.data.synthetic import SyntheticWorlds
+    from motionstream.evaluate.motion import evaluate_motion
+    from motionstream.stream.offline import clip_maker
+
+    library = AssetLibrary(assets, split=split)
+    loaded = _load(model, device)
+    worlds = SyntheticWorlds(library, size=loaded.size, frames=frames, seed=seed)
+    with console.progress("worlds", clips) as bar:
+        samples = bar.over(worlds.sample(index) for index in range(clips))
+        figures = evaluate_motion(clip_maker(loaded), samples, sheet=sheet)
+    console.report(f"{model}, motion", figures, json_out)
+
+
+@docs_app.command("figures")
+def docs_figures(
+    readme: Annotated[Path, typer.Option(help="The document with the markers.")] = Path("README.md"),
+    results: Annotated[Path, typer.Option(help="The folder of JSON files.")] = Path("docs/results"),
+    check: Annotated[bool, typer.Option("--check", help="Only say whether it is up to date.")] = False,
+) -> None:
+    """Put the figures of docs/results/ between the README's markers."""
+    from motionstream import figures
+
+    changed = figures.update(readme, results, write=not check)
+    if changed and check:
+        raise ValueError(f"{readme} is not up to date: run `motionstream docs figures`")
+    typer.echo(f"{readme}: {'written' if changed else 'up to date'}")
+
+
+@app.command()
+def doctor(json_out: JsonOut = None) -> None:
+    """Say what this machine can run, what is missing and what that would bring.
+
+    [bold]motionstream doctor[/]
+    """
+    from motionstream import doctor as surgery
+
+    findings = surgery.examine()
+    surgery.show(findings)
+    console.write_json(findings, json_out)
+
+
+def _load(model: str, device: str) -> Any:
+    import motionstream
+
+    return motionstream.load(model, device=device)
+
+
+def _size(text: str) -> tuple[int, int]:
+    """ "256x144" → (256, 144)."""
+    width, _, height = text.lower().replace("×", "x").partition("x")
+    if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+        raise ValueError(f"--size {text}: write width x height, such as 256x144")
+    return int(width), int(height)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the program and leave with its exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments is None and HEAVY & set(given[:2]):
+        allocator.restart_with_settings()
+    sys.exit(run(given))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command → exit code; what went wrong goes to stderr as one line."""
+    try:
+        return int(app(list(arguments), prog_name="motionstream", standalone_mode=False) or errors.DONE)
+    except KeyboardInterrupt:
+        return errors.INTERRUPTED
+    except typer.Abort:
+        return errors.INTERRUPTED
+    except Exception as error:
+        return _complain(error)
+
+
+def _complain(error: Exception) -> int:
+    usage = getattr(error, "format_message", None)
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing to add at exit
+        return errors.DONE
+    if os.environ.get("MOTIONSTREAM_DEBUG"):
+        traceback.print_exception(error)
+    if usage or errors.is_users(error):
+        return _say(usage().partition("\n")[0] if usage else errors.one_line(error), errors.WRONG_INPUT)
+    hint = "" if os.environ.get("MOTIONSTREAM_DEBUG") else "; motionstream --debug … shows where"
+    return _say(f"our fault: {type(error).__name__}: {errors.one_line(error)}{hint}", errors.OUR_FAULT)
+
+
+def _say(line: str, code: int) -> int:
+    print(f"motionstream: {line}", file=sys.stderr)
+    return code

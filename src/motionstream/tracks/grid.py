@@ -1,0 +1,21 @@
+"""Even grids of points over a whole frame: what a tracker is asked to follow when nobody points at anything."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+
+def even_grid(size: tuple[int, int], along: int) -> npt.NDArray[np.float32]:
+    """(N, 2) float32 points, row by row, in a frame of (W, H) pixels: `along` of them on its longer side.
+
+    They stand in the middle of equal square cells, as nearly as the shorter side allows.
+    Raises ValueError for along < 1.
+    """
+    if along < 1:
+        raise ValueError(f"{along} points along the longer side: at least 1")
+    width, height = size
+    cell = max(width, height) / along
+    columns, rows = max(1, round(width / cell)), max(1, round(height / cell))
+    x, y = (np.arange(columns) + 0.5) * width / columns, (np.arange(rows) + 0.5) * height / rows
+    return np.stack(np.meshgrid(x, y), -1).reshape(-1, 2).astype(np.float32)
