@@ -43,6 +43,13 @@ def timestep_sinusoid(t: Tensor, channels: int) -> Tensor:
     return torch.cat((angles.cos(), angles.sin()), dim=-1)
 
 
+class RMSNorm(nn.RMSNorm):
+    """RMSNorm over all heads at once, in float32 also under autocast; dtype of x kept."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), self.normalized_shape, self.weight.float(), self.eps).type_as(x)
+
+
 class Attention(nn.Module):
     """Projections shared by self- and cross-attention."""
 
@@ -54,8 +61,8 @@ class Attention(nn.Module):
         self.k = nn.Linear(width, width)
         self.v = nn.Linear(width, width)
         self.o = nn.Linear(width, width)
-        self.norm_q = nn.RMSNorm(width, config.eps) if config.qk_norm else nn.Identity()
-        self.norm_k = nn.RMSNorm(width, config.eps) if config.qk_norm else nn.Identity()
+        self.norm_q = RMSNorm(width, config.eps) if config.qk_norm else nn.Identity()
+        self.norm_k = RMSNorm(width, config.eps) if config.qk_norm else nn.Identity()
 
     def split(self, x: Tensor) -> Tensor:
         """(…, width) → (…, H, D)."""
@@ -86,7 +93,7 @@ class CrossAttention(Attention):
         if self.has_image:
             self.k_img = nn.Linear(config.width, config.width)
             self.v_img = nn.Linear(config.width, config.width)
-            self.norm_k_img = nn.RMSNorm(config.width, config.eps) if config.qk_norm else nn.Identity()
+            self.norm_k_img = RMSNorm(config.width, config.eps) if config.qk_norm else nn.Identity()
 
     def context(self, text_BLW: Tensor, image_BLW: Tensor | None) -> LayerContext:
         """Keys and values of a prompt; they serve until the prompt changes."""

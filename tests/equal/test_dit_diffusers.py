@@ -1,0 +1,71 @@
+"""The same weights give Diffusers' output, with text, timesteps and image conditioning on."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from dit_small import small_config
+from safetensors.torch import save_file
+
+from motionstream.dit import VideoDiT
+from motionstream.dit.weights import diffusers_name, load_weights
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    diffusers = pytest.importorskip("diffusers")
+    from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+
+CLIP_DIM = 24
+TOLERANCE = 1e-5
+
+
+def reference(image: bool) -> "WanTransformer3DModel":
+    """A small random model of theirs; 512 text tokens because its image branch counts on them."""
+    config = small_config()
+    torch.manual_seed(0)
+    return WanTransformer3DModel(
+        patch_size=config.patch,
+        num_attention_heads=config.heads,
+        attention_head_dim=config.head_dim,
+        in_channels=config.in_channels,
+        out_channels=config.out_channels,
+        text_dim=config.text_dim,
+        freq_dim=config.freq_dim,
+        ffn_dim=config.ffn,
+        num_layers=config.layers,
+        image_dim=CLIP_DIM if image else None,
+        added_kv_proj_dim=config.width if image else None,
+    ).eval()
+
+
+def ours(theirs: "WanTransformer3DModel", image: bool, folder: Path) -> VideoDiT:
+    """Our model with their weights, by way of a file in their layout."""
+    model = VideoDiT(small_config(image_dim=CLIP_DIM if image else None)).eval()
+    save_file(theirs.state_dict(), str(folder / "theirs.safetensors"))
+    load_weights(model, folder)
+    assert {diffusers_name(name) for name in model.state_dict()} == set(theirs.state_dict())
+    return model
+
+
+@pytest.mark.parametrize("image", [False, True])
+@pytest.mark.parametrize("per_latent", [False, True])
+@torch.no_grad()
+def test_equals_diffusers(image: bool, per_latent: bool, tmp_path: Path) -> None:
+    theirs = reference(image)
+    model = ours(theirs, image, tmp_path)
+    latents, (height, width) = 3, (6, 10)
+    tokens = height * width // 4
+    x = torch.randn(2, latents, model.config.in_channels, height, width)
+    text = torch.randn(2, 512, model.config.text_dim)
+    clip = torch.randn(2, 257, CLIP_DIM) if image else None
+    t = torch.rand(2, latents) * 1000 if per_latent else torch.tensor([37.0, 901.0])
+    expected = theirs(
+        hidden_states=x.transpose(1, 2),
+        timestep=t.repeat_interleave(tokens, 1) if per_latent else t,
+        encoder_hidden_states=text,
+        encoder_hidden_states_image=clip,
+        return_dict=False,
+    )[0].transpose(1, 2)
+    assert expected.abs().mean() > 0.05
+    torch.testing.assert_close(model(x, t, model.text_context(text, clip)), expected, atol=TOLERANCE, rtol=0)
