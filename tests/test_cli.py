@@ -228,6 +228,7 @@ def test_doctor_looks_and_tells(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["serve", "--host", "0.0.0.0"], "token"),
         (["serve", "--port", "70000"], "'--port'"),
         (["demo", "--model", "huge"], "model 'huge' is unknown"),
+        (["data", "synth", "--assets", "."], "nothing to do"),
         (["data", "synth", "--assets", "nowhere", "--preview", "s.png"], "no assets folder at nowhere"),
         (["data", "synth", "--assets", ".", "--preview", "s.png"], "backgrounds"),
         (["data", "synth", "--assets", ".", "--preview", "s.png", "--size", "wide"], "such as 256x144"),
@@ -246,6 +247,15 @@ def test_every_command_says_what_is_wrong(
 ) -> None:
     Path("words.mp4").write_text("not a video")
     assert says in complaint(capsys, arguments)
+
+
+def test_worlds_are_drawn_and_kept(tmp_path: Path) -> None:
+    assets = str(Path(__file__).parent / "data" / "assets")
+    arguments = ["data", "synth", "--assets", assets, "--split", "all", "--clips", "2", "--frames", "5"]
+    assert cli.run([*arguments, "--size", "96x64", "--preview", "s.png", "-o", "clips"]) == errors.DONE
+    with Image.open("s.png") as sheet:
+        assert sheet.height > 2 * 64
+    assert len(list(Path("clips").glob("*.mp4"))) == 2
 
 
 def test_a_port_in_use_is_said(model: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:

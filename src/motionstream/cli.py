@@ -166,25 +166,40 @@ def track(
 @data_app.command("synth")
 def data_synth(
     assets: Assets,
-    preview: Annotated[Path, typer.Option(help="The contact sheet to write, .png.")],
-    clips: Annotated[int, typer.Option(min=1, max=64)] = 6,
+    preview: Annotated[Path | None, typer.Option(help="A contact sheet with the tracks on it, .png.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A folder for the clips: mp4, npz and captions.")
+    ] = None,
+    bench: Annotated[bool, typer.Option("--bench", help="Say how many clips a second this machine makes.")] = False,
+    clips: Annotated[int, typer.Option(min=1)] = 6,
     frames: Annotated[int, typer.Option(help="1 + 4·n.", min=5, max=241)] = 25,
     size: Size = "256x144",
     seed: Seed = 0,
     split: Annotated[str, typer.Option(help="train, heldout, heldout-far or all.")] = "train",
+    json_out: JsonOut = None,
 ) -> None:
-    """Draw synthetic worlds and their exact tracks on a contact sheet.
+    """Make synthetic worlds with exact tracks: look at them, keep them, or time them.
 
     [bold]motionstream data synth --assets pictures --preview sheet.png[/]
+
+    [bold]motionstream data synth --assets pictures -o clips --clips 100 --split all[/]
     """
+    from motionstream.data import export
     from motionstream.data.assets import AssetLibrary
     from motionstream.data.preview import preview as draw
     from motionstream.data.synthetic import SyntheticWorlds
 
+    if not (preview or out or bench):
+        raise ValueError("nothing to do: ask for --preview sheet.png, --out folder or --bench")
     pixels = _size(size)
     library = AssetLibrary(assets, split=None if split == "all" else split)
-    draw(SyntheticWorlds(library, size=pixels, frames=frames, seed=seed), preview, clips=clips)
-    typer.echo(f"{preview}: {clips} worlds of {frames} frames")
+    worlds = SyntheticWorlds(library, size=pixels, frames=frames, seed=seed)
+    if preview:
+        typer.echo(f"{draw(worlds, preview, clips=clips)}: {clips} worlds of {frames} frames")
+    if out:
+        typer.echo(f"{export.write_clips(worlds, out, clips)}: {clips} clips")
+    if bench:
+        console.report("Synthetic worlds", export.bench(worlds), json_out)
 
 
 @app.command()
