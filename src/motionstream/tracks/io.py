@@ -148,8 +148,9 @@ def _reading(path: AnyPath) -> Iterator[None]:
 
 
 def _npz(path: AnyPath, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
-    if not zipfile.is_zipfile(path):
-        raise ValueError("not an npz file")
+    with open(path, "rb") as file:  # a missing file is not a bad one
+        if not zipfile.is_zipfile(file):
+            raise ValueError("not an npz file")
     with zipfile.ZipFile(path) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > LARGEST:
             raise ValueError(f"unpacks to more than {LARGEST >> 20} MiB")

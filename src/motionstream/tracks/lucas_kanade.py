@@ -72,7 +72,7 @@ class LucasKanade:
 
         if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
             raise ValueError(f"frame of shape {frame.shape}, {frame.dtype}: send (H, W, 3) uint8")
-        grey = evened(cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY))
+        grey = evened(np.asarray(cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY), np.uint8))
         if self._last is not None and len(self.xy):
             moved, found = self._there_and_back(self._last, grey, self.xy, self.xy)
             moved = np.where(np.isfinite(moved), moved, self.xy)
