@@ -25,12 +25,12 @@ def caption(rng: np.random.Generator, things: Sequence[str], place: str, effect:
 
 
 def plain_name(text: str) -> str:
-    """A short name out of an asset's caption: no brackets, no second sentence; "" if nothing useful is left."""
+    """A short name out of an asset's caption: no brackets, one sentence; "" if it holds a number or no word."""
     name = re.split(r"[.!?](?:\s|$)", re.sub(r"\([^)]*\)", "", text))[0]
     name = " ".join(name.split())
-    if not re.search(r"[a-zA-Z]{2}", name) or len(name) > LONGEST_NAME:
+    if not re.search(r"[a-zA-Z]{2}", name) or re.search(r"\d", name) or len(name) > LONGEST_NAME:
         return ""
-    return name[0].lower() + name[1:]
+    return re.sub(r"^a (?=[aeio]|u(?!k|ni))", "an ", name[0].lower() + name[1:])
 
 
 def _scene(rng: np.random.Generator, things: str, where: str) -> str:

@@ -118,7 +118,7 @@ def _fog(frames: Tensor, strength: Tensor, rng: np.random.Generator) -> Tensor:
     wide = torch.nn.functional.interpolate(coarse, (height, width + travel), mode="bicubic").clamp_(0, 1)[0]
     starts = [int(speed * frame) for frame in range(len(frames))]
     veil = torch.stack([wide[:, :, start : start + width] for start in starts])
-    thickness = rng.uniform(0.35, 0.6)
+    thickness = rng.uniform(0.2, 0.5)
     return _blend(
         frames,
         _colour(frames, 0.8, 0.82, 0.84),
@@ -141,9 +141,11 @@ def _sunset(frames: Tensor, strength: Tensor, rng: np.random.Generator) -> Tenso
 def _grain(frames: Tensor, strength: Tensor, rng: np.random.Generator) -> Tensor:
     width, height = _size(frames)
     # One field with a margin, read at another place in every frame, is as good as new noise and far cheaper.
-    field = rng.normal(0, rng.uniform(0.07, 0.13), (height + 64, width + 64)).astype(np.float32)
-    noise = torch.from_numpy(field).to(frames.device)
-    flicker = rng.normal(0, 0.03, len(frames))
+    # Grains of two pixels: finer ones no codec of this size could carry.
+    coarse = rng.normal(0, rng.uniform(0.04, 0.07), (1, 1, height // 2 + 33, width // 2 + 33))
+    field = torch.from_numpy(coarse.astype(np.float32))
+    noise = torch.nn.functional.interpolate(field, scale_factor=2, mode="bilinear")[0, 0].to(frames.device)
+    flicker = rng.normal(0, 0.025, len(frames))
     for frame, (top, left) in enumerate(rng.integers(0, 65, (len(frames), 2)).tolist()):
         speck = noise[top : top + height, left : left + width] + float(flicker[frame])
         frames[frame] += strength[frame] * speck

@@ -52,7 +52,7 @@ class Wanted(Protocol):
 def loader(recipe: Wanted, assets: str | Path, split: str = "train", workers: int | None = None) -> Loader:
     """The batches a recipe asks for. workers: processes; by default one, and up to eight to feed a GPU."""
     device = torch.device(recipe.device)
-    worlds = SyntheticWorlds(AssetLibrary(assets, split), tuple(recipe.size), recipe.frames, recipe.seed, device=device)
+    worlds = SyntheticWorlds(AssetLibrary(assets, split), recipe.size, recipe.frames, recipe.seed, device=device)
     many = min(8, max(1, (os.cpu_count() or 2) - 1))
     return Loader(worlds, recipe.batch, workers=workers or (1 if device.type == "cpu" else many))
 

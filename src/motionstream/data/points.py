@@ -6,7 +6,7 @@ Legend: F frames, N points. A point belongs to one layer and has one local posit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ COVERS = 0.5  # alpha from which a nearer layer hides a point
 OPAQUE = 0.9  # alpha a texture must have where a point is put on it
 GRID_SHARE, OBJECT_SHARE, LATE_SHARE = 0.5, 0.25, 0.2
 LATE_FRAMES = 3  # frames in which points on newly uncovered ground are looked for
+LATE_TRIES = 8  # positions tried for each of them: most show what was there before
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,14 @@ def follow(
 ) -> tuple[Tracks, IntArray]:
     """Tracks of `count` points of a world and (count,) the number of the layer each lies on.
 
-    Half start on a jittered grid of frame 0, a quarter on the objects of frame 0, a fifth are born later, on
-    what was hidden or outside until then; the rest are anywhere in frame 0. `visible` is exact: inside the
+    Half start on a jittered grid of frame 0, a quarter on the objects of frame 0, up to a fifth are born
+    later, on what frame 0 did not show; the rest are anywhere in frame 0. `visible` is exact: inside the
     frame, born, and under no nearer layer.
     """
     frames = layers[0].placement.frames
     grid = _on_frame(layers, 0, _jittered_grid(size, int(count * GRID_SHARE), rng))
     things = _on_objects(layers, int(count * OBJECT_SHARE), rng)
-    late = _later(layers, size, frames, 2 * int(count * LATE_SHARE), rng)
+    late = _later(layers, size, rng, int(count * LATE_SHARE))
     spare = _on_frame(layers, 0, rng.uniform(0, size, (count - len(grid), 2)))
     points = Points.join([grid, things, late, spare])
     xy, shown = trace(layers, points, size)
@@ -91,10 +92,9 @@ def trace(
 def _select(kind: IntArray, shown: np.ndarray, born: IntArray, count: int) -> IntArray:
     """Indices of `count` points: the grid, then visible object points and true late births, then spares."""
     at = np.arange(len(kind))
-    fresh = np.cumsum(shown, 0)[born, at] == shown[born, at]  # never shown before its birth
     grid = at[kind == 0]
     things = at[(kind == 1) & shown[0]][: int(count * OBJECT_SHARE)]
-    late = at[(kind == 2) & fresh & shown[born, at]][: int(count * LATE_SHARE)]
+    late = at[(kind == 2) & shown[born, at]]
     chosen = np.concatenate([grid, things, late])
     return np.concatenate([chosen, at[kind == 3][: count - len(chosen)]])
 
@@ -144,8 +144,13 @@ def _opaque_positions(texture: Tensor, count: int, rng: np.random.Generator) -> 
     return np.stack([columns[drawn] + 0.5 - width / 2, rows[drawn] + 0.5 - height / 2], -1)
 
 
-def _later(layers: Sequence[Layer], size: tuple[int, int], frames: int, count: int, rng: np.random.Generator) -> Points:
-    """Candidates for late birth: anywhere in a few later frames."""
+def _later(layers: Sequence[Layer], size: tuple[int, int], rng: np.random.Generator, count: int) -> Points:
+    """At most `count` points on what a few later frames show and frame 0 does not."""
+    frames = layers[0].placement.frames
     births = rng.integers(1, frames, LATE_FRAMES) if frames > 1 else np.zeros(LATE_FRAMES, np.int64)
-    each = count // LATE_FRAMES
-    return Points.join([_on_frame(layers, int(birth), rng.uniform(0, size, (each, 2))) for birth in births])
+    each = LATE_TRIES * count // LATE_FRAMES
+    tried = [_on_frame(layers, int(birth), rng.uniform(0, size, (each, 2))) for birth in births]
+    candidates = Points.join(tried)
+    opening = [replace(layer, placement=layer.placement.at(torch.tensor([0]))) for layer in layers]
+    new = np.flatnonzero(~trace(opening, candidates, size)[1][0])
+    return candidates.pick(rng.permutation(new)[:count])
