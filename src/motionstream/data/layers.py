@@ -43,6 +43,11 @@ class Placement:
     def frames(self) -> int:
         return self.matrix.shape[0]
 
+    @property
+    def is_still(self) -> bool:
+        """Whether every frame is laid out as the first one."""
+        return self.shears is None and bool((self.matrix == self.matrix[:1]).all())
+
     def to(self, device: torch.device, dtype: torch.dtype) -> Placement:
         shears = None if self.shears is None else self.shears.to(device, dtype)
         return Placement(self.matrix.to(device, dtype), shears, self.waves, self.radius)
@@ -119,7 +124,9 @@ class Layer:
         """Channels of `texture` (c, h, w) at frame positions x, y (F, …) → (c, F·…) laid out as (c, F, rows, …)."""
         u, v = placement.inverse(x, y)
         height, width = texture.shape[1:]
-        grid = torch.stack([u * (2 / width), v * (2 / height)], -1)
+        grid = torch.empty(*torch.broadcast_shapes(u.shape, v.shape), 2, dtype=u.dtype, device=u.device)
+        torch.mul(u, 2 / width, out=grid[..., 0])
+        torch.mul(v, 2 / height, out=grid[..., 1])
         flat = grid.reshape(1, grid.shape[0] * grid.shape[1], -1, 2)
         mode = "reflection" if self.is_ground else "zeros"
         out = grid_sample(texture[None], flat, "bilinear", mode, align_corners=False)

@@ -46,11 +46,13 @@ def _window(layer: Layer, size: tuple[int, int]) -> tuple[Tensor, Tensor, tuple[
 
 def _shoot(layer: Layer, frames: Tensor, corner: Tensor, size: tuple[int, int], device: torch.device) -> Tensor:
     """(c, n, h, w): the layer in windows of `size` at `corner` (n, 2) of those frames."""
-    placement = layer.placement.at(frames).to(device, torch.float32)
+    placement = layer.placement.at(frames)
+    if len(frames) > 1 and placement.is_still and (corner == corner[:1]).all():
+        return _shoot(layer, frames[:1], corner[:1], size, device).expand(-1, len(frames), -1, -1)
     left, top = corner.to(device, torch.float32).unbind(-1)
     x = left[:, None, None] + torch.arange(size[0], device=device) + 0.5
     y = top[:, None, None] + torch.arange(size[1], device=device)[:, None] + 0.5
-    return layer.sample(layer.texture.to(device), x, y, placement)
+    return layer.sample(layer.texture.to(device), x, y, placement.to(device, torch.float32))
 
 
 def _put(canvas: Tensor, layer: Layer, frames: Tensor, corner: Tensor, size: tuple[int, int]) -> None:
