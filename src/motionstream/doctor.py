@@ -135,12 +135,12 @@ def weights(folder: Path) -> dict[str, Any]:
     """
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        files: Mapping[str, Any] = manifest["files"]
+        files = {str(name): _sha256(entry) for name, entry in manifest["files"].items()}
     except FileNotFoundError:
         return {"status": "missing", "files": {}}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return {"status": "damaged", "files": {"manifest.json": "not readable"}}
-    states = {name: _file_state(folder / name, _sha256(entry)) for name, entry in files.items()}
+    states = {name: _file_state(folder / name, sha256) for name, sha256 in files.items()}
     return {"status": "ok" if set(states.values()) == {"ok"} else "damaged", "files": states}
 
 
