@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from dit_small import small_model
+from tests.equal.dit_small import small_model
 
 from motionstream.dit import ChunkMask, RollingCache, TextContext, VideoDiT
 

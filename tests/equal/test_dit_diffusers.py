@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from dit_small import small_config
 from safetensors.torch import save_file
+from tests.equal.dit_small import small_config
 
 from motionstream.dit import VideoDiT
 from motionstream.dit.weights import diffusers_name, load_weights
