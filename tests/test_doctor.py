@@ -11,14 +11,25 @@ import pytest
 
 from motionstream import doctor
 
+MACHINE = {
+    "processor": "Some CPU",
+    "cores": 2,
+    "memory_gib": 16.0,
+    "gpu": "none",
+    "torch": "2.13.0",
+    "threads": 2,
+    "python": "3.11.1",
+    "system": "Linux x86_64",
+}
+
 
 def findings(**changes: Any) -> dict[str, Any]:
     """A healthy two-core machine without a GPU, with changes."""
     return {
-        "python": "3.11.1",
-        "processor": {"name": "Some CPU", "cores": 2, "fast_bfloat16": ["AMX"], "avx2": True, "avx512": True},
-        "memory": {"total_gib": 16.0, "free_gib": 12.0},
-        "torch": {"version": "2.13.0", "cuda": None, "threads": 2, "capability": "AVX512"},
+        "machine": MACHINE,
+        "instructions": {"fast_bfloat16": ["AMX"], "avx2": True, "avx512": True},
+        "free_memory_gib": 12.0,
+        "torch": {"cuda": None, "capability": "AVX512"},
         "accelerators": [],
         "packages": dict.fromkeys(doctor.OPTIONAL, "1.0"),
         "programs": {"chromium": True},
@@ -61,8 +72,8 @@ def test_no_manifest_is_missing(tmp_path: Path) -> None:
     [
         ({}, "should stream live here"),
         ({"weights": {"status": "damaged", "files": {"a": "missing"}}}, "embedded weights are damaged"),
-        ({"processor": {**findings()["processor"], "cores": 1}}, "wants two cores"),
-        ({"processor": {**findings()["processor"], "fast_bfloat16": []}}, "no fast bfloat16"),
+        ({"machine": {**MACHINE, "cores": 1}}, "wants two cores"),
+        ({"instructions": {"fast_bfloat16": []}}, "no fast bfloat16"),
         ({"accelerators": [{"name": "GPU", "memory_gib": 80.0}]}, "GPU found"),
         ({"packages": {**findings()["packages"], "cv2": None, "fastapi": None}}, "motionstream[data,serve]"),
     ],

@@ -15,7 +15,8 @@ LIVE = {
     "seconds": 60,
     "fps": 31.41592,
     "chunk_ms": {"p50": 300.0, "p95": 333.3},
-    "machine": {"cpu": "Some CPU", "cores": 2, "gpu": None},
+    "model_hash": "0123456789abcdef",
+    "machine": {"processor": "Some CPU", "cores": 2, "gpu": "none", "torch": "2.13.0"},
     "date": "2026-01-02",
 }
 MOTION = {"model": {"psnr": 20.0, "epe": 3.5}, "still": {"psnr": 15.0, "epe": 21.0}, "date": "2026-01-02"}
@@ -37,7 +38,7 @@ def test_figures_are_put_between_the_markers_once(tmp_path: Path) -> None:
     assert "old" not in text
     assert "| frames a second, free running | 31.42 |" in text
     assert "| a chunk, ms, p95 | 333.3 |" in text
-    assert "tiny, 60 seconds, Some CPU, 2 cores, 2026-01-02" in text
+    assert "tiny, weights `0123456789ab`, 60 seconds, Some CPU, 2 cores, torch 2.13.0, 2026-01-02" in text
     assert not figures.update(readme, tmp_path)
 
 

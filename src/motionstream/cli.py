@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -97,7 +98,8 @@ def _serve(model: str, device: str, **settings: Any) -> None:
     from motionstream.serve import ServeSettings, run
 
     checked = ServeSettings(**settings)
-    run(_load(model, device), checked)
+    with suppress(KeyboardInterrupt):  # the way to end a server is no failure
+        run(_load(model, device), checked)
 
 
 @app.command()

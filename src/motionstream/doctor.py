@@ -8,9 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import shutil
-import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from motionstream import allocator, console
+from motionstream.evaluate import machine
 
 # Packages outside the core: what they enable, and the extra that brings them.
 OPTIONAL = {
@@ -39,9 +38,9 @@ GIB = 1 << 30
 def examine() -> dict[str, Any]:
     """Everything `motionstream doctor` knows, JSON-ready."""
     return {
-        "python": platform.python_version(),
-        "processor": processor(),
-        "memory": memory(),
+        "machine": machine.describe(),
+        "instructions": instructions(),
+        "free_memory_gib": free_memory_gib(),
         "torch": torch_build(),
         "accelerators": accelerators(),
         "packages": {name: installed(name) for name in OPTIONAL},
@@ -51,61 +50,34 @@ def examine() -> dict[str, Any]:
     }
 
 
-def processor() -> dict[str, Any]:
-    """Name, usable cores and the instructions that decide whether bfloat16 pays."""
-    described = _cpuinfo()
-    flags = set((described.get("flags") or described.get("Features") or "").split())
+def instructions() -> dict[str, Any]:
+    """The processor's instructions that decide whether bfloat16 pays; none are known where Linux does not list them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    listed = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    flags = set(listed.partition(":")[2].split())
     return {
-        "name": described.get("model name") or platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "fast_bfloat16": sorted(name for flag, name in FAST_BF16.items() if flag in flags),
         "avx2": "avx2" in flags,
         "avx512": "avx512f" in flags,
     }
 
 
-def _cpuinfo() -> dict[str, str]:
-    """The first processor's fields where Linux lists them, else nothing."""
+def free_memory_gib() -> float | None:
+    """Memory that is free now; None where the system does not say."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
-    return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def memory() -> dict[str, float]:
-    """Total and free memory in GiB, within the limit a container sets."""
-    try:
-        page = os.sysconf("SC_PAGE_SIZE")
-        total, free = os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / GIB
     except (ValueError, OSError, AttributeError):
-        return {}
-    limit = _container_limit()
-    return {"total_gib": min(total, limit) / GIB, "free_gib": min(free, limit) / GIB}
-
-
-def _container_limit() -> float:
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(file).read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            return float(text)
-    return float("inf")
+        return None
 
 
 def torch_build() -> dict[str, Any]:
-    """Which torch this is and how many threads it would use."""
+    """What this torch was built for."""
     import torch
 
-    return {
-        "version": torch.__version__,
-        "cuda": torch.version.cuda,
-        "threads": torch.get_num_threads(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-    }
+    return {"cuda": torch.version.cuda, "capability": torch.backends.cpu.get_cpu_capability()}
 
 
 def accelerators() -> list[dict[str, Any]]:
@@ -165,12 +137,13 @@ def verdicts(findings: Mapping[str, Any]) -> list[str]:
 
 
 def _embedded_verdict(findings: Mapping[str, Any]) -> str:
-    state, cpu = findings["weights"]["status"], findings["processor"]
+    state, cores = findings["weights"]["status"], findings["machine"]["cores"]
+    fast = findings["instructions"]["fast_bfloat16"]
     if state != "ok":
         return f"the embedded weights are {state}: install the package again, or take a clone that has them"
-    if findings["accelerators"] or (cpu["cores"] >= 2 and cpu["fast_bfloat16"]):
+    if findings["accelerators"] or (cores >= 2 and fast):
         return "the embedded model should stream live here: motionstream demo"
-    if cpu["cores"] < 2:
+    if cores < 2:
         return "the embedded model runs here, not live: it wants two cores"
     return "the embedded model runs here, perhaps not live: this processor has no fast bfloat16"
 
@@ -191,13 +164,13 @@ def show(findings: Mapping[str, Any]) -> None:
 
 
 def _rows(findings: Mapping[str, Any]) -> list[tuple[str, str]]:
-    cpu, build, memory = findings["processor"], findings["torch"], findings["memory"]
-    fast = ", ".join(cpu["fast_bfloat16"]) or "no fast bfloat16"
+    where, build, free = findings["machine"], findings["torch"], findings["free_memory_gib"]
+    fast = ", ".join(findings["instructions"]["fast_bfloat16"]) or "no fast bfloat16"
     rows = [
-        ("python", f"{findings['python']} on {sys.platform}"),
-        ("processor", f"{cpu['name']}, {cpu['cores']} cores, {fast}"),
-        ("memory", f"{memory['free_gib']:.1f} of {memory['total_gib']:.1f} GiB free" if memory else "unknown"),
-        ("torch", f"{build['version']}, {build['threads']} threads, {build['capability']}"),
+        ("python", f"{where['python']} on {where['system']}"),
+        ("processor", f"{where['processor']}, {where['cores']} cores, {fast}"),
+        ("memory", "unknown" if free is None else f"{free:.1f} of {where['memory_gib']} GiB free"),
+        ("torch", f"{where['torch']}, {where['threads']} threads, {build['capability']}"),
         *(("gpu", f"{gpu['name']}, {gpu['memory_gib']:.0f} GiB") for gpu in findings["accelerators"]),
         ("weights", _weights_row(findings["weights"])),
         ("allocator", _allocator_row(findings["allocator"])),

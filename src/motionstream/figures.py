@@ -70,21 +70,21 @@ def section(file: Path) -> str:
 
 
 def _circumstances(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Where and when, as a reader wants it: hashes short, numbers with their name, the machine in a few words."""
     for key in CIRCUMSTANCES:
         value = figures.get(key)
-        if value is None:
-            continue
-        text = (
-            ", ".join(filter(None, (_fact(*item) for item in flat(value)))) if isinstance(value, dict) else str(value)
-        )
-        yield f"`{text[:12]}`" if key == "model_hash" else _fact(key, text)
+        if isinstance(value, Mapping):
+            yield _machine(value)
+        elif key == "model_hash" and value:
+            yield f"weights `{str(value)[:12]}`"
+        elif value is not None:
+            yield f"{_number(value)} {key}" if isinstance(value, int | float) else str(value)
 
 
-def _fact(key: str, text: str) -> str:
-    """A circumstance as a reader wants it; counted things keep their name."""
-    if text in ("None", "", "[]"):
-        return ""
-    return f"{text} {key}" if text.replace(".", "", 1).isdigit() else text
+def _machine(machine: Mapping[str, Any]) -> str:
+    gpu = machine.get("gpu", "none")
+    said = [machine.get("processor"), f"{machine.get('cores')} cores", f"torch {machine.get('torch')}"]
+    return ", ".join(str(part) for part in (*said, *([gpu] if gpu != "none" else [])))
 
 
 def _tables(figures: Mapping[str, Any]) -> Iterator[str]:
