@@ -1,0 +1,98 @@
+"""`MotionModel`: DiT + track head + text encoder as one network that maps noisy latents to a velocity.
+
+Two ways to read the DiT's output u, chosen by the configuration:
+
+- "velocity" (Wan, the paper): v = u.
+- "anchored" (the embedded model): v = z_t − a + u, with a the latents of the warped anchor. At pure noise the
+  clean guess is then a − u: a network that knows nothing returns the warp, and it learns only what the warp lacks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from motionstream.conditioning import Conditioning, ConditioningConfig, TextEncoder, TrackHead
+from motionstream.diffusion import TIMESTEPS, clean_of
+from motionstream.dit import ChunkMask, DiTConfig, RollingCache, TextContext, VideoDiT
+
+PARAMETERIZATIONS = ("velocity", "anchored")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """dit: sizes of the DiT (its in_channels = latents + conditioning); parameterization: see above."""
+
+    dit: DiTConfig
+    conditioning: ConditioningConfig
+    parameterization: str
+
+    def __post_init__(self) -> None:
+        expected = self.conditioning.latent_channels + self.conditioning.channels
+        if self.dit.in_channels != expected:
+            raise ValueError(f"DiT takes {self.dit.in_channels} channels, its conditioning makes {expected}")
+        if self.parameterization not in PARAMETERIZATIONS:
+            raise ValueError(f"parameterization {self.parameterization!r}: one of {', '.join(PARAMETERIZATIONS)}")
+        if self.parameterization == "anchored" and not self.conditioning.anchored:
+            raise ValueError("an anchored model needs conditioning with the warped anchor")
+
+
+class MotionModel(nn.Module):
+    """The network of one model. Teacher, masked student and cached student alike."""
+
+    def __init__(self, config: ModelConfig, text: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        self.dit = VideoDiT(config.dit)
+        self.track_head = TrackHead(config.conditioning.track_channels)
+        self.text = TextEncoder(config.dit.text_dim, config.dit.text_tokens) if text else None
+
+    def context(self, prompts: list[str]) -> TextContext:
+        """What the DiT's cross-attention reads of these prompts; computed once a prompt."""
+        if self.text is None:
+            raise ValueError("this model has no text encoder of its own: give the DiT an encoded prompt")
+        return self.dit.text_context(self.text(prompts).to(next(self.dit.parameters()).dtype))
+
+    def velocity(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        conditioning: Conditioning,
+        context: TextContext,
+        mask: ChunkMask | None = None,
+        cache: RollingCache | None = None,
+        commit: bool = False,
+    ) -> Tensor:
+        """v (B, T, C, h, w) at noisy latents (B, T, C, h, w) and times t (B, T) in [0, 1]."""
+        output: Tensor = self.dit(
+            torch.cat([noisy, self.channels(conditioning)], 2),
+            t * TIMESTEPS,
+            context,
+            mask=mask,
+            cache=cache,
+            commit=commit,
+        )
+        if self.config.parameterization == "anchored":
+            return noisy - conditioning.anchor + output
+        return output
+
+    def clean(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        conditioning: Conditioning,
+        context: TextContext,
+        mask: ChunkMask | None = None,
+        cache: RollingCache | None = None,
+    ) -> Tensor:
+        """The guess of z_0, same arguments."""
+        return clean_of(self.velocity(noisy, t, conditioning, context, mask, cache), noisy, t)
+
+    def channels(self, conditioning: Conditioning) -> Tensor:
+        """All conditioning channels (B, T, C', h, w), in the order `conditioner.py` states."""
+        parts = [conditioning.first, self.track_head(conditioning.volume)]
+        if self.config.conditioning.anchored:
+            parts += [conditioning.anchor, conditioning.support]
+        return torch.cat(parts, 2)

@@ -1,0 +1,108 @@
+"""THE chunk loop. Training, serving and evaluation call it; nothing else writes the order of a chunk.
+
+A chunk: denoise K times with the cache frozen, then commit the clean chunk once (paper Section 3.2). The step
+between two calls is stochastic: the clean guess is noised again, afresh, to the next time (Self Forcing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from motionstream.conditioning import Conditioning
+from motionstream.diffusion import interpolate
+from motionstream.dit import RollingCache, TextContext
+from motionstream.geometry import chunk_spans
+from motionstream.sampling.model import MotionModel
+from motionstream.sampling.noise import keyed_noise
+from motionstream.sampling.ode import frame_times
+
+Noise = Callable[[int, int, tuple[int, ...]], Tensor]
+"""(chunk, step, shape) → standard normal noise."""
+
+
+@dataclass(frozen=True)
+class Rolling:
+    """Sizes of the rollout in latents (paper: c3s1w1 in chunks of 3), and the times of its calls."""
+
+    chunk: int
+    sink: int
+    window: int
+    times: tuple[float, ...]
+
+
+def keyed(seed: int) -> Noise:
+    """The noise of a stream with this seed."""
+    return lambda chunk, step, shape: keyed_noise(shape, seed, chunk, step)
+
+
+def denoise_chunk(
+    model: MotionModel,
+    cache: RollingCache,
+    conditioning: Conditioning,
+    context: TextContext,
+    times: tuple[float, ...],
+    noise: Callable[[int, tuple[int, ...]], Tensor],
+    known: Tensor | None = None,
+    exit_step: int | None = None,
+) -> Tensor:
+    """Clean latents (B, C, channels, h, w) of the next chunk; the cache is only read.
+
+    noise: (step, shape) → noise. known (B, n, …): first latents of the chunk that are given (the picture).
+    exit_step: stop after this call, and let the gradient through it alone (Self Forcing); None: all calls, and
+    gradient if enabled outside.
+    """
+    shape, given = conditioning.anchor.shape, 0 if known is None else known.shape[1]
+    last = len(times) - 1 if exit_step is None else exit_step
+    clean = conditioning.anchor
+    for step in range(last + 1):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and step == last):
+            fresh = noise(step, tuple(shape)).to(clean)
+            t = frame_times(torch.tensor(times[step], device=clean.device), clean, given)
+            noisy = pinned(interpolate(clean, fresh, t) if step else fresh, known)
+            clean = pinned(model.clean(noisy, t, conditioning, context, cache=cache), known)
+    return clean
+
+
+def pinned(latents: Tensor, known: Tensor | None) -> Tensor:
+    """The latents with the known ones in front put in place."""
+    return latents if known is None else torch.cat([known, latents[:, known.shape[1] :]], 1)
+
+
+@torch.no_grad()
+def commit_chunk(
+    model: MotionModel, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext
+) -> None:
+    """Write the clean chunk's keys and values into the cache."""
+    t = torch.zeros(clean.shape[:2], device=clean.device)
+    model.velocity(clean.detach(), t, conditioning, context, cache=cache, commit=True)
+
+
+def rollout(
+    model: MotionModel,
+    cache: RollingCache,
+    conditioning: Conditioning,
+    context: TextContext,
+    rolling: Rolling,
+    noise: Noise,
+    known: Tensor | None = None,
+    exit_step: int | None = None,
+) -> Iterator[Tensor]:
+    """Clean chunks of a clip whose conditioning is known in full, in order. `known`: as in `denoise_chunk`."""
+    for index, (begin, size) in enumerate(chunk_spans(conditioning.latents, rolling.chunk)):
+        part = conditioning.slice(begin, begin + size)
+        clean = denoise_chunk(
+            model,
+            cache,
+            part,
+            context,
+            rolling.times,
+            lambda step, shape, index=index: noise(index, step, shape),  # type: ignore[misc]
+            known if begin == 0 else None,
+            exit_step,
+        )
+        commit_chunk(model, cache, clean, part, context)
+        yield clean

@@ -1,0 +1,255 @@
+"""The training loop: one stage, from wherever it was left to the last step, the time limit or a signal."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import math
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+
+from motionstream.train.checkpoint import Checkpoint, Checkpoints
+from motionstream.train.log import RunLog
+from motionstream.train.parallelize import any_rank, as_sharded_as, from_all_ranks, rank, whole, world_size
+from motionstream.train.serialise import pack, unpack
+from motionstream.train.stage import Stage
+
+_log = logging.getLogger(__name__)
+
+
+class Diverged(RuntimeError):
+    """Too many steps in a row were not finite, or the weights are not."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sitting ended. step: steps done in all; reason: "done", "minutes" or "signal"; seconds: trained in all."""
+
+    step: int
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often a run saves, logs and draws, and when it ends.
+
+    steps: of the whole run. minutes: wall limit of this sitting, None = none. finish: this sitting is the last one, so the
+    rate's decay ends with its minutes. save_minutes: between checkpoints. log_every, sheet_every: steps.
+    keep: checkpoints kept. patience: bad steps in a row before the run stops.
+    """
+
+    steps: int
+    minutes: float | None = None
+    finish: bool = False
+    save_minutes: float = 4.0
+    log_every: int = 10
+    sheet_every: int = 500
+    keep: int = 2
+    patience: int = 20
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.log_every < 1 or self.sheet_every < 1 or self.patience < 1:
+            raise ValueError("steps, log_every, sheet_every and patience must be at least 1")
+        if self.finish and self.minutes is None:
+            raise ValueError("finish needs a limit in minutes to finish in")
+
+
+def run(stage: Stage, run_dir: Path, pace: Pace, recipe_hash: str = "", resume: bool = True) -> Outcome:
+    """Train until done, out of time or told to stop (SIGTERM, SIGINT); saves before it returns.
+
+    run_dir gets checkpoints/, metrics.jsonl, sheets/, tensorboard/. With resume it goes on from the newest valid
+    checkpoint exactly as if it had never stopped; without, a run_dir that holds checkpoints is refused.
+    Raises Diverged, with nothing bad saved; ValueError if another process trains in run_dir.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with _alone_in(run_dir), _Stop() as stop:
+        return _Run(stage, run_dir, pace, recipe_hash, resume).go(stop)
+
+
+class _Run:
+    """One sitting. Rank 0 writes; the other ranks take part in what is collective."""
+
+    def __init__(self, stage: Stage, run_dir: Path, pace: Pace, recipe_hash: str, resume: bool) -> None:
+        self.stage, self.run_dir, self.pace, self.recipe_hash = stage, run_dir, pace, recipe_hash
+        self.checkpoints = Checkpoints(run_dir / "checkpoints", pace.keep)
+        self.step, self.bad, self.saved_step = 0, 0, -1
+        self.seconds_before, self.progress_before = 0.0, 0.0
+        self.began = time.monotonic()
+        self._restore(resume)
+
+    def go(self, stop: _Stop) -> Outcome:
+        last_save = self.began = time.monotonic()
+        with RunLog(self.run_dir, self.step, self.pace.steps, self.pace.log_every, quiet=rank() > 0) as log:
+            if self.step:
+                log.say(f"resumed at step {self.step} of {self.pace.steps}")
+            while (reason := self._ended(stop)) is None:
+                self._one_step(log)
+                if any_rank(time.monotonic() - last_save >= 60 * self.pace.save_minutes):
+                    self._save()
+                    last_save = time.monotonic()
+            self._save()
+            log.say(f"stopped at step {self.step} of {self.pace.steps}: {reason}")
+        return Outcome(self.step, reason, self._seconds())
+
+    def _one_step(self, log: RunLog) -> None:
+        scalars = self.stage.step(self.step, self.progress())
+        self.step += 1
+        self._judge(scalars)
+        log.scalars(self.step, scalars)
+        if self.step % self.pace.sheet_every == 0 or self.step == self.pace.steps:
+            before = _random_state()
+            sheet = self.stage.sheet()
+            if sheet is not None:
+                log.sheet(self.step, sheet)
+            _restore_random(before)
+
+    def progress(self) -> float:
+        """How far the run is, 0 … 1: by steps, and when it has to finish in this sitting by its minutes as well."""
+        by_steps = self.step / self.pace.steps
+        if not self.pace.finish or self.pace.minutes is None:
+            return by_steps
+        share = min(1.0, (time.monotonic() - self.began) / (60 * self.pace.minutes))
+        return max(by_steps, self.progress_before + (1 - self.progress_before) * share)
+
+    def _ended(self, stop: _Stop) -> str | None:
+        if self.step >= self.pace.steps:
+            return "done"
+        if any_rank(stop.asked):
+            return "signal"
+        limit = self.pace.minutes
+        late = limit is not None and time.monotonic() - self.began >= 60 * limit
+        return "minutes" if any_rank(late) else None
+
+    def _judge(self, scalars: dict[str, float]) -> None:
+        bad = bool(scalars.get("skipped")) or not all(math.isfinite(value) for value in scalars.values())
+        self.bad = self.bad + 1 if any_rank(bad) else 0
+        if self.bad >= self.pace.patience:
+            raise Diverged(
+                f"{self.bad} steps in a row up to step {self.step} had a loss or gradient that is not finite: "
+                "lower the learning rate or the clip; the last checkpoint is sound"
+            )
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self.began
+
+    def _save(self) -> None:
+        """Publish a checkpoint of this step, unless the weights have gone bad."""
+        if self.step == self.saved_step:
+            return
+        weights = {
+            name: {key: whole(tensor.detach()) for key, tensor in module.state_dict().items()}
+            for name, module in self.stage.modules().items()
+        }
+        _refuse_poison(weights, self.step)
+        optimizers = {name: optimizer.state_dict() for name, optimizer in self.stage.optimizers().items()}
+        state = {
+            "optimizers": unpack(*pack(optimizers)),  # sharded moments are gathered, which takes every rank
+            "random": from_all_ranks(_random_state()),
+            "stage": self.stage.state_dict(),
+            "loop": {"seconds": self._seconds(), "progress": self.progress(), "bad": self.bad},
+        }
+        if rank() == 0 and not self.checkpoints.save(self.step, weights, state, self.recipe_hash):
+            return
+        self.saved_step = self.step
+
+    def _restore(self, resume: bool) -> None:
+        if rank() == 0:
+            self.checkpoints.clean()
+        if not resume and self.checkpoints.steps():
+            raise ValueError(f"{self.run_dir} holds a run already: resume it, or name another folder")
+        checkpoint = self.checkpoints.newest()
+        if checkpoint is not None:
+            self._take(checkpoint)
+
+    def _take(self, checkpoint: Checkpoint) -> None:
+        for name, module in self.stage.modules().items():
+            if name not in checkpoint.weights:
+                raise ValueError(f"the checkpoint in {self.run_dir} has no module {name!r}: it is of another stage")
+            own = module.state_dict()
+            saved = checkpoint.weights[name]
+            module.load_state_dict({k: as_sharded_as(v, own[k]) if k in own else v for k, v in saved.items()})
+        for name, optimizer in self.stage.optimizers().items():
+            optimizer.load_state_dict(checkpoint.state["optimizers"][name])
+        self.stage.load_state_dict(checkpoint.state["stage"])
+        loop = checkpoint.state["loop"]
+        self.step = self.saved_step = checkpoint.step
+        self.bad, self.seconds_before, self.progress_before = loop["bad"], loop["seconds"], loop["progress"]
+        generators = checkpoint.state["random"]
+        if len(generators) == world_size():
+            _restore_random(generators[rank()])
+        else:
+            _log.warning("resumed on %d ranks a run of %d: random draws differ", world_size(), len(generators))
+
+
+def _refuse_poison(weights: dict[str, dict[str, torch.Tensor]], step: int) -> None:
+    for module, tensors in weights.items():
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise Diverged(f"{module}.{name} is not finite at step {step}: nothing saved, resume from before")
+
+
+def _random_state() -> dict[str, Any]:
+    """All global random generators of this process."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    numpy = np.random.get_state(legacy=False)
+    return {"python": random.getstate(), "numpy": numpy, "torch": torch.get_rng_state(), "cuda": cuda}
+
+
+def _restore_random(state: dict[str, Any]) -> None:
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+class _Stop:
+    """Turns the first SIGTERM or SIGINT into a wish to stop after this step; a second one acts as it always did."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Stop:
+        if threading.current_thread() is not threading.main_thread():
+            return self  # only the main thread is sent signals
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        self.__exit__()
+
+
+@contextmanager
+def _alone_in(run_dir: Path) -> Iterator[None]:
+    """Hold the run's lock, which the system releases however the process ends; only rank 0 takes it."""
+    with (run_dir / "lock").open("a+") as file:
+        if rank() == 0:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise ValueError(f"{run_dir} is being trained by process {file.read().strip()}") from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        yield

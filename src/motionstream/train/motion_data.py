@@ -1,0 +1,140 @@
+"""Batches for the three motion stages: latents, conditioning and prompts from synthetic clips and a frozen VAE."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from motionstream.conditioning import Conditioner, ConditionerState, Conditioning, TrackBatch
+from motionstream.conditioning.anchor import Anchor
+from motionstream.data.loader import Arrays, Loader
+from motionstream.geometry import Geometry
+from motionstream.tracks import Tracks
+from motionstream.train.checkpoint import newest_weights
+from motionstream.train.points import Choice, choose
+from motionstream.train.recipe import RECIPE_FILE, TinyVAERecipe, load
+from motionstream.vae import TinyVAE
+from motionstream.vae.pixels import to_model
+
+REANCHOR = 0.25
+"""Share of batches whose anchor is taken anew within the clip, as a stream does when a hand takes hold again."""
+
+
+@dataclass(frozen=True)
+class Drops:
+    """Shares of clips that lose the prompt, the tracks, both, and the warped anchor."""
+
+    text: float = 0.0
+    track: float = 0.0
+    both: float = 0.0
+    anchor: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """B clips: latents (B, T, C, h, w), what steers them, and the same without tracks (for guidance)."""
+
+    latents: Tensor
+    conditioning: Conditioning
+    prompts: list[str]
+    no_motion: Conditioning | None
+
+    @property
+    def first(self) -> Tensor:
+        """The given picture's latent (B, 1, C, h, w)."""
+        return self.latents[:, :1]
+
+
+def frozen_vae(run_dir: Path, device: str, dtype: torch.dtype) -> TinyVAE:
+    """The averaged VAE of a finished run, for inference."""
+    recipe = load(run_dir / RECIPE_FILE)
+    if not isinstance(recipe, TinyVAERecipe):
+        raise ValueError(f"{run_dir} is a run of stage {recipe.stage!r}, not of the VAE")
+    vae = TinyVAE(recipe.vae)
+    vae.load_state_dict(newest_weights(run_dir, "ema", under="average"))
+    return vae.to(device, dtype, memory_format=torch.channels_last).requires_grad_(False).eval()
+
+
+class MotionData:
+    """Draws `Sample`s. Its position and generator are all that a checkpoint needs."""
+
+    def __init__(
+        self, data: Loader, vae: TinyVAE, geometry: Geometry, choice: Choice, drops: Drops, seed: int, chunk: int = 3
+    ) -> None:
+        self.data, self.vae, self.geometry, self.chunk = data, vae, geometry, chunk
+        self.choice, self.drops = choice, drops
+        self.random = np.random.default_rng(seed)
+
+    def next(self, no_motion: bool = False) -> Sample:
+        """The next batch. no_motion: also the conditioning without tracks."""
+        return self._sample(next(self.data), self.random, self.drops, no_motion)
+
+    def probe(self, clips: int) -> Sample:
+        """The same few clips every time, fully controlled."""
+        return self._sample(self.data.probe(clips), np.random.default_rng(7), Drops(), no_motion=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"data": self.data.state_dict(), "random": copy.deepcopy(self.random.bit_generator.state)}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        self.data.load_state_dict(state["data"])
+        self.random.bit_generator.state = state["random"]
+
+    @torch.no_grad()
+    def _sample(self, batch: Arrays, random: np.random.Generator, drops: Drops, no_motion: bool) -> Sample:
+        device, dtype = self.vae.mean.device, self.vae.mean.dtype
+        video = to_model(batch["video"].to(device)).to(dtype)
+        tracks = TrackBatch.of(self._choose(batch, random), device)
+        text, track, anchor = draw_drops(len(tracks.ids), drops, random)
+        conditioner = Conditioner(self.vae, self.geometry, int(random.integers(1 << 31)))
+        boundary = self._boundary(video.shape[1], random) if drops != Drops() else None
+        steered = condition(conditioner, video, tracks.hidden(torch.from_numpy(track)), boundary)
+        everyone = torch.ones(len(tracks.ids), dtype=torch.bool)
+        return Sample(
+            latents=self.vae.encode(video).float(),
+            conditioning=steered.without_anchor(torch.from_numpy(anchor)).to(torch.float32),
+            prompts=["" if drop else prompt for prompt, drop in zip(batch["captions"], text, strict=True)],
+            no_motion=conditioner.clip(video[:, 0], tracks.hidden(everyone)).to(torch.float32) if no_motion else None,
+        )
+
+    def _choose(self, batch: Arrays, random: np.random.Generator) -> Sequence[Tracks]:
+        arrays = (batch[key].numpy() for key in ("xy", "visible", "object_of"))  # type: ignore[literal-required]
+        return [
+            choose(Tracks(xy, visible), objects, self.choice, random)
+            for xy, visible, objects in zip(*arrays, strict=True)
+        ]
+
+    def _boundary(self, frames: int, random: np.random.Generator) -> int | None:
+        """The frame from which on a later anchor counts, at the start of a chunk; None: the first one for all."""
+        starts = [
+            self.geometry.frames(latent) for latent in range(self.chunk, self.geometry.latents(frames), self.chunk)
+        ]
+        return int(random.choice(starts)) if starts and random.random() < REANCHOR else None
+
+
+def condition(conditioner: Conditioner, video: Tensor, tracks: TrackBatch, boundary: int | None) -> Conditioning:
+    """A clip's conditioning, with the anchor taken anew from the true frame before `boundary`."""
+    if boundary is None:
+        return conditioner.clip(video[:, 0], tracks)
+    start = ConditionerState(Anchor.of(video[:, 0]).seen(tracks, 0))
+    before, state = conditioner.step(start, tracks.slice(0, boundary))
+    anchor = Anchor.of(video[:, boundary - 1]).seen(tracks, boundary - 1)
+    after, _ = conditioner.step(ConditionerState(anchor, state.memory), tracks.slice(boundary, tracks.frames))
+    return Conditioning.join([before, after])
+
+
+def draw_drops(clips: int, drops: Drops, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(B,) bool each: which clips lose the prompt, the tracks, the anchor."""
+    lot = random.random(clips)
+    both = lot < drops.both
+    text = both | ((lot >= drops.both) & (lot < drops.both + drops.text))
+    begin = drops.both + drops.text
+    track = both | ((lot >= begin) & (lot < begin + drops.track))
+    return text, track, random.random(clips) < drops.anchor

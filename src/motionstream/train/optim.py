@@ -1,0 +1,201 @@
+"""Optimisers, the learning rate over a run, and the one place where weights change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from motionstream.train.ema import EMA
+from motionstream.train.parallelize import any_rank, as_sharded_as, average_gradients, whole
+
+KINDS = ("adamw", "muon")
+# Muon is for hidden matrices; a matrix whose name has one of these in it feeds or reads the network, or modulates it.
+OUTSIDE = ("embed", "head", "modulation", "projection")
+
+
+class Optimizer:
+    """AdamW, or Muon with AdamW for the rest, behind one `step` and one `state_dict`.
+
+    Rates and decays belong to the recipe and are not restored; moments are, by parameter name.
+    """
+
+    def __init__(self, parts: Mapping[str, torch.optim.Optimizer], names: Mapping[nn.Parameter, str]) -> None:
+        self.parts, self.names = dict(parts), names
+        self._base = [(group, float(group["lr"])) for part in self.parts.values() for group in part.param_groups]
+
+    def set_rate(self, factor: float) -> float:
+        """Every group's learning rate = what it was made with × factor; returns the largest."""
+        for group, base in self._base:
+            group["lr"] = base * factor
+        return max(group["lr"] for group, _ in self._base)
+
+    def step(self) -> None:
+        for part in self.parts.values():
+            part.step()
+
+    def zero_grad(self) -> None:
+        for part in self.parts.values():
+            part.zero_grad(set_to_none=True)
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        for group, _ in self._base:
+            yield from group["params"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Part → parameter name → its moments."""
+        return {kind: {self.names[p]: dict(s) for p, s in part.state.items()} for kind, part in self.parts.items()}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Raises ValueError if the state was saved for other parts or parameters."""
+        if set(state) != set(self.parts):
+            raise ValueError(f"saved optimiser has {sorted(state)}, this recipe has {sorted(self.parts)}")
+        by_name = {name: parameter for parameter, name in self.names.items()}
+        for kind, part in self.parts.items():
+            own = {p for group in part.param_groups for p in group["params"]}
+            part.state.clear()
+            for name, moments in state[kind].items():
+                if by_name.get(name) not in own:
+                    raise ValueError(f"saved {kind} state is for {name!r}, which this model does not train with it")
+                part.state[by_name[name]] = _placed(moments, by_name[name])
+
+
+def _placed(moments: Mapping[str, Any], parameter: nn.Parameter) -> dict[str, Any]:
+    """Moments laid out as their parameter is: over ranks, and in memory, where fused kernels walk them side by side."""
+    placed = {}
+    for key, value in moments.items():
+        if isinstance(value, Tensor) and value.shape == parameter.shape and value.ndim:
+            own = torch.empty_like(parameter.detach(), dtype=value.dtype)
+            value = own.copy_(as_sharded_as(value.to(parameter.device), parameter))
+        elif isinstance(value, Tensor):
+            value = value.to(parameter.device)  # AdamW's fused form counts steps on the device
+        placed[key] = value
+    return placed
+
+
+def make_optimizer(
+    module: nn.Module | Mapping[str, nn.Module],
+    lr: float,
+    weight_decay: float = 0.01,
+    kind: str = "adamw",
+    betas: tuple[float, float] = (0.9, 0.99),
+    outside: tuple[str, ...] = OUTSIDE,
+) -> Optimizer:
+    """Optimiser of a module, or of several by name, over what requires gradients.
+
+    kind "muon": hidden matrices by Muon (its updates scaled to AdamW's size, so one lr fits both), the rest by AdamW.
+    Vectors, embeddings and whatever `outside` names are never decayed by Muon; vectors are not decayed at all.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"optimizer {kind!r}: use one of {', '.join(KINDS)}")
+    modules = {"": module} if isinstance(module, nn.Module) else module
+    names = {p: f"{key}.{name}".strip(".") for key, m in modules.items() for name, p in _trained(m)}
+    if not names:
+        raise ValueError("nothing to train: no parameter requires a gradient")
+    embeddings = {m.weight for top in modules.values() for m in top.modules() if isinstance(m, nn.Embedding)}
+    hidden = [
+        p
+        for p, name in names.items()
+        if kind == "muon" and p.ndim == 2 and p not in embeddings and not any(word in name for word in outside)
+    ]
+    rest = [p for p in names if p not in set(hidden)]
+    parts: dict[str, torch.optim.Optimizer] = {}
+    if hidden:
+        parts["muon"] = _muon(hidden, lr, weight_decay)
+    if rest:
+        parts["adamw"] = _adamw(rest, lr, weight_decay, betas)
+    return Optimizer(parts, names)
+
+
+def _trained(module: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
+    return ((name, p) for name, p in module.named_parameters() if p.requires_grad)
+
+
+def _adamw(
+    parameters: list[nn.Parameter], lr: float, weight_decay: float, betas: tuple[float, float]
+) -> torch.optim.Optimizer:
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, fused=True)
+
+
+def _muon(parameters: list[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    if not hasattr(torch.optim, "Muon"):
+        raise ValueError(f"optimizer 'muon' needs torch 2.9 or newer, this is {torch.__version__}: use 'adamw'")
+    muon: torch.optim.Optimizer = torch.optim.Muon(
+        parameters, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    return muon
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate over a run, as a factor: linear warm-up, constant, decay to `floor` over the last part.
+
+    warmup_steps: steps of the warm-up. decay_fraction: the last part of the run, 0 … 1. shape: "linear" or "cosine".
+    """
+
+    warmup_steps: int = 0
+    decay_fraction: float = 0.0
+    shape: str = "linear"
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.shape not in ("linear", "cosine"):
+            raise ValueError(f"decay shape {self.shape!r}: use 'linear' or 'cosine'")
+        if self.warmup_steps < 0 or not 0 <= self.decay_fraction <= 1 or not 0 <= self.floor <= 1:
+            raise ValueError(f"{self}: warmup_steps ≥ 0; decay_fraction and floor in [0, 1]")
+
+    def __call__(self, step: int, progress: float) -> float:
+        """The factor at a step (steps done before it) and a progress ∈ [0, 1] of the whole run."""
+        warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        left = 1 - min(max(progress, 0.0), 1.0)
+        part = min(1.0, left / self.decay_fraction) if self.decay_fraction else 1.0
+        shaped = part if self.shape == "linear" else (1 - math.cos(math.pi * part)) / 2
+        return warm * (self.floor + (1 - self.floor) * shaped)
+
+
+class Updater:
+    """From loss to changed weights: backward, mean over ranks, clip, rate, step, average.
+
+    `backward` once per accumulated part, then `apply`. A step whose loss or gradient is not finite changes nothing.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        clip: float = 1.0,
+        accumulate: int = 1,
+        ema: EMA | None = None,
+    ) -> None:
+        self.module, self.optimizer, self.schedule = module, optimizer, schedule
+        self.clip, self.accumulate, self.ema = clip, accumulate, ema
+        self._finite = True
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of this part: loss / accumulate."""
+        self._finite &= bool(torch.isfinite(loss.detach()))
+        (loss / self.accumulate).backward()  # type: ignore[no-untyped-call]
+
+    def apply(self, step: int, progress: float) -> dict[str, float]:
+        """Change the weights once; returns "grad_norm" (before clipping), "lr" and "skipped" (1 if nothing changed)."""
+        parameters = list(self.optimizer.parameters())
+        average_gradients(parameters)
+        norm = float(whole(nn.utils.clip_grad_norm_(parameters, self.clip or math.inf)))
+        rate = self.optimizer.set_rate(self.schedule(step, progress))
+        skipped = any_rank(not (self._finite and math.isfinite(norm)))
+        if not skipped:
+            self.optimizer.step()
+            if self.ema is not None:
+                self.ema.update(self.module)
+        self.optimizer.zero_grad()
+        self._finite = True
+        return {"grad_norm": norm if math.isfinite(norm) else 0.0, "lr": rate, "skipped": float(skipped)}

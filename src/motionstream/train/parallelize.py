@@ -1,0 +1,130 @@
+"""Several processes, put on from outside: models and stages are written for one device.
+
+Started by torchrun, `setup_distributed` joins the group; then either every rank holds the whole model and `average_gradients`
+makes the ranks agree, or `shard` splits it (FSDP2). In a single process all of this does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Where this process stands: rank ∈ [0, world), and its device."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """True in the one process that writes files and draws the progress bar."""
+        return self.rank == 0
+
+
+def setup_distributed(device: str = "auto") -> Ranks:
+    """Join the group torchrun describes in the environment (NCCL on GPUs, gloo on CPUs); alone without one.
+
+    device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N"; under torchrun each rank takes its own GPU.
+    """
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return Ranks(0, 1, torch.device(kind))
+    if kind.startswith("cuda"):
+        kind = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(torch.device(kind))
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if kind.startswith("cuda") else "gloo")
+    return Ranks(dist.get_rank(), world, torch.device(kind))
+
+
+def close_distributed() -> None:
+    """Leave the group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def shard(module: nn.Module, blocks: Iterable[nn.Module] = ()) -> nn.Module:
+    """Split the module's weights over the ranks: each block a unit, then the rest. Nothing in a single process."""
+    if world_size() == 1:
+        return module
+    from torch.distributed.fsdp import fully_shard
+
+    for block in blocks:
+        fully_shard(block)
+    fully_shard(module)
+    return module
+
+
+def broadcast_weights(module: nn.Module) -> None:
+    """Give every rank rank 0's weights and buffers (for whole copies, not sharded modules)."""
+    if world_size() == 1:
+        return
+    for tensor in module.state_dict().values():
+        if not isinstance(tensor, DTensor):
+            dist.broadcast(tensor, src=0)
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Mean of each gradient over the ranks. Sharded ones are averaged by FSDP2 already and left alone.
+
+    A parameter without a gradient here may have one on another rank, so zeros are sent for it.
+    """
+    ranks = world_size()
+    if ranks == 1:
+        return
+    for parameter in parameters:
+        if not parameter.requires_grad or isinstance(parameter, DTensor):
+            continue
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        dist.all_reduce(parameter.grad)
+        parameter.grad /= ranks
+
+
+def any_rank(flag: bool) -> bool:
+    """True on every rank if it is true on one."""
+    if world_size() == 1:
+        return flag
+    answers: list[bool] = [False] * world_size()
+    dist.all_gather_object(answers, flag)
+    return any(answers)
+
+
+def from_all_ranks(item: Any) -> list[Any]:
+    """One item from each rank, in order of rank, on every rank."""
+    if world_size() == 1:
+        return [item]
+    items: list[Any] = [None] * world_size()
+    dist.all_gather_object(items, item)
+    return items
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The unsharded tensor (every rank must ask, in the same order)."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def as_sharded_as(tensor: Tensor, reference: Tensor) -> Tensor:
+    """A whole tensor laid out over the ranks as the reference is."""
+    if not isinstance(reference, DTensor) or tensor.shape != reference.shape:
+        return tensor
+    return distribute_tensor(tensor.to(reference.device), reference.device_mesh, reference.placements)

@@ -1,0 +1,251 @@
+"""Recipes: everything that decides a training run, typed and frozen, saved as JSON beside the weights.
+
+A recipe belongs to one stage. Named ones are in `recipes`; `changed` applies `--set key=value`; unknown keys are
+errors that name the nearest one. Lengths in time are latents unless they say frames.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from motionstream.train.typed import parsed, shaped
+from motionstream.vae.tiny import TinyVAEConfig
+
+R = TypeVar("R", bound="Recipe")
+
+RECIPE_FILE = "recipe.json"
+"""Beside the weights of a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """Sizes of the DiT and what it reads; channel counts follow from the VAE (design section 7).
+
+    anchored: with the warped anchor as extra channels. parameterization: see `sampling.model`.
+    """
+
+    width: int
+    layers: int
+    heads: int
+    ffn: int
+    text_dim: int
+    text_tokens: int
+    track_channels: int
+    anchored: bool
+    parameterization: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What every stage has.
+
+    name: of the recipe. size: (W, H) in pixels. frames: of a training clip, 1 + 4 n. batch: clips a pass; accumulate:
+    passes a step. steps: of the whole run. warmup_steps: of the rate. decay_fraction: last part of the run in
+    which the rate falls to 0. clip: largest gradient norm. ema_decay: of the averaged weights.
+    dtype: of autocast ("bfloat16", "float32"). device: "auto", "cpu", "cuda". sheet_every, log_every: steps.
+    """
+
+    stage: ClassVar[str]
+
+    name: str
+    size: tuple[int, int]
+    frames: int
+    batch: int
+    accumulate: int = 1
+    steps: int
+    lr: float
+    weight_decay: float = 0.01
+    optimizer: str = "adamw"
+    warmup_steps: int = 100
+    decay_fraction: float = 0.2
+    clip: float = 1.0
+    ema_decay: float = 0.999
+    seed: int = 0
+    dtype: str = "bfloat16"
+    device: str = "auto"
+    save_minutes: float = 4.0
+    log_every: int = 10
+    sheet_every: int = 500
+
+    def __post_init__(self) -> None:
+        for field in ("frames", "batch", "accumulate", "steps", "log_every", "sheet_every"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"recipe {self.name}: {field} = {getattr(self, field)}, must be at least 1")
+        if self.frames % 4 != 1:
+            raise ValueError(f"recipe {self.name}: frames = {self.frames}, a clip has 1 + 4·n frames")
+        if self.dtype not in ("bfloat16", "float32"):
+            raise ValueError(f"recipe {self.name}: dtype = {self.dtype!r}, use 'bfloat16' or 'float32'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyVAERecipe(Recipe):
+    """Stage "vae" (paper Appendix A, in small).
+
+    crop: side in pixels of the square cut from each clip. edge_weight: of the error of pixel differences beside the absolute
+    error's 1. lpips_weight: of the perceptual error, 0 = without it. size_weight: of the pull of latents to unit size.
+    latent_noise: standard deviation of noise on the latents before decoding. whitening: 0 … 1, how far the
+    latents' channels are brought to equal variance.
+    """
+
+    stage: ClassVar[str] = "vae"
+
+    vae: TinyVAEConfig
+    crop: int
+    edge_weight: float = 1.0
+    lpips_weight: float = 0.0
+    size_weight: float = 0.01
+    latent_noise: float = 0.1
+    whitening: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherRecipe(Recipe):
+    """Stages "teacher" and "teacher-mask" (paper Section 3.1): flow matching with guidance dropout.
+
+    text_drop, track_drop, both_drop: shares of clips that lose the prompt, the tracks, both (for joint guidance).
+    anchor_drop: share that loses the warped anchor. mask_probability: of a chunk of middle frames losing its tracks
+    (paper: 0.2, in the second stage only). shift: k of the times (paper: 6). points_min, points_max: tracks drawn for
+    a clip (paper: 1 000–2 500 at 832×480). vae: run of the VAE. init_from: run to start from, "" = from nothing.
+    """
+
+    stage: ClassVar[str] = "teacher"
+
+    network: Network
+    text_drop: float = 0.1
+    track_drop: float = 0.1
+    both_drop: float = 0.1
+    anchor_drop: float = 0.1
+    mask_probability: float = 0.0
+    shift: float = 6.0
+    points_min: int
+    points_max: int
+    vae: str = "vae"
+    init_from: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalInitRecipe(Recipe):
+    """Stage "causal": the teacher's weights learn to see only sink, window and their own chunk (paper Section 3.2).
+
+    sinks, windows, chunks: latents, drawn anew for each step (paper: random sinks, windows and masks). diffusion_steps:
+    steps of teacher-forced flow matching before consistency distillation. ode_steps: times on the distillation's clock.
+    w_t, w_m: joint guidance of the teacher (paper: 3.0 and 1.5). target_decay: of the average that is the target.
+    """
+
+    stage: ClassVar[str] = "causal"
+
+    network: Network
+    sinks: tuple[int, ...]
+    windows: tuple[int, ...]
+    chunks: tuple[int, ...]
+    diffusion_steps: int
+    ode_steps: int = 48
+    w_t: float = 3.0
+    w_m: float = 1.5
+    target_decay: float = 0.99
+    shift: float = 6.0
+    points_min: int
+    points_max: int
+    text_drop: float = 0.1
+    track_drop: float = 0.1
+    both_drop: float = 0.1
+    anchor_drop: float = 0.1
+    mask_probability: float = 0.2
+    vae: str = "vae"
+    teacher: str = "teacher-mask"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfForcingRecipe(Recipe):
+    """Stage "self-forcing": rollouts on own outputs, scored by teacher and critic (paper Section 3.2, DMD).
+
+    chunk, sink, window: latents, as at inference (paper: 3, 3, 3 = "c3s1w1"). denoising_steps: calls a chunk (paper: 3).
+    rollout: latents rolled out. w_t, w_m: joint guidance in the real score (paper: 3.0, 1.5); the critic has none.
+    critic_ratio: critic steps for one of the generator (paper: 5). lr_critic: paper: a fifth of the generator's.
+    t_min, t_max: times at which the rollout is scored. steps counts critic steps; ema_start: generator steps.
+    """
+
+    stage: ClassVar[str] = "self-forcing"
+
+    network: Network
+    chunk: int = 3
+    sink: int = 3
+    window: int = 3
+    denoising_steps: int = 3
+    rollout: int
+    w_t: float = 3.0
+    w_m: float = 1.5
+    critic_ratio: int = 5
+    lr_critic: float
+    ema_start: int = 0
+    t_min: float = 0.02
+    t_max: float = 0.98
+    shift: float = 6.0
+    points_min: int
+    points_max: int
+    mask_probability: float = 0.2
+    vae: str = "vae"
+    teacher: str = "teacher-mask"
+    causal: str = "causal"
+
+
+RECIPES: dict[str, type[Recipe]] = {
+    "vae": TinyVAERecipe,
+    "teacher": TeacherRecipe,
+    "teacher-mask": TeacherRecipe,
+    "causal": CausalInitRecipe,
+    "self-forcing": SelfForcingRecipe,
+}
+"""Stage on the command line → kind of its recipe."""
+
+
+def to_json(recipe: Recipe) -> str:
+    return json.dumps({"stage": recipe.stage, **dataclasses.asdict(recipe)}, indent=1, ensure_ascii=False)
+
+
+def from_json(text: str, source: str = "recipe") -> Recipe:
+    """Raises ValueError for unknown stages and keys, missing keys and wrong types; source names where it came from."""
+    try:
+        values: Any = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{source} is not JSON: {error}") from error
+    if not isinstance(values, dict) or values.get("stage") not in RECIPES:
+        raise ValueError(f'{source}: "stage" must be one of {", ".join(RECIPES)}')
+    kind = RECIPES[values.pop("stage")]
+    return shaped(values, kind, source)
+
+
+def load(path: Path) -> Recipe:
+    return from_json(path.read_text(encoding="utf-8"), str(path))
+
+
+def save(recipe: Recipe, path: Path) -> None:
+    path.write_text(to_json(recipe) + "\n", encoding="utf-8")
+
+
+def changed(recipe: R, settings: Iterable[str]) -> R:
+    """The recipe after "key=value" settings, such as "lr=1e-3", "size=160,96" or "vae.latent_channels=24"."""
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"setting {setting!r}: write key=value, as in lr=1e-3")
+        recipe = parsed(recipe, key.strip(), text.strip())
+    return recipe
+
+
+def digest(recipe: Recipe) -> str:
+    """SHA-256 of the recipe, recorded in every checkpoint."""
+    return hashlib.sha256(to_json(recipe).encode()).hexdigest()
+
+
+def differences(old: Recipe, new: Recipe) -> list[str]:
+    """What changed between two recipes, a line for each field: "lr: 0.001 → 0.0005"."""
+    before, after = json.loads(to_json(old)), json.loads(to_json(new))
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return [f"{key}: {before.get(key)} → {after.get(key)}" for key in keys]

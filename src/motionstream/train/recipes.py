@@ -1,0 +1,230 @@
+"""Named recipes: functions that give a recipe, most of them by editing another. The laptop's come first.
+
+`tiny_cpu`: the embedded model on two CPU cores, in several sittings. `tiny_gpu`: the same on one GPU in under an
+hour. `smoke`: the whole chain in seconds, for tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from motionstream.train.recipe import (
+    RECIPES,
+    CausalInitRecipe,
+    Network,
+    Recipe,
+    SelfForcingRecipe,
+    TeacherRecipe,
+    TinyVAERecipe,
+)
+from motionstream.train.typed import unknown
+from motionstream.vae.tiny import TinyVAEConfig
+
+SIZE = (256, 144)
+"""(W, H) of the embedded model."""
+
+NETWORK = Network(
+    width=256,
+    layers=8,
+    heads=2,
+    ffn=1024,
+    text_dim=256,
+    text_tokens=64,
+    track_channels=16,
+    anchored=True,
+    parameterization="anchored",
+)
+
+
+def vae_tiny_cpu() -> TinyVAERecipe:
+    return TinyVAERecipe(
+        name="tiny_cpu",
+        size=SIZE,
+        frames=9,
+        batch=8,
+        steps=4000,
+        lr=1e-3,
+        weight_decay=0.0,
+        warmup_steps=30,
+        decay_fraction=0.4,
+        ema_decay=0.98,
+        crop=128,
+        edge_weight=0.5,
+        latent_noise=0.05,
+        vae=TinyVAEConfig(latent_channels=24, encoder=(64, 128), decoder=(192, 96, 48)),
+        sheet_every=250,
+    )
+
+
+def teacher_tiny_cpu() -> TeacherRecipe:
+    return TeacherRecipe(
+        name="tiny_cpu",
+        size=SIZE,
+        frames=25,
+        batch=4,
+        accumulate=2,
+        steps=20000,
+        lr=1e-3,
+        network=NETWORK,
+        points_min=4,
+        points_max=400,
+        sheet_every=250,
+    )
+
+
+def teacher_mask_tiny_cpu() -> TeacherRecipe:
+    """The paper's second stage: mid-frame masking, a tenth of the rate, from the first stage's weights."""
+    first = teacher_tiny_cpu()
+    return replace(first, steps=first.steps // 6, lr=first.lr / 10, mask_probability=0.2, init_from="teacher")
+
+
+def causal_tiny_cpu() -> CausalInitRecipe:
+    teacher = teacher_mask_tiny_cpu()
+    return CausalInitRecipe(
+        name=teacher.name,
+        size=teacher.size,
+        frames=33,
+        batch=2,
+        accumulate=2,
+        steps=3000,
+        lr=1e-4,
+        network=teacher.network,
+        sinks=(1, 3),
+        windows=(3, 6),
+        chunks=(3,),
+        diffusion_steps=1200,
+        points_min=teacher.points_min,
+        points_max=teacher.points_max,
+        sheet_every=250,
+    )
+
+
+def self_forcing_tiny_cpu() -> SelfForcingRecipe:
+    teacher = teacher_mask_tiny_cpu()
+    return SelfForcingRecipe(
+        name=teacher.name,
+        size=teacher.size,
+        frames=33,
+        rollout=9,
+        batch=2,
+        steps=1500,
+        lr=2e-5,
+        lr_critic=4e-6,
+        warmup_steps=0,
+        decay_fraction=0.0,
+        clip=10.0,
+        ema_decay=0.99,
+        network=teacher.network,
+        points_min=teacher.points_min,
+        points_max=teacher.points_max,
+        sheet_every=100,
+    )
+
+
+def vae_tiny_gpu() -> TinyVAERecipe:
+    return replace(vae_tiny_cpu(), name="tiny_gpu", batch=32, steps=12000, crop=128, sheet_every=1000)
+
+
+def teacher_tiny_gpu() -> TeacherRecipe:
+    return replace(teacher_tiny_cpu(), name="tiny_gpu", batch=64, accumulate=1, steps=16000, sheet_every=1000)
+
+
+def teacher_mask_tiny_gpu() -> TeacherRecipe:
+    first = teacher_tiny_gpu()
+    return replace(first, steps=first.steps // 6, lr=first.lr / 10, mask_probability=0.2, init_from="teacher")
+
+
+def causal_tiny_gpu() -> CausalInitRecipe:
+    return replace(causal_tiny_cpu(), name="tiny_gpu", batch=32, accumulate=1, sheet_every=500)
+
+
+def self_forcing_tiny_gpu() -> SelfForcingRecipe:
+    return replace(self_forcing_tiny_cpu(), name="tiny_gpu", batch=16, sheet_every=250)
+
+
+SMALL = replace(NETWORK, width=64, layers=2, heads=2, ffn=128, text_dim=32, text_tokens=16, track_channels=4)
+
+
+def vae_smoke() -> TinyVAERecipe:
+    small = TinyVAEConfig(latent_channels=8, encoder=(16, 16), decoder=(16, 16, 16))
+    return replace(
+        vae_tiny_cpu(), name="smoke", size=(64, 48), frames=5, batch=2, steps=4, crop=48, vae=small, **_often()
+    )
+
+
+def teacher_smoke() -> TeacherRecipe:
+    return replace(
+        teacher_tiny_cpu(), name="smoke", size=(64, 48), frames=9, batch=2, steps=4, network=SMALL, **_often()
+    )
+
+
+def teacher_mask_smoke() -> TeacherRecipe:
+    return replace(teacher_smoke(), mask_probability=0.2, init_from="teacher")
+
+
+def causal_smoke() -> CausalInitRecipe:
+    small = teacher_smoke()
+    return replace(
+        causal_tiny_cpu(),
+        name="smoke",
+        size=small.size,
+        frames=17,
+        steps=4,
+        diffusion_steps=2,
+        sinks=(1,),
+        windows=(1, 2),
+        chunks=(1, 2),
+        network=SMALL,
+        **_often(),
+    )
+
+
+def self_forcing_smoke() -> SelfForcingRecipe:
+    small = teacher_smoke()
+    return replace(
+        self_forcing_tiny_cpu(),
+        name="smoke",
+        size=small.size,
+        frames=17,
+        rollout=5,
+        batch=1,
+        steps=7,
+        chunk=1,
+        sink=1,
+        window=1,
+        network=SMALL,
+        **_often(),
+    )
+
+
+def _often() -> dict[str, int]:
+    """Warm-up, log and sheets at the pace of a run of a few steps."""
+    return {"warmup_steps": 1, "log_every": 1, "sheet_every": 4}
+
+
+NAMED: dict[str, dict[str, Callable[[], Recipe]]] = {
+    "vae": {"tiny_cpu": vae_tiny_cpu, "tiny_gpu": vae_tiny_gpu, "smoke": vae_smoke},
+    "teacher": {"tiny_cpu": teacher_tiny_cpu, "tiny_gpu": teacher_tiny_gpu, "smoke": teacher_smoke},
+    "teacher-mask": {
+        "tiny_cpu": teacher_mask_tiny_cpu,
+        "tiny_gpu": teacher_mask_tiny_gpu,
+        "smoke": teacher_mask_smoke,
+    },
+    "causal": {"tiny_cpu": causal_tiny_cpu, "tiny_gpu": causal_tiny_gpu, "smoke": causal_smoke},
+    "self-forcing": {
+        "tiny_cpu": self_forcing_tiny_cpu,
+        "tiny_gpu": self_forcing_tiny_gpu,
+        "smoke": self_forcing_smoke,
+    },
+}
+"""Stage → name → recipe."""
+
+
+def named(stage: str, name: str) -> Recipe:
+    """The recipe of this name for this stage. Raises ValueError naming the nearest of either."""
+    if stage not in RECIPES:
+        raise ValueError(unknown("training stage", stage, RECIPES))
+    if name not in NAMED[stage]:
+        raise ValueError(unknown(f"recipe of stage {stage}", name, NAMED[stage]))
+    return NAMED[stage][name]()

@@ -1,0 +1,100 @@
+"""From a stage's name and a recipe to a finished sitting: what `motionstream train` calls."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+from motionstream.train.loop import Outcome, Pace
+from motionstream.train.loop import run as run_stage
+from motionstream.train.parallelize import Ranks, close_distributed, setup_distributed
+from motionstream.train.recipe import RECIPE_FILE, RECIPES, Recipe, changed, differences, digest, load, save
+from motionstream.train.recipes import named
+from motionstream.train.stage import Stage
+from motionstream.train.typed import unknown
+
+_log = logging.getLogger(__name__)
+
+BUILDERS = {
+    "vae": "motionstream.train.tiny_vae",
+    "teacher": "motionstream.train.teacher",
+    "teacher-mask": "motionstream.train.teacher",
+    "causal": "motionstream.train.causal_init",
+    "self-forcing": "motionstream.train.self_forcing",
+}
+"""Stage → module with `build(recipe, assets, out) -> Stage`, imported when it is trained."""
+
+
+def train(
+    stage: str,
+    recipe: str | Path | Recipe,
+    out: Path,
+    assets: Path,
+    minutes: float | None = None,
+    resume: bool = True,
+    overrides: Sequence[str] = (),
+    finish: bool = False,
+) -> Outcome:
+    """Train one stage in `out/<stage>`, resuming what is there.
+
+    stage: one of BUILDERS. recipe: a name, a JSON file or a recipe. out: folder of the whole chain; a stage finds those before
+    it as `out/<stage>`. assets: pictures for the synthetic worlds. minutes: limit of this sitting; finish: the
+    rate's decay ends with it. overrides: "key=value". Under torchrun every rank calls it.
+    """
+    if stage not in BUILDERS:
+        raise ValueError(unknown("training stage", stage, BUILDERS))
+    if minutes is not None and not minutes > 0:
+        raise ValueError(f"minutes = {minutes}: must be positive")
+    chosen = changed(recipe_for(stage, recipe), overrides)
+    ranks = setup_distributed(chosen.device)
+    try:
+        run_dir = out / stage
+        _keep_recipe(chosen, run_dir, ranks)
+        built = builder(stage)(replace(chosen, device=str(ranks.device)), assets, out)
+        return run_stage(built, run_dir, pace_of(chosen, minutes, finish), digest(chosen), resume)
+    finally:
+        close_distributed()
+
+
+def recipe_for(stage: str, recipe: str | Path | Recipe) -> Recipe:
+    """The recipe meant: itself, a file's, or the named one. Raises ValueError if it is another stage's."""
+    if isinstance(recipe, Recipe):
+        chosen = recipe
+    elif isinstance(recipe, Path) or recipe.endswith(".json"):
+        chosen = load(Path(recipe))
+    else:
+        chosen = named(stage, recipe)
+    if type(chosen) is not RECIPES[stage]:
+        raise ValueError(f"recipe {chosen.name!r} is for stage {chosen.stage!r}, not {stage!r}")
+    return chosen
+
+
+def pace_of(recipe: Recipe, minutes: float | None, finish: bool) -> Pace:
+    return Pace(
+        steps=recipe.steps,
+        minutes=minutes,
+        finish=finish,
+        save_minutes=recipe.save_minutes,
+        log_every=recipe.log_every,
+        sheet_every=recipe.sheet_every,
+    )
+
+
+def builder(stage: str) -> Callable[[Recipe, Path, Path], Stage]:
+    module = importlib.import_module(BUILDERS[stage])
+    return cast(Callable[[Recipe, Path, Path], Stage], module.build)
+
+
+def _keep_recipe(recipe: Recipe, run_dir: Path, ranks: Ranks) -> None:
+    """Save the recipe beside the weights, and say what differs from the last sitting's."""
+    if not ranks.first:
+        return
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir / RECIPE_FILE
+    if path.is_file() and (changes := differences(load(path), recipe)):
+        _log.warning("the recipe changed since the last sitting: %s", "; ".join(changes))
+    save(recipe, path)

@@ -1,0 +1,85 @@
+"""Nested training state ↔ JSON + named tensors: what a pickle would do, without running anyone's code.
+
+Dicts (string or integer keys), lists, tuples, numbers, strings, None, numpy arrays and tensors come back as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from motionstream.train.parallelize import whole
+
+Tree: TypeAlias = Any
+"""Dicts, lists, tuples, numbers, strings, None, numpy arrays and tensors, nested."""
+
+_TENSOR, _ARRAY, _TUPLE, _ITEMS = "$tensor", "$array", "$tuple", "$items"
+
+
+def pack(tree: Tree, path: str = "") -> tuple[Any, dict[str, Tensor]]:
+    """(what JSON can hold, tensors by name) of a tree. Raises ValueError, naming the place, for other kinds."""
+    tensors: dict[str, Tensor] = {}
+    return _pack(tree, path, tensors), tensors
+
+
+def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Tree:
+    """The tree that `pack` took apart."""
+    if isinstance(packed, list):
+        return [unpack(item, tensors) for item in packed]
+    if not isinstance(packed, dict):
+        return packed
+    if _TENSOR in packed:
+        return tensors[packed[_TENSOR]]
+    if _ARRAY in packed:
+        return tensors[packed[_ARRAY]].numpy()
+    if _TUPLE in packed:
+        return tuple(unpack(item, tensors) for item in packed[_TUPLE])
+    if _ITEMS in packed:
+        return {key: unpack(value, tensors) for key, value in packed[_ITEMS]}
+    return {key: unpack(value, tensors) for key, value in packed.items()}
+
+
+def _pack(tree: Tree, path: str, tensors: dict[str, Tensor]) -> Any:
+    match tree:
+        case None | bool() | int() | float() | str():
+            return tree
+        case np.generic():
+            return tree.item()
+        case Tensor():
+            tensors[path] = portable(tree)
+            return {_TENSOR: path}
+        case np.ndarray():
+            tensors[path] = torch.from_numpy(np.ascontiguousarray(tree).copy())
+            return {_ARRAY: path}
+        case tuple():
+            return {_TUPLE: _pack_list(tree, path, tensors)}
+        case list():
+            return _pack_list(tree, path, tensors)
+        case Mapping():
+            return _pack_mapping(tree, path, tensors)
+    raise ValueError(
+        f"training state {path!r} is a {type(tree).__name__}: only numbers, strings, lists, dicts, "
+        "arrays and tensors can be checkpointed"
+    )
+
+
+def _pack_list(items: Any, path: str, tensors: dict[str, Tensor]) -> list[Any]:
+    return [_pack(item, f"{path}.{index}", tensors) for index, item in enumerate(items)]
+
+
+def _pack_mapping(tree: Mapping[Any, Any], path: str, tensors: dict[str, Tensor]) -> Any:
+    packed = {key: _pack(value, f"{path}.{key}", tensors) for key, value in tree.items()}
+    if all(isinstance(key, str) and not key.startswith("$") for key in packed):
+        return packed
+    if all(isinstance(key, (int, str)) for key in packed):
+        return {_ITEMS: [[key, value] for key, value in packed.items()]}
+    raise ValueError(f"training state {path!r}: keys must be strings or integers")
+
+
+def portable(tensor: Tensor) -> Tensor:
+    """The tensor as it can be written: whole, on the CPU, contiguous, sharing memory with no other."""
+    return whole(tensor.detach()).cpu().clone(memory_format=torch.contiguous_format)

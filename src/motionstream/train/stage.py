@@ -1,0 +1,56 @@
+"""What one stage of training is to the loop: something with weights, optimisers, a step and a picture to show.
+
+The loop owns time, saving and reporting; the stage owns what is learned. Everything that decides the next step
+must be in the weights, the optimisers, `state_dict()` or the global random generators: only that is restored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from motionstream.train.serialise import Tree
+
+Image = npt.NDArray[np.uint8]
+
+
+class Stateful(Protocol):
+    """Anything saved and restored by a tree of numbers and tensors, such as an optimiser."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
+
+
+class Stage(Protocol):
+    """One stage of training, driven by `loop.run`."""
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """What is checkpointed, by file name: trained networks and their averages (`ema.EMA` is a module)."""
+        ...
+
+    def optimizers(self) -> Mapping[str, Stateful]:
+        """Optimisers by name; `optim.make_optimizer` makes them."""
+        ...
+
+    def step(self, step: int, progress: float) -> dict[str, float]:
+        """One whole training step, data to changed weights; returns scalars for the log.
+
+        step: steps done before this one. progress: how far the whole run is, 0 … 1 (for `optim.Schedule`).
+        A scalar named "loss" is the one shown; a true "skipped" or a number that is not finite counts as a bad step.
+        """
+        ...
+
+    def sheet(self) -> Image | None:
+        """(H, W, 3) sample sheet of the present weights, or None. It may draw from its own generators only."""
+        ...
+
+    def state_dict(self) -> dict[str, Tree]:
+        """Data position and the stage's own generators: numbers, strings, lists, dicts, arrays, tensors."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...

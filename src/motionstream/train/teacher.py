@@ -1,0 +1,131 @@
+"""Stages "teacher" and "teacher-mask": flow matching with tracks, prompt and picture (paper Section 3.1).
+
+The bidirectional network learns v at a random time of the path from clip to noise, with the prompt, the tracks, both
+or the warped anchor dropped at random; the second stage masks middle frames and freezes the track head.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from motionstream.data.loader import loader
+from motionstream.diffusion import interpolate, sample_times
+from motionstream.geometry import Geometry
+from motionstream.sampling import Control, Guidance, MotionModel, frame_times, sample_clip
+from motionstream.train.ema import EMA
+from motionstream.train.motion_data import Drops, MotionData, Sample, frozen_vae
+from motionstream.train.network import new_model
+from motionstream.train.optim import Schedule, Updater, make_optimizer
+from motionstream.train.points import Choice
+from motionstream.train.recipe import TeacherRecipe
+from motionstream.train.sheet import rows
+from motionstream.train.stage import Image
+from motionstream.vae.pixels import to_uint8
+
+SHEET_STEPS = 8
+
+
+def build(recipe: TeacherRecipe, assets: Path, out: Path) -> TeacherStage:
+    """The stage, ready for its first step or for `load_state_dict`."""
+    vae = frozen_vae(out / recipe.vae, recipe.device, getattr(torch, recipe.dtype))
+    choice = Choice(recipe.points_min, recipe.points_max, recipe.mask_probability)
+    drops = Drops(recipe.text_drop, recipe.track_drop, recipe.both_drop, recipe.anchor_drop)
+    data = MotionData(loader(recipe, assets), vae, Geometry(*recipe.size), choice, drops, recipe.seed)
+    start = out / recipe.init_from if recipe.init_from else None
+    return TeacherStage(recipe, data, new_model(recipe.network, vae.latent_channels, start))
+
+
+class TeacherStage:
+    def __init__(self, recipe: TeacherRecipe, data: MotionData, model: MotionModel) -> None:
+        self.recipe, self.data = recipe, data
+        self.model = model.to(recipe.device)
+        self.model.track_head.requires_grad_(recipe.mask_probability == 0)
+        self.ema = EMA(self.model, recipe.ema_decay)
+        self.optimizer = make_optimizer(self.model, recipe.lr, recipe.weight_decay, recipe.optimizer)
+        schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)
+        self.updater = Updater(self.model, self.optimizer, schedule, recipe.clip, recipe.accumulate, self.ema)
+        self.random = torch.Generator().manual_seed(recipe.seed)
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"model": self.model, "ema": self.ema}
+
+    def optimizers(self) -> dict[str, Any]:
+        return {"model": self.optimizer}
+
+    def step(self, step: int, progress: float) -> dict[str, float]:
+        totals: dict[str, float] = {}
+        for _ in range(self.recipe.accumulate):
+            losses = self._losses(self.data.next())
+            self.updater.backward(losses["loss"])
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0.0) + float(value.detach()) / self.recipe.accumulate
+        return totals | self.updater.apply(step, progress)
+
+    def sheet(self) -> Image | None:
+        """Rows: true clip, the teacher's sample, the warp it starts from."""
+        sample = self.data.probe(1)
+        average: MotionModel = self.ema.average  # type: ignore[assignment]
+        with torch.no_grad(), torch.autocast(sample.latents.device.type, getattr(torch, self.recipe.dtype)):
+            control = control_of(average, sample)
+            noise = torch.randn(sample.latents.shape, generator=torch.Generator().manual_seed(0)).to(sample.latents)
+            made = sample_clip(
+                average, sample.first, control, noise, SHEET_STEPS, self.recipe.shift, Guidance(0.0, 0.0)
+            )
+        return latent_rows(self.data, [sample.latents, made, sample.conditioning.anchor])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"data": self.data.state_dict(), "random": self.random.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        self.data.load_state_dict(state["data"])
+        self.random.set_state(torch.as_tensor(state["random"], dtype=torch.uint8))
+
+    def _losses(self, sample: Sample) -> dict[str, Tensor]:
+        clean = sample.latents
+        noise = torch.randn(clean.shape, generator=self.random).to(clean)
+        t = frame_times(sample_times((len(clean),), self.recipe.shift, self.random), clean)
+        noisy = interpolate(clean, noise, t)
+        with torch.autocast(clean.device.type, getattr(torch, self.recipe.dtype)):
+            context = self.model.context(sample.prompts)
+            velocity = self.model.velocity(noisy, t, sample.conditioning, context)
+        return flow_losses(velocity.float(), clean, noise, noisy, t, sample)
+
+
+def flow_losses(
+    velocity: Tensor, clean: Tensor, noise: Tensor, noisy: Tensor, t: Tensor, sample: Sample
+) -> dict[str, Tensor]:
+    """Flow-matching loss over the latents that are not given, and how the clean guess compares with the warp.
+
+    "gain": error of the guess over the warp's own error; below 1 the network knows more than the warp.
+    """
+    unknown = t > 0
+    loss = F.mse_loss(velocity[unknown], (noise - clean)[unknown])
+    with torch.no_grad():
+        guess = noisy - t[..., None, None, None] * velocity
+        error = F.mse_loss(guess[unknown], clean[unknown])
+        warp_error = F.mse_loss(sample.conditioning.anchor[unknown], clean[unknown])
+    return {"loss": loss, "clean_error": error, "gain": error / warp_error}
+
+
+def control_of(model: MotionModel, sample: Sample) -> Control:
+    """A sample's control with its null forms; the sample must have been drawn with `no_motion`."""
+    if sample.no_motion is None:
+        raise ValueError("draw the sample with no_motion=True for guidance")
+    return Control(
+        sample.conditioning,
+        model.context(sample.prompts),
+        sample.no_motion,
+        model.context([""] * len(sample.prompts)),
+    )
+
+
+@torch.no_grad()
+def latent_rows(data: MotionData, clips: list[Tensor]) -> Image:
+    """Decoded clips (1, T, C, h, w), one a row, every third frame."""
+    decoded = (data.vae.decode(clip.to(data.vae.mean.dtype))[0, ::3] for clip in clips)
+    return rows([to_uint8(video) for video in decoded])
