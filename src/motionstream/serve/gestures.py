@@ -1,0 +1,71 @@
+"""Wire messages → gesture events of the model's frame."""
+
+from __future__ import annotations
+
+from motionstream.serve import protocol
+from motionstream.serve.errors import ErrorCode, ViewerError
+from motionstream.tracks import gestures as events
+
+
+class GestureMapper:
+    """Turns shares of the shown frame into pixels of the model's frame.
+
+    size: (W, H) of the model's frame. It remembers which gestures are pins, as those end by an event of their own.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._width, self._height = size
+        self._pins: set[int] = set()
+
+    def translate(self, message: protocol.GestureMessage) -> list[events.Gesture]:
+        """The events that a message stands for, oldest first. Raises ViewerError where the values contradict."""
+        try:
+            return self._translate(message)
+        except ValueError as error:
+            raise ViewerError(ErrorCode.GESTURE_REFUSED, str(error)) from None
+
+    def _translate(self, message: protocol.GestureMessage) -> list[events.Gesture]:
+        match message:
+            case protocol.Down():
+                spacing, size, falloff = self._grid(message.grid)
+                x, y = self._place(message)
+                return [events.GridDown(_name(message), x, y, spacing, size, falloff, message.at)]
+            case protocol.Move():
+                return [events.Move(_name(message), *self._place(s), s.at) for s in message.samples]
+            case protocol.Up():
+                return [events.Up(_name(message), message.at)]
+            case protocol.Pin():
+                spacing, size, _ = self._grid(message.grid)
+                self._pins.add(message.gesture)
+                return [events.Pin(_name(message), *self._place(message), spacing, size, message.at)]
+            case protocol.Path():
+                return [self._path(message)]
+            case protocol.Remove():
+                return [self._remove(message)]
+            case protocol.Clear():
+                self._pins.clear()
+                return [events.Clear(message.at)]
+
+    def _path(self, message: protocol.Path) -> events.Path:
+        spacing, size, falloff = self._grid(message.grid)
+        knots = tuple((*self._place(point), point.t) for point in message.points)
+        return events.Path(
+            _name(message), knots, spacing, size, falloff, message.loop, hold=False, start=None, time=message.at
+        )
+
+    def _remove(self, message: protocol.Remove) -> events.Gesture:
+        if message.gesture in self._pins:
+            self._pins.discard(message.gesture)
+            return events.Unpin(_name(message), message.at)
+        return events.Up(_name(message), message.at)
+
+    def _place(self, at: protocol.Down | protocol.Pin | protocol.Sample | protocol.PathPoint) -> tuple[float, float]:
+        return at.x * self._width, at.y * self._height
+
+    def _grid(self, grid: protocol.Grid) -> tuple[float, float, float]:
+        """Spacing (at least a pixel), size and fall-off in pixels."""
+        return max(1.0, grid.spacing * self._width), grid.size * self._width, grid.falloff * self._width
+
+
+def _name(message: protocol.Down | protocol.Move | protocol.Up | protocol.Pin | protocol.Path | protocol.Remove) -> str:
+    return f"g{message.gesture}"

@@ -1,0 +1,34 @@
+"""What one viewer may ask of the server: every bound in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds that hold for each viewer, in the unit that the name says. All are inclusive."""
+
+    viewers: int = 4
+    message_bytes: int = 64 * 1024
+    prompt_characters: int = 2_000
+    points: int = 2_500
+    messages_per_second: int = 1_000
+    message_burst: int = 2_000
+    bad_messages_per_second: int = 2
+    bad_message_burst: int = 20
+
+    upload_bytes: int = 8 * 1024 * 1024
+    picture_min_side: int = 16
+    picture_max_side: int = 4_096
+    picture_max_pixels: int = 16_800_000
+    pictures_kept: int = 32
+    decodes_at_once: int = 2
+    replay_bytes: int = 8 * 1024 * 1024
+
+    unacknowledged_chunks: int = 2
+    stall_seconds: float = 10.0
+    hello_seconds: float = 5.0
+    record_seconds: float = 600.0
+    recordings_kept: int = 8
+    gesture_log_events: int = 200_000

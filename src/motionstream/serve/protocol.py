@@ -1,0 +1,265 @@
+"""The wire: every message a viewer may send, the chunk that goes back, and nothing else.
+
+docs/protocol.md is this file in prose. Viewer messages are JSON text; positions are shares of the shown frame
+(x 0 left … 1 right, y 0 top … 1 bottom) and may leave it by half; times are stream seconds of the frame on display.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgpack
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from motionstream.serve.errors import ErrorCode, ViewerError
+from motionstream.serve.limits import Limits
+
+PROTOCOL = 1
+CHUNK_KIND = 1
+MAX_PATH_POINTS = 600
+MAX_SAMPLES = 64
+
+Coordinate = Annotated[float, Field(ge=-0.5, le=1.5)]
+StreamSeconds = Annotated[float, Field(ge=0, le=1e7)]
+GestureId = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Sequence_ = Annotated[int, Field(ge=0, le=2**53)]
+PictureId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+def _clean_text(text: str) -> str:
+    """Text without control characters; NUL and unpaired surrogates are refused."""
+    if "\0" in text:
+        raise ValueError("contains NUL: send text")
+    text.encode("utf-8")
+    return "".join(c for c in text if c.isprintable() or c == " ").strip()
+
+
+Prompt = Annotated[str, Field(max_length=Limits.prompt_characters), AfterValidator(_clean_text)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+class Message(_Strict):
+    """What all viewer messages have: `seq` grows with each message and comes back as `applied_seq` or `ref`."""
+
+    seq: Sequence_
+
+
+class Grid(_Strict):
+    """Square of points round the pressed place; lengths are shares of the frame's width.
+
+    falloff: radius at which a cosine lets points stand still; 0 moves all of them alike (rigid).
+    """
+
+    size: Annotated[float, Field(ge=0, le=1)]
+    spacing: Annotated[float, Field(ge=0.004, le=0.25)]
+    falloff: Annotated[float, Field(ge=0, le=2)] = 0.0
+
+
+class PathPoint(_Strict):
+    """One place on a drawn path; `t` seconds after its start."""
+
+    x: Coordinate
+    y: Coordinate
+    t: Annotated[float, Field(ge=0, le=60)]
+
+
+class Sample(_Strict):
+    """The pointer at one moment."""
+
+    x: Coordinate
+    y: Coordinate
+    at: StreamSeconds
+
+
+class Hello(Message):
+    """First message: which protocol, and the token where the server wants one."""
+
+    type: Literal["hello"]
+    protocol: int
+    token: Annotated[str, Field(max_length=256)] | None = None
+
+
+class Open(Message):
+    """Choose the start picture; ends what was running."""
+
+    type: Literal["open"]
+    source: Literal["gallery", "upload"]
+    picture: PictureId
+    prompt: Prompt = ""
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+
+class Replay(Message):
+    """Open the picture, prompt and seed of an uploaded gesture recording and play its gestures."""
+
+    type: Literal["replay"]
+    replay: PictureId
+
+
+class Start(Message):
+    type: Literal["start"]
+
+
+class Pause(Message):
+    type: Literal["pause"]
+
+
+class Resume(Message):
+    type: Literal["resume"]
+
+
+class Stop(Message):
+    type: Literal["stop"]
+
+
+class SetPrompt(Message):
+    type: Literal["prompt"]
+    text: Prompt
+
+
+class Down(Message):
+    """Grab: a grid is born round (x, y) and follows the pointer until `up`."""
+
+    type: Literal["down"]
+    gesture: GestureId
+    x: Coordinate
+    y: Coordinate
+    at: StreamSeconds
+    grid: Grid
+
+
+class Move(Message):
+    type: Literal["move"]
+    gesture: GestureId
+    samples: Annotated[list[Sample], Field(min_length=1, max_length=MAX_SAMPLES)]
+
+
+class Up(Message):
+    type: Literal["up"]
+    gesture: GestureId
+    at: StreamSeconds
+
+
+class Pin(Message):
+    """Hold the grid round (x, y) still until `remove`."""
+
+    type: Literal["pin"]
+    gesture: GestureId
+    x: Coordinate
+    y: Coordinate
+    at: StreamSeconds
+    grid: Grid
+
+
+class Path(Message):
+    """A movement drawn ahead, with its own timing, from stream second `at` on."""
+
+    type: Literal["path"]
+    gesture: GestureId
+    points: Annotated[list[PathPoint], Field(min_length=2, max_length=MAX_PATH_POINTS)]
+    at: StreamSeconds
+    grid: Grid
+    loop: bool = False
+
+
+class Remove(Message):
+    """Release a pin or end a path."""
+
+    type: Literal["remove"]
+    gesture: GestureId
+    at: StreamSeconds
+
+
+class Clear(Message):
+    """Release everything."""
+
+    type: Literal["clear"]
+    at: StreamSeconds
+
+
+class Ack(Message):
+    """Chunk `chunk` arrived; `buffered` frames wait to be shown, this chunk's included."""
+
+    type: Literal["ack"]
+    chunk: Annotated[int, Field(ge=0)]
+    buffered: Annotated[int, Field(ge=0, le=100_000)]
+
+
+class Record(Message):
+    """Begin or end the MP4 recording of what is shown."""
+
+    type: Literal["record"]
+    on: bool
+
+
+class SaveGestures(Message):
+    """Ask for the gestures so far as a file."""
+
+    type: Literal["gestures"]
+
+
+ClientMessage = (
+    Hello | Open | Replay | Start | Pause | Resume | Stop | SetPrompt | Down | Move | Up | Pin | Path | Remove
+    | Clear | Ack | Record | SaveGestures
+)  # fmt: skip
+GestureMessage = Down | Move | Up | Pin | Path | Remove | Clear
+_PARSER: TypeAdapter[ClientMessage] = TypeAdapter(Annotated[ClientMessage, Field(discriminator="type")])
+
+
+def parse(raw: str, limits: Limits) -> ClientMessage:
+    """One text frame → the message it holds. Raises ViewerError naming the field and the fix."""
+    size = len(raw.encode("utf-8", "surrogatepass"))
+    if size > limits.message_bytes:
+        raise ViewerError(
+            ErrorCode.MESSAGE_TOO_LARGE, f"message of {size} bytes: send at most {limits.message_bytes} bytes"
+        )
+    try:
+        return _PARSER.validate_json(raw)
+    except ValidationError as error:
+        raise _explain(error) from None
+    except (ValueError, RecursionError):
+        raise ViewerError(ErrorCode.MESSAGE_INVALID, "message: send one JSON object in UTF-8") from None
+
+
+def _explain(error: ValidationError) -> ViewerError:
+    """The first thing wrong, as one line that holds nothing of the input but field names."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] == "union_tag_invalid":
+        return ViewerError(ErrorCode.MESSAGE_UNKNOWN, "type: unknown kind of message; see docs/protocol.md")
+    where = ".".join(str(part)[:40] for part in first["loc"]) or "message"
+    return ViewerError(ErrorCode.MESSAGE_INVALID, f"{where}: {first['msg']}"[:300])
+
+
+def seq_of(raw: str) -> int | None:
+    """The `seq` of a message that did not parse, where it has one: the `ref` of the error that answers it."""
+    try:
+        value = _SEQ_PARSER.validate_json(raw[: Limits.message_bytes])
+    except (ValueError, RecursionError):
+        return None
+    return value.seq
+
+
+class _OnlySeq(BaseModel):
+    model_config = ConfigDict(strict=True)
+    seq: Sequence_
+
+
+_SEQ_PARSER: TypeAdapter[_OnlySeq] = TypeAdapter(_OnlySeq)
+
+
+def pack_chunk(header: Mapping[str, Any], frames: Sequence[bytes]) -> bytes:
+    """Header and JPEG frames → one binary message: kind byte, then a MessagePack map with `frames` in it."""
+    packed: bytes = msgpack.packb({**header, "frames": list(frames)})
+    return bytes([CHUNK_KIND]) + packed
+
+
+def unpack_chunk(data: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """Inverse of `pack_chunk`, for clients in Python. Raises ValueError on another kind of message."""
+    if not data or data[0] != CHUNK_KIND:
+        raise ValueError(f"message of kind {data[:1].hex() or 'none'}: a chunk begins with {CHUNK_KIND:02x}")
+    header = msgpack.unpackb(data[1:])
+    return header, header.pop("frames")

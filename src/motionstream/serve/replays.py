@@ -1,0 +1,49 @@
+"""Gesture recordings at the wire: from an uploaded file to a scene to open and a script to play on it."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from motionstream.serve.errors import ErrorCode, ViewerError
+from motionstream.serve.limits import Limits
+from motionstream.tracks.events import Event
+from motionstream.tracks.record import Chunk, Header, Recording
+
+Script = deque[tuple[int, Event]]
+
+
+def parse_recording(data: bytes, size: tuple[int, int], fps: float) -> Recording:
+    """An uploaded file, fitted to the model's frame (W, H). Raises ViewerError naming the first line that is wrong."""
+    try:
+        recording = Recording.parse(data.decode("utf-8").splitlines()).on(size)
+    except UnicodeDecodeError:
+        raise ViewerError(ErrorCode.REPLAY_INVALID, "not a recording of gestures: it is no text") from None
+    except ValueError as error:
+        raise ViewerError(ErrorCode.REPLAY_INVALID, str(error)[:300]) from None
+    if recording.header.fps != fps:
+        raise ViewerError(
+            ErrorCode.REPLAY_INVALID,
+            f"recorded at {recording.header.fps:g} frames a second, this model shows {fps:g}: use the same model",
+        )
+    if ":" not in recording.header.image or len(recording.header.prompt) > Limits.prompt_characters:
+        raise ViewerError(ErrorCode.REPLAY_INVALID, "this recording names no picture of the studio: record it here")
+    return recording
+
+
+def script_of(recording: Recording) -> Script:
+    """(frame, event) in order: each event with the first frame that it acted on."""
+    script: Script = deque()
+    waiting: list[Event] = []
+    for entry in recording.entries:
+        if isinstance(entry, Chunk):
+            script.extend((entry.first_frame, event) for event in waiting)
+            waiting = []
+        else:
+            waiting.append(entry)
+    return script
+
+
+def image_of(header: Header) -> tuple[str, str]:
+    """(source, picture) that a header's image stands for."""
+    source, _, picture = header.image.partition(":")
+    return source, picture

@@ -1,0 +1,192 @@
+"""One opened picture, its stream and the gestures on it. The chain of a chunk: gestures → tracks → frames → bytes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from motionstream.serve.encode import Mp4Recorder, jpeg_frames
+from motionstream.serve.errors import ErrorCode, ViewerError
+from motionstream.serve.limits import Limits
+from motionstream.serve.protocol import pack_chunk
+from motionstream.serve.replays import Script
+from motionstream.serve.worker import StreamLike
+from motionstream.tracks import Tracks
+from motionstream.tracks.events import Event, Gesture, Pause, Prompt, Resume
+from motionstream.tracks.record import Header, Recorder, Recording
+
+log = logging.getLogger(__name__)
+
+OVERLAY_STEPS = 8  # positions go to the viewer in eighths of a pixel
+OVERLAY_HIDDEN = -32768
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a scene was opened with: enough to open it again."""
+
+    source: str
+    picture: str
+    prompt: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One packed chunk: its number and how many frames it holds."""
+
+    number: int
+    frames: int
+    data: bytes
+
+
+class Scene:
+    """State of one stream for one viewer.
+
+    Gestures and prompts come in on the event loop at any time; `next_chunk` runs in the worker. A lock held for
+    microseconds keeps them apart. script: events of a recording that act at their own frames.
+    """
+
+    def __init__(
+        self, stream: StreamLike, origin: Origin, limits: Limits, jpeg_quality: int, script: Script | None = None
+    ) -> None:
+        self.stream, self.origin, self.limits = stream, origin, limits
+        self.size, self.fps, self.chunk_frames = stream.size, stream.fps, stream.chunk_frames
+        header = Header(
+            self.size, self.fps, f"{origin.source}:{origin.picture}", origin.prompt, origin.seed, limits.points
+        )
+        self._gestures = Recorder(header)
+        self._script: Script = script or deque()
+        self._jpeg_quality = jpeg_quality
+        self._lock = threading.Lock()
+        self._prompt: str | None = None
+        self._applied_seq = -1
+        self._chunks = 0
+        self._mp4: Mp4Recorder | None = None
+
+    @property
+    def next_frame(self) -> int:
+        """The first frame of the next chunk."""
+        return self._gestures.session.next_frame
+
+    def recording(self) -> Recording:
+        """All gestures, prompts and pauses so far, to be replayed exactly; the first `gesture_log_events` of them."""
+        with self._lock:
+            return self._gestures.recording()
+
+    def apply(self, seq: int, events: Sequence[Gesture]) -> None:
+        """Take in gestures; they act from the next chunk on. Raises ViewerError at the first that is refused."""
+        with self._lock:
+            for event in events:
+                self._apply(event)
+            self._applied_seq = seq
+
+    def set_prompt(self, seq: int, text: str) -> None:
+        """Change the words from the next chunk on."""
+        with self._lock:
+            self._apply(Prompt(text, self.next_frame / self.fps))
+            self._prompt, self._applied_seq = text, seq
+
+    def note_running(self, running: bool) -> None:
+        """Write a pause or its end down; it costs no stream time."""
+        time_now = self.next_frame / self.fps
+        with self._lock:
+            self._apply(Resume(time_now) if running else Pause(time_now))
+
+    def _apply(self, event: Event) -> None:
+        try:
+            if len(self._gestures.entries) < self.limits.gesture_log_events:
+                self._gestures.apply(event)
+            elif isinstance(event, Gesture):
+                self._gestures.session.apply(event)
+        except ValueError as error:
+            raise ViewerError(ErrorCode.GESTURE_REFUSED, str(error)) from None
+
+    def _tracks(self, frames: int) -> Tracks:
+        if len(self._gestures.entries) < self.limits.gesture_log_events:
+            return self._gestures.tracks(self.next_frame, frames)
+        return self._gestures.session.tracks(self.next_frame, frames)
+
+    def next_chunk(self) -> Chunk:
+        """Make, encode and record the next chunk. Runs in the worker."""
+        asked = time.perf_counter()
+        header, tracks = self._sample_input()
+        frames = self.stream.step(tracks)
+        stepped = time.perf_counter()
+        pictures = list(jpeg_frames(frames, self._jpeg_quality))
+        self._record(frames)
+        encoded = time.perf_counter()
+        header["step_ms"] = (stepped - asked) * 1e3
+        header["encode_ms"] = (encoded - stepped) * 1e3
+        header |= overlay(tracks, self.size)
+        return Chunk(int(str(header["chunk"])), len(frames), pack_chunk(header, pictures))
+
+    def _sample_input(self) -> tuple[dict[str, object], Tracks]:
+        """Take all input that came so far: the latest moment at which it can still shape this chunk."""
+        with self._lock:
+            self._play_script()
+            first = self.next_frame
+            tracks = self._tracks(self.stream.chunk_frames)
+            if self._prompt is not None:
+                self.stream.prompt, self._prompt = self._prompt, None
+            header: dict[str, object] = {
+                "chunk": self._chunks,
+                "first_frame": first,
+                "applied_seq": self._applied_seq,
+                "fps": self.fps,
+            }
+            self._chunks += 1
+        return header, tracks
+
+    def _play_script(self) -> None:
+        while self._script and self._script[0][0] <= self.next_frame:
+            event = self._script.popleft()[1]
+            try:
+                self._apply(event)
+            except ViewerError as error:  # a viewer's own gesture may have taken the name or the room
+                log.info("replay: %s", error.message)
+                continue
+            if isinstance(event, Prompt):
+                self._prompt = event.text
+
+    def start_recording(self, folder: Path) -> None:
+        """Write every later frame to a new MP4 file in `folder`. Runs in the worker."""
+        if self._mp4 is None:
+            limit = int(self.limits.record_seconds * self.fps)
+            self._mp4 = Mp4Recorder(folder, self.size, self.fps, limit)
+
+    def stop_recording(self) -> tuple[Path, int] | None:
+        """Finish the file: its path and its frames; None if there is nothing in it. Runs in the worker."""
+        recorder, self._mp4 = self._mp4, None
+        if recorder is None:
+            return None
+        if recorder.frames == 0:
+            recorder.discard()
+            return None
+        return recorder.close(), recorder.frames
+
+    def _record(self, frames: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+        if self._mp4 is not None:
+            self._mp4.write(frames)
+
+    def close(self) -> None:
+        """Drop an unfinished recording. Runs in the worker."""
+        recorder, self._mp4 = self._mp4, None
+        if recorder is not None:
+            recorder.discard()
+
+
+def overlay(tracks: Tracks, size: tuple[int, int]) -> dict[str, object]:
+    """The points as the model was given them: count and (F, N, 2) int16 in eighths of a pixel, hidden ones marked."""
+    reach = 4 * max(size)
+    steps = np.round(np.clip(tracks.xy, -reach, reach) * OVERLAY_STEPS)
+    places = np.clip(steps, OVERLAY_HIDDEN + 1, 32767).astype("<i2")
+    places[~tracks.visible] = OVERLAY_HIDDEN
+    return {"points": tracks.points, "tracks": places.tobytes()}

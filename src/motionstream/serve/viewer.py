@@ -1,0 +1,308 @@
+"""One connected viewer: reads its messages, makes its chunks just in time, and never lets it hold up the others."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from motionstream.serve import protocol
+from motionstream.serve.artifacts import FileShelf, Shelf
+from motionstream.serve.errors import ErrorCode, ViewerError
+from motionstream.serve.gestures import GestureMapper
+from motionstream.serve.limits import Limits
+from motionstream.serve.pictures import PictureStore
+from motionstream.serve.playout import Playout
+from motionstream.serve.rates import Bucket
+from motionstream.serve.replays import Script, image_of, script_of
+from motionstream.serve.scene import Origin, Scene
+from motionstream.serve.worker import Worker
+from motionstream.tracks.record import Recording
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Studio:
+    """What all viewers of one server share."""
+
+    worker: Worker
+    pictures: PictureStore
+    limits: Limits
+    token: SecretStr | None
+    jpeg_quality: int
+    folder: Path
+    recordings: FileShelf
+    gesture_logs: Shelf[str]
+    replays: Shelf[Recording]
+    size: tuple[int, int] = (0, 0)
+    fps: float = 0.0
+    viewers: int = 0
+
+    def token_fits(self, given: str | None) -> bool:
+        """Whether the token is right, or none is wanted; takes the same time either way."""
+        if self.token is None:
+            return True
+        return hmac.compare_digest(self.token.get_secret_value().encode(), (given or "").encode())
+
+
+class Viewer:
+    """Serves one WebSocket from greeting to farewell. States: none → ready → running ⇄ paused → ready."""
+
+    def __init__(self, socket: WebSocket, studio: Studio) -> None:
+        self._socket = socket
+        self._studio = studio
+        self._scene: Scene | None = None
+        self._mapper = GestureMapper(studio.size)
+        self._playout = Playout(studio.fps)
+        self._running = asyncio.Event()
+        self._acknowledged = asyncio.Event()
+        self._sending = asyncio.Lock()
+        limits = studio.limits
+        self._messages = Bucket(limits.messages_per_second, limits.message_burst)
+        self._mistakes = Bucket(limits.bad_messages_per_second, limits.bad_message_burst)
+
+    async def serve(self) -> None:
+        """Run until the viewer leaves or breaks a rule that ends the connection."""
+        await self._socket.accept()
+        self._studio.viewers += 1
+        try:
+            await self._greet()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._receive())
+                tasks.create_task(self._generate())
+        except* ViewerError as group:
+            await self._farewell(_first_viewer_error(group))
+        except* WebSocketDisconnect:
+            pass
+        except* Exception:
+            await self._farewell(self._incident())
+        finally:
+            self._studio.viewers -= 1
+            self._drop_scene()
+
+    async def _greet(self) -> None:
+        """Room, protocol and token, before anything else is done for this viewer."""
+        limits = self._studio.limits
+        if self._studio.viewers > limits.viewers:
+            raise ViewerError(ErrorCode.SERVER_FULL, "all places are taken: try again in a while")
+        try:
+            async with asyncio.timeout(limits.hello_seconds):
+                hello = protocol.parse(await self._read(), limits)
+        except TimeoutError:
+            raise ViewerError(ErrorCode.AUTH_FAILED, "no hello: send it at once after connecting") from None
+        except ViewerError:
+            raise ViewerError(ErrorCode.AUTH_FAILED, "first message: send hello") from None
+        if not isinstance(hello, protocol.Hello) or hello.protocol != protocol.PROTOCOL:
+            raise ViewerError(ErrorCode.AUTH_FAILED, f"first message: send hello of protocol {protocol.PROTOCOL}")
+        if not self._studio.token_fits(hello.token):
+            raise ViewerError(ErrorCode.AUTH_FAILED, "wrong token: open the address that the server printed")
+        await self._send({"type": "welcome", "protocol": protocol.PROTOCOL})
+
+    async def _read(self) -> str:
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1000))
+        text = message.get("text")
+        if text is None:
+            raise ViewerError(ErrorCode.MESSAGE_INVALID, "binary message: send JSON text")
+        return str(text)
+
+    async def _receive(self) -> None:
+        """Handle messages one by one; a bad one is answered and changes nothing."""
+        while True:
+            raw = ""
+            try:
+                raw = await self._read()
+                if not self._messages.take():
+                    raise ViewerError(ErrorCode.VIEWER_FLOOD, "too many messages: send at most one a frame")
+                await self._handle(protocol.parse(raw, self._studio.limits))
+            except ViewerError as error:
+                if error.fatal:
+                    raise
+                await self._send(error.as_message(protocol.seq_of(raw)))
+                if not self._mistakes.take():
+                    raise ViewerError(ErrorCode.VIEWER_FLOOD, "too many bad messages in a row") from None
+
+    async def _handle(self, message: protocol.ClientMessage) -> None:
+        match message:
+            case protocol.Hello():
+                raise ViewerError(ErrorCode.MESSAGE_ORDER, "hello: send it once, first")
+            case protocol.Open():
+                await self._open(Origin(message.source, message.picture, message.prompt, message.seed))
+            case protocol.Replay():
+                recording = self._studio.replays.get(message.replay)
+                header = recording.header
+                origin = Origin(*image_of(header), header.prompt, header.seed)
+                await self._open(origin, script_of(recording))
+            case protocol.Ack():
+                self._playout.acknowledged(message.chunk, message.buffered)
+                self._acknowledged.set()
+            case protocol.Start() | protocol.Resume():
+                await self._run()
+            case protocol.Pause():
+                await self._pause()
+            case protocol.Stop():
+                await self._open(self._need_scene().origin)
+            case protocol.SetPrompt():
+                self._need_scene().set_prompt(message.seq, message.text)
+            case protocol.Record():
+                await self._record(message.on)
+            case protocol.SaveGestures():
+                await self._save_gestures()
+            case _:
+                self._need_scene().apply(message.seq, self._mapper.translate(message))
+
+    def _need_scene(self) -> Scene:
+        if self._scene is None:
+            raise ViewerError(ErrorCode.MESSAGE_ORDER, "no picture is open: send open first")
+        return self._scene
+
+    async def _open(self, origin: Origin, script: Script | None = None) -> None:
+        """Begin a new scene; the one before ends, and its recording with it, once the new one stands."""
+        studio = self._studio
+        picture = studio.pictures.get(origin.source, origin.picture)
+        if self._scene is not None:
+            await self._finish_recording(self._scene)
+        stream = await studio.worker.run(
+            lambda: studio.worker.model.open(picture, prompt=origin.prompt, seed=origin.seed)
+        )
+        self._drop_scene()
+        self._scene = Scene(stream, origin, studio.limits, studio.jpeg_quality, script)
+        self._mapper, self._playout = GestureMapper(self._scene.size), Playout(self._scene.fps)
+        self._acknowledged.set()
+        await self._send(
+            {
+                "type": "opened",
+                "source": origin.source,
+                "picture": origin.picture,
+                "prompt": origin.prompt,
+                "seed": origin.seed,
+                "size": list(self._scene.size),
+                "fps": self._scene.fps,
+                "chunk_frames": self._scene.chunk_frames,
+                "replay": bool(script),
+            }
+        )
+        await self._tell_state("ready")
+
+    async def _run(self) -> None:
+        scene = self._need_scene()
+        if not self._running.is_set():
+            scene.note_running(True)
+            self._playout.resume()
+            self._running.set()
+        await self._tell_state("running")
+
+    async def _pause(self) -> None:
+        scene = self._need_scene()
+        if self._running.is_set():
+            scene.note_running(False)
+            self._running.clear()
+            self._playout.pause()
+        await self._tell_state("paused")
+
+    async def _tell_state(self, state: str) -> None:
+        await self._send({"type": "state", "state": state})
+
+    async def _record(self, on: bool) -> None:
+        scene = self._need_scene()
+        if on:
+            await self._studio.worker.run(lambda: scene.start_recording(self._studio.folder))
+            await self._send({"type": "recording", "on": True, "id": None, "frames": 0})
+        else:
+            await self._finish_recording(scene)
+
+    async def _finish_recording(self, scene: Scene) -> None:
+        finished = await self._studio.worker.run(scene.stop_recording)
+        if finished is not None:
+            name = self._studio.recordings.put(finished[0])
+            await self._send({"type": "recording", "on": False, "id": name, "frames": finished[1]})
+
+    def _drop_scene(self) -> None:
+        """Let the scene go: the worker closes it after whatever it is doing for it now."""
+        scene, self._scene = self._scene, None
+        self._running.clear()
+        if scene is not None:
+            self._studio.worker.later(scene.close)
+
+    async def _save_gestures(self) -> None:
+        """Put the gestures so far where they can be fetched."""
+        recording = self._need_scene().recording()
+        text = "".join(f"{line}\n" for line in recording.lines())
+        name = self._studio.gesture_logs.put(text)
+        await self._send({"type": "gestures", "id": name, "events": len(recording.events)})
+
+    async def _generate(self) -> None:
+        """Chunk after chunk while running, each as late as the player allows."""
+        while True:
+            await self._running.wait()
+            scene, playout = self._scene, self._playout
+            if scene is None or not await self._due(playout):
+                continue
+            asked = time.monotonic()
+            chunk = await self._studio.worker.run(scene.next_chunk)
+            if scene is self._scene:
+                playout.sent(chunk.number, chunk.frames, asked)
+                await self._send_chunk(chunk.data)
+
+    async def _due(self, playout: Playout) -> bool:
+        """Wait for credit and for the moment; False if the scene changed or paused meanwhile."""
+        await self._credit(playout)
+        while self._running.is_set() and playout is self._playout and (wait := playout.wait()) > 0:
+            await asyncio.sleep(min(wait, 0.05))
+        return self._running.is_set() and playout is self._playout
+
+    async def _credit(self, playout: Playout) -> None:
+        """Hold while too much is unacknowledged; nothing is generated for a viewer that does not read."""
+        try:
+            async with asyncio.timeout(self._studio.limits.stall_seconds):
+                while playout is self._playout and playout.unacknowledged >= self._studio.limits.unacknowledged_chunks:
+                    self._acknowledged.clear()
+                    await self._acknowledged.wait()
+        except TimeoutError:
+            raise self._slow() from None
+
+    async def _send_chunk(self, data: bytes) -> None:
+        try:
+            async with asyncio.timeout(self._studio.limits.stall_seconds), self._sending:
+                await self._socket.send_bytes(data)
+        except TimeoutError:
+            raise self._slow() from None
+
+    async def _send(self, message: dict[str, object]) -> None:
+        async with self._sending:
+            await self._socket.send_json(message)
+
+    def _slow(self) -> ViewerError:
+        seconds = self._studio.limits.stall_seconds
+        return ViewerError(ErrorCode.VIEWER_SLOW, f"no chunk was acknowledged for {seconds:g} s: connect again")
+
+    def _incident(self) -> ViewerError:
+        """An error of ours: details go to the log, a number to the viewer."""
+        incident = secrets.token_hex(4)
+        log.exception("incident %s: the stream of a viewer failed", incident)
+        return ViewerError(ErrorCode.ENGINE_FAILED, f"the stream failed (incident {incident}): start again")
+
+    async def _farewell(self, error: ViewerError) -> None:
+        """Say why, then close; a viewer that is gone or does not read is not waited for."""
+        if self._socket.client_state is not WebSocketState.CONNECTED:
+            return
+        try:
+            async with asyncio.timeout(1):
+                await self._socket.send_json(error.as_message())
+                await self._socket.close(error.close_code if error.fatal else 1008)
+        except (TimeoutError, WebSocketDisconnect, RuntimeError):
+            log.info("a viewer was gone before it could be told %s", error.code)
+
+
+def _first_viewer_error(group: BaseExceptionGroup[ViewerError]) -> ViewerError:
+    first = group.exceptions[0]
+    return _first_viewer_error(first) if isinstance(first, BaseExceptionGroup) else first

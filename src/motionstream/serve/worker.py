@@ -1,0 +1,71 @@
+"""The one thread that owns the model. The event loop never runs Torch; viewers take turns chunk by chunk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from motionstream.tracks import Tracks
+
+T = TypeVar("T")
+Frames = npt.NDArray[np.uint8]
+WARM_UP_CHUNKS = 3  # the first chunk is shorter, the second fills the cache, the third is as all others
+
+
+class StreamLike(Protocol):
+    """What serving needs of a stream: the public contract."""
+
+    prompt: str
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def fps(self) -> float: ...
+    @property
+    def chunk_frames(self) -> int: ...
+    def step(self, tracks: Tracks | None) -> Frames: ...
+
+
+class ModelLike(Protocol):
+    """What serving needs of a model: the public contract."""
+
+    def open(self, image: Frames, prompt: str = "", seed: int = 0) -> StreamLike: ...
+
+
+class Worker:
+    """Runs jobs one at a time, first come first served.
+
+    A viewer has at most one job waiting, so N viewers get every N-th turn. A job whose viewer left before
+    its turn is skipped; one that has begun ends, and its result is dropped.
+    """
+
+    def __init__(self, model: ModelLike) -> None:
+        self.model = model
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="motionstream-model")
+
+    async def run(self, job: Callable[[], T]) -> T:
+        """The job's result, once it had its turn. Exceptions pass through."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, job)
+
+    def later(self, job: Callable[[], object]) -> None:
+        """Do the job when its turn comes; nobody waits for it."""
+        self._thread.submit(job)
+
+    async def warm_up(self) -> tuple[tuple[int, int], float]:
+        """Run a few chunks of a grey picture, so that no viewer waits for lazy set-up; returns size (W, H) and fps."""
+        return await self.run(self._warm_up)
+
+    def _warm_up(self) -> tuple[tuple[int, int], float]:
+        stream = self.model.open(np.full((144, 256, 3), 127, np.uint8), prompt="", seed=0)
+        for _ in range(WARM_UP_CHUNKS):
+            stream.step(Tracks.empty(stream.chunk_frames))
+        return stream.size, stream.fps
+
+    def close(self) -> None:
+        """Finish the job at hand, forget the others."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
