@@ -6,7 +6,8 @@ A checkpoint is a folder `step-000001234/`, written beside its final name, flush
     state.json, state.safetensors   optimisers, random generators, data position (`serialise`)
     manifest.json          step, format, recipe hash; size and SHA-256 of every file, and of itself
 
-At resume the newest one whose every byte agrees with its manifest is taken; others are set aside as `*.bad`, never deleted.
+At resume the newest one whose every byte agrees with its manifest is taken; damaged ones are set aside as `*.bad`,
+never deleted.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _STATE = "state"
 _log = logging.getLogger(__name__)
 
 
-class DamagedCheckpoint(ValueError):
+class CheckpointError(ValueError):
     """A checkpoint's files do not agree with its manifest."""
 
 
@@ -80,7 +81,7 @@ class Checkpoints:
         for step in reversed(self.steps()):
             try:
                 return load(self.path(step))
-            except DamagedCheckpoint as damage:
+            except CheckpointError as damage:
                 aside = self._set_aside(step)
                 _log.warning("%s: kept as %s, taking the one before it", damage, aside.name)
         return None
@@ -147,7 +148,7 @@ def write(
 
 
 def load(folder: Path) -> Checkpoint:
-    """Read one checkpoint after checking every byte. Raises DamagedCheckpoint, naming the file."""
+    """Read one checkpoint after checking every byte. Raises CheckpointError, naming the file."""
     content = verify(folder)
     try:
         names = [Path(name).stem for name in content["files"] if name.endswith(".safetensors")]
@@ -155,7 +156,7 @@ def load(folder: Path) -> Checkpoint:
         packed = json.loads((folder / f"{_STATE}.json").read_text())
         state = unpack(packed, weights.pop(_STATE))
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise DamagedCheckpoint(f"checkpoint {folder}: {error}") from error
+        raise CheckpointError(f"checkpoint {folder}: {error}") from error
     return Checkpoint(content["step"], content["recipe_hash"], weights, state)
 
 
@@ -165,14 +166,14 @@ def verify(folder: Path) -> dict[str, Any]:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         content, digest = manifest["content"], manifest["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedCheckpoint(f"checkpoint {folder}: {MANIFEST} cannot be read ({error})") from error
+        raise CheckpointError(f"checkpoint {folder}: {MANIFEST} cannot be read ({error})") from error
     if digest != _digest(content):
-        raise DamagedCheckpoint(f"checkpoint {folder}: {MANIFEST} was altered")
+        raise CheckpointError(f"checkpoint {folder}: {MANIFEST} was altered")
     if content["format"] != FORMAT:
-        raise DamagedCheckpoint(f"checkpoint {folder}: format {content['format']}, this program reads {FORMAT}")
+        raise CheckpointError(f"checkpoint {folder}: format {content['format']}, this program reads {FORMAT}")
     for name, fingerprint in content["files"].items():
         if not (folder / name).is_file() or _fingerprint(folder / name) != fingerprint:
-            raise DamagedCheckpoint(f"checkpoint {folder}: {name} is missing or damaged")
+            raise CheckpointError(f"checkpoint {folder}: {name} is missing or damaged")
     return dict(content)
 
 
@@ -186,7 +187,7 @@ def newest_weights(run_dir: Path, module: str, under: str = "") -> dict[str, Ten
     for step in reversed(checkpoints.steps()):
         try:
             verify(checkpoints.path(step))
-        except DamagedCheckpoint as damage:
+        except CheckpointError as damage:
             _log.warning("%s: taking the one before it", damage)
             continue
         start = f"{under}." if under else ""
@@ -206,7 +207,7 @@ def _weights_file(folder: Path, module: str) -> dict[str, Tensor]:
 def _is_valid(folder: Path) -> bool:
     try:
         verify(folder)
-    except DamagedCheckpoint:
+    except CheckpointError:
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""What a run tells: a progress bar or plain lines, `metrics.jsonl`, sample sheets, and TensorBoard if it is installed."""
+"""What a run tells: a progress bar or plain lines, `metrics.jsonl`, sample sheets, TensorBoard if it is installed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 class RunLog:
     """Reports one sitting of a run, from step `first` on; with `quiet`, as on ranks after the first, nothing.
 
-    `metrics.jsonl` holds one line for every `every` steps: the step, seconds a step, and the mean of each scalar over them.
+    `metrics.jsonl` gets a line for every `every` steps: the step, seconds a step, the mean of each scalar over them.
     """
 
     def __init__(self, run_dir: Path, first: int, steps: int, every: int = 10, quiet: bool = False) -> None:
@@ -159,4 +159,4 @@ def _tensorboard(folder: Path, first: int) -> Any:
         return None
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder), purge_step=first)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), purge_step=first)

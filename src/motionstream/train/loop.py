@@ -29,7 +29,7 @@ from motionstream.train.stage import Stage
 _log = logging.getLogger(__name__)
 
 
-class Diverged(RuntimeError):
+class DivergedError(RuntimeError):
     """Too many steps in a row were not finite, or the weights are not."""
 
 
@@ -46,8 +46,8 @@ class Outcome:
 class Pace:
     """How often a run saves, logs and draws, and when it ends.
 
-    steps: of the whole run. minutes: wall limit of this sitting, None = none. finish: this sitting is the last one, so the
-    rate's decay ends with its minutes. save_minutes: between checkpoints. log_every, sheet_every: steps.
+    steps: of the whole run. minutes: wall limit of this sitting, None = none. finish: this sitting is the last one,
+    so the rate's decay ends with its minutes. save_minutes: between checkpoints. log_every, sheet_every: steps.
     keep: checkpoints kept. patience: bad steps in a row before the run stops.
     """
 
@@ -72,7 +72,7 @@ def run(stage: Stage, run_dir: Path, pace: Pace, recipe_hash: str = "", resume: 
 
     run_dir gets checkpoints/, metrics.jsonl, sheets/, tensorboard/. With resume it goes on from the newest valid
     checkpoint exactly as if it had never stopped; without, a run_dir that holds checkpoints is refused.
-    Raises Diverged, with nothing bad saved; ValueError if another process trains in run_dir.
+    Raises DivergedError, with nothing bad saved; ValueError if another process trains in run_dir.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     with _alone_in(run_dir), _Stop() as stop:
@@ -137,7 +137,7 @@ class _Run:
         bad = bool(scalars.get("skipped")) or not all(math.isfinite(value) for value in scalars.values())
         self.bad = self.bad + 1 if any_rank(bad) else 0
         if self.bad >= self.pace.patience:
-            raise Diverged(
+            raise DivergedError(
                 f"{self.bad} steps in a row up to step {self.step} had a loss or gradient that is not finite: "
                 "lower the learning rate or the clip; the last checkpoint is sound"
             )
@@ -198,7 +198,7 @@ def _refuse_poison(weights: dict[str, dict[str, torch.Tensor]], step: int) -> No
     for module, tensors in weights.items():
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                raise Diverged(f"{module}.{name} is not finite at step {step}: nothing saved, resume from before")
+                raise DivergedError(f"{module}.{name} is not finite at step {step}: nothing saved, resume from before")
 
 
 def _random_state() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,13 +26,14 @@ class Optimizer:
 
     def __init__(self, parts: Mapping[str, torch.optim.Optimizer], names: Mapping[nn.Parameter, str]) -> None:
         self.parts, self.names = dict(parts), names
-        self._base = [(group, float(group["lr"])) for part in self.parts.values() for group in part.param_groups]
+        groups = [group for part in self.parts.values() for group in part.param_groups]
+        self._base = [(group, float(group["lr"])) for group in groups]
 
     def set_rate(self, factor: float) -> float:
         """Every group's learning rate = what it was made with × factor; returns the largest."""
         for group, base in self._base:
             group["lr"] = base * factor
-        return max(group["lr"] for group, _ in self._base)
+        return max(base for _, base in self._base) * factor
 
     def step(self) -> None:
         for part in self.parts.values():
@@ -48,7 +49,10 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Part → parameter name → its moments."""
-        return {kind: {self.names[p]: dict(s) for p, s in part.state.items()} for kind, part in self.parts.items()}
+        return {
+            kind: {self.names[cast(nn.Parameter, p)]: dict(s) for p, s in part.state.items()}
+            for kind, part in self.parts.items()
+        }
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Raises ValueError if the state was saved for other parts or parameters."""
@@ -183,7 +187,7 @@ class Updater:
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of this part: loss / accumulate."""
         self._finite &= bool(torch.isfinite(loss.detach()))
-        (loss / self.accumulate).backward()  # type: ignore[no-untyped-call]
+        (loss / self.accumulate).backward()
 
     def apply(self, step: int, progress: float) -> dict[str, float]:
         """Change the weights once; returns "grad_norm" (before clipping), "lr" and "skipped" (1 if nothing changed)."""

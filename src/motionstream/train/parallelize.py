@@ -1,7 +1,7 @@
 """Several processes, put on from outside: models and stages are written for one device.
 
-Started by torchrun, `setup_distributed` joins the group; then either every rank holds the whole model and `average_gradients`
-makes the ranks agree, or `shard` splits it (FSDP2). In a single process all of this does nothing.
+Started by torchrun, `setup_distributed` joins the group; then either every rank holds the whole model and
+`average_gradients` makes the ranks agree, or `shard` splits it (FSDP2). In a single process all of this does nothing.
 """
 
 from __future__ import annotations

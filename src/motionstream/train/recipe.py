@@ -87,10 +87,10 @@ class Recipe:
 class TinyVAERecipe(Recipe):
     """Stage "vae" (paper Appendix A, in small).
 
-    crop: side in pixels of the square cut from each clip. edge_weight: of the error of pixel differences beside the absolute
-    error's 1. lpips_weight: of the perceptual error, 0 = without it. size_weight: of the pull of latents to unit size.
-    latent_noise: standard deviation of noise on the latents before decoding. whitening: 0 … 1, how far the
-    latents' channels are brought to equal variance.
+    crop: side in pixels of the square cut from each clip. edge_weight: of the error of pixel differences beside the
+    absolute error's 1. lpips_weight: of the perceptual error, 0 = without it. size_weight: of the pull of latents to
+    unit size. latent_noise: standard deviation of noise on the latents before decoding. whitening: 0 … 1, how far
+    the latents' channels are brought to equal variance.
     """
 
     stage: ClassVar[str] = "vae"
@@ -165,7 +165,7 @@ class CausalInitRecipe(Recipe):
 class SelfForcingRecipe(Recipe):
     """Stage "self-forcing": rollouts on own outputs, scored by teacher and critic (paper Section 3.2, DMD).
 
-    chunk, sink, window: latents, as at inference (paper: 3, 3, 3 = "c3s1w1"). denoising_steps: calls a chunk (paper: 3).
+    chunk, sink, window: latents, as at inference (paper: 3, 3, 3 = "c3s1w1"). denoising_steps: calls a chunk (paper 3).
     rollout: latents rolled out. w_t, w_m: joint guidance in the real score (paper: 3.0, 1.5); the critic has none.
     critic_ratio: critic steps for one of the generator (paper: 5). lr_critic: paper: a fifth of the generator's.
     t_min, t_max: times at which the rollout is scored. steps counts critic steps; ema_start: generator steps.

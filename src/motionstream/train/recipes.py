@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from motionstream.train.recipe import (
     RECIPES,
@@ -20,6 +21,8 @@ from motionstream.train.recipe import (
 )
 from motionstream.train.typed import unknown
 from motionstream.vae.tiny import TinyVAEConfig
+
+R = TypeVar("R", bound=Recipe)
 
 SIZE = (256, 144)
 """(W, H) of the embedded model."""
@@ -148,15 +151,11 @@ SMALL = replace(NETWORK, width=64, layers=2, heads=2, ffn=128, text_dim=32, text
 
 def vae_smoke() -> TinyVAERecipe:
     small = TinyVAEConfig(latent_channels=8, encoder=(16, 16), decoder=(16, 16, 16))
-    return replace(
-        vae_tiny_cpu(), name="smoke", size=(64, 48), frames=5, batch=2, steps=4, crop=48, vae=small, **_often()
-    )
+    return _brief(replace(vae_tiny_cpu(), name="smoke", size=(64, 48), frames=5, batch=2, crop=48, vae=small))
 
 
 def teacher_smoke() -> TeacherRecipe:
-    return replace(
-        teacher_tiny_cpu(), name="smoke", size=(64, 48), frames=9, batch=2, steps=4, network=SMALL, **_often()
-    )
+    return _brief(replace(teacher_tiny_cpu(), name="smoke", size=(64, 48), frames=9, batch=2, network=SMALL))
 
 
 def teacher_mask_smoke() -> TeacherRecipe:
@@ -165,42 +164,40 @@ def teacher_mask_smoke() -> TeacherRecipe:
 
 def causal_smoke() -> CausalInitRecipe:
     small = teacher_smoke()
-    return replace(
+    recipe = replace(
         causal_tiny_cpu(),
         name="smoke",
         size=small.size,
         frames=17,
-        steps=4,
         diffusion_steps=2,
         sinks=(1,),
         windows=(1, 2),
         chunks=(1, 2),
         network=SMALL,
-        **_often(),
     )
+    return _brief(recipe)
 
 
 def self_forcing_smoke() -> SelfForcingRecipe:
     small = teacher_smoke()
-    return replace(
+    recipe = replace(
         self_forcing_tiny_cpu(),
         name="smoke",
         size=small.size,
         frames=17,
         rollout=5,
         batch=1,
-        steps=7,
         chunk=1,
         sink=1,
         window=1,
         network=SMALL,
-        **_often(),
     )
+    return _brief(recipe)
 
 
-def _often() -> dict[str, int]:
-    """Warm-up, log and sheets at the pace of a run of a few steps."""
-    return {"warmup_steps": 1, "log_every": 1, "sheet_every": 4}
+def _brief(recipe: R) -> R:
+    """A run of a few steps, reported at every one."""
+    return replace(recipe, steps=4, accumulate=1, warmup_steps=1, log_every=1, sheet_every=4)
 
 
 NAMED: dict[str, dict[str, Callable[[], Recipe]]] = {

@@ -41,9 +41,9 @@ def train(
 ) -> Outcome:
     """Train one stage in `out/<stage>`, resuming what is there.
 
-    stage: one of BUILDERS. recipe: a name, a JSON file or a recipe. out: folder of the whole chain; a stage finds those before
-    it as `out/<stage>`. assets: pictures for the synthetic worlds. minutes: limit of this sitting; finish: the
-    rate's decay ends with it. overrides: "key=value". Under torchrun every rank calls it.
+    stage: one of BUILDERS. recipe: a name, a JSON file or a recipe. out: folder of the whole chain; a stage finds
+    those before it as `out/<stage>`. assets: pictures for the synthetic worlds. minutes: limit of this sitting;
+    finish: the rate's decay ends with it. overrides: "key=value". Under torchrun every rank calls it.
     """
     if stage not in BUILDERS:
         raise ValueError(unknown("training stage", stage, BUILDERS))
