@@ -24,10 +24,10 @@ from motionstream.tracks import Tracks
 class FakeStream:
     """Keeps to the public contract; every frame is as bright as the mean x of its visible points."""
 
-    size, fps = (256, 144), 24
+    size, prompt = (256, 144), ""
 
-    def __init__(self) -> None:
-        self.done = 0
+    def __init__(self, fps: float = 24) -> None:
+        self.fps, self.done = fps, 0
 
     @property
     def chunk_frames(self) -> int:
@@ -44,12 +44,14 @@ class FakeStream:
 
 
 class FakeModel:
+    size, hash, fps = (256, 144), "0123abcd", 24.0
+
     def __init__(self) -> None:
         self.opened: list[tuple[tuple[int, ...], str, int]] = []
 
     def open(self, image: npt.NDArray[np.uint8], prompt: str = "", seed: int = 0) -> FakeStream:
         self.opened.append((image.shape, prompt, seed))
-        return FakeStream()
+        return FakeStream(self.fps)
 
 
 @pytest.fixture
@@ -256,6 +258,27 @@ def test_worlds_are_drawn_and_kept(tmp_path: Path) -> None:
     with Image.open("s.png") as sheet:
         assert sheet.height > 2 * 64
     assert len(list(Path("clips").glob("*.mp4"))) == 2
+
+
+def test_live_figures_are_written(model: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:
+    model.fps = 240.0
+    assert cli.run(["bench", "live", "--seconds", "1", "--json", "out/live.json"]) == errors.DONE
+    figures = json.loads(Path("out/live.json").read_text())
+    assert (figures["model"], figures["model_hash"], figures["nominal_fps"]) == ("tiny", "0123abcd", 240)
+    assert figures["fps"] > 240
+    assert {"machine", "date", "gesture_to_frame_ms", "missed_deadlines"} <= set(figures)
+    assert "gesture_to_frame_ms.p95" in capsys.readouterr().out
+
+
+def test_motion_is_measured_on_held_out_worlds(model: FakeModel) -> None:
+    assets = str(Path(__file__).parent / "data" / "assets")
+    arguments = ["evaluate", "motion", "--assets", assets, "--clips", "2", "--frames", "9"]
+    assert cli.run([*arguments, "--json", "motion.json", "--sheet", "motion.png"]) == errors.DONE
+    figures = json.loads(Path("motion.json").read_text())
+    assert (figures["model"], figures["split"], figures["clips"]) == ("tiny", "heldout", 2)
+    assert figures["dense"]["warp"]["psnr_db"] > figures["dense"]["model"]["psnr_db"], "the fake shows flat grey"
+    with Image.open("motion.png") as sheet:
+        assert sheet.width > 256
 
 
 def test_a_port_in_use_is_said(model: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:

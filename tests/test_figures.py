@@ -19,7 +19,17 @@ LIVE = {
     "machine": {"processor": "Some CPU", "cores": 2, "gpu": "none", "torch": "2.13.0"},
     "date": "2026-01-02",
 }
-MOTION = {"model": {"psnr": 20.0, "epe": 3.5}, "still": {"psnr": 15.0, "epe": 21.0}, "date": "2026-01-02"}
+MOTION = {
+    "model": "tiny",
+    "clips": 16,
+    "dense": {
+        "clips": 15,
+        "model": {"psnr_db": 20.0, "epe_px": 3.5},
+        "still": {"psnr_db": 15.0, "epe_px": None},
+        "still_ratio": 6.25,
+    },
+    "date": "2026-01-02",
+}
 
 
 def document(folder: Path) -> Path:
@@ -50,10 +60,11 @@ def test_asking_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_compared_methods_share_a_table(tmp_path: Path) -> None:
-    (tmp_path / "motion.json").write_text(json.dumps({"student": MOTION["model"], **MOTION, "model": "tiny"}))
+    (tmp_path / "motion_tiny.json").write_text(json.dumps(MOTION))
     text = figures.markdown(tmp_path)
-    assert "|  | psnr | epe |" in text
-    assert "| still | 15 | 21 |" in text
+    assert "tiny, 16 clips, 2026-01-02" in text
+    assert "| dense | psnr db | epe px |\n| --- | --- | --- |\n| model | 20 | 3.5 |\n| still | 15 | – |" in text
+    assert "| dense, still ratio | 6.25 |" in text
 
 
 def test_nothing_measured_is_said(tmp_path: Path) -> None:

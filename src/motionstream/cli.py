@@ -240,10 +240,10 @@ def bench_live_command(
 
     [bold]motionstream bench live --model tiny --seconds 60 --json figures.json[/]
     """
-    from motionstream.evaluate.live import bench_live, recorded_session
+    from motionstream.evaluate.live import bench_model
 
-    loaded = _load(model, device)
-    console.report(f"{model}, live", bench_live(loaded, recorded_session(), seconds), json_out)
+    figures = bench_model(_load(model, device), seconds)
+    console.report(f"{model}, live", {"model": model, "seconds": seconds, **figures}, json_out)
 
 
 @evaluate_app.command("motion")
@@ -256,6 +256,7 @@ def evaluate_motion_command(
     split: Annotated[str, typer.Option(help="heldout or heldout-far.")] = "heldout",
     seed: Seed = 0,
     sheet: Annotated[Path | None, typer.Option(help="Also draw true, model and warp side by side, .png.")] = None,
+    lpips: Annotated[Path | None, typer.Option(help="LPIPS weights, .safetensors, to measure that too.")] = None,
     json_out: JsonOut = None,
 ) -> None:
     """Measure whether a model follows tracks, beside standing still and warping the first frame.
@@ -264,16 +265,22 @@ def evaluate_motion_command(
     """
     from motionstream.data.assets import AssetLibrary
     from motionstream.data.synthetic import SyntheticWorlds
-    from motionstream.evaluate.motion import evaluate_motion
-    from motionstream.stream.offline import clip_maker
+    from motionstream.evaluate import sheets
+    from motionstream.evaluate.lpips import Lpips
+    from motionstream.evaluate.motion import Example, by_model, evaluate_motion
 
     library = AssetLibrary(assets, split=split)
+    perceptual = Lpips.load(lpips) if lpips else None
     loaded = _load(model, device)
     worlds = SyntheticWorlds(library, size=loaded.size, frames=frames, seed=seed)
+    shown: list[Example] = []
     with console.progress("worlds", clips) as bar:
         samples = bar.over(worlds.sample(index) for index in range(clips))
-        figures = evaluate_motion(clip_maker(loaded), samples, sheet=sheet)
-    console.report(f"{model}, motion", figures, json_out)
+        figures = evaluate_motion(by_model(loaded), samples, seed, lpips=perceptual, examples=shown)
+    if sheet:
+        sheets.draw(shown, sheet)
+    named = {"model": model, "model_hash": getattr(loaded, "hash", None), "split": split}
+    console.report(f"{model}, motion", {**named, **figures}, json_out)
 
 
 @docs_app.command("figures")

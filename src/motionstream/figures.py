@@ -12,13 +12,15 @@ from motionstream.console import flat
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 NOTHING = "No measurement has been recorded yet."
 # Where and when: said in one line under the heading, in this order.
-CIRCUMSTANCES = ("model", "model_hash", "seconds", "clips", "machine", "date")
+CIRCUMSTANCES = ("model", "model_hash", "split", "seconds", "clips", "size", "machine", "date")
 TITLES = {
     "live": "Live, driven by a recorded gesture session",
     "motion": "Motion on held-out worlds, beside two baselines",
 }
 LABELS = {
     "fps": "frames a second, free running",
+    "displayed_fps": "frames a second, shown",
+    "nominal_fps": "frames a second, asked for",
     "first_frame_ms": "first frame, ms",
     "chunk_ms": "a chunk, ms",
     "gesture_to_frame_ms": "gesture to shown frame, ms",
@@ -88,15 +90,30 @@ def _machine(machine: Mapping[str, Any]) -> str:
 
 
 def _tables(figures: Mapping[str, Any]) -> Iterator[str]:
-    """Mappings of equal keys become one matrix, what is left a list of two columns."""
-    matrix = {key: value for key, value in figures.items() if isinstance(value, dict)}
-    columns = [tuple(value) for value in matrix.values()]
-    if len(matrix) > 1 and len(set(columns)) == 1:
-        yield _table(["", *columns[0]], [[_label(key), *map(_number, row.values())] for key, row in matrix.items()])
-        figures = {key: value for key, value in figures.items() if key not in matrix}
-    rows = [[_label(name), text] for name, text in flat(figures)]
+    """Groups that compare methods become a matrix each, what is left one list of two columns."""
+    groups = {name: group for name, group in figures.items() if isinstance(group, Mapping) and _methods(group)}
+    for name, group in groups.items():
+        methods = _methods(group)
+        columns = list(next(iter(methods.values())))
+        yield _table(
+            [_label(name), *map(_label, columns)],
+            [[_label(method), *map(_number, values.values())] for method, values in methods.items()],
+        )
+    left = {f"{name}.{key}": value for name, group in groups.items() for key, value in group.items() if _single(value)}
+    left |= {name: value for name, value in figures.items() if name not in groups}
+    rows = [[_label(name), text] for name, text in flat(left)]
     if rows:
         yield _table(["", ""], rows)
+
+
+def _methods(group: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The mappings in a group if there are at least two, all with the same keys."""
+    inner = {name: value for name, value in group.items() if isinstance(value, Mapping)}
+    return inner if len(inner) > 1 and len({tuple(value) for value in inner.values()}) == 1 else {}
+
+
+def _single(value: Any) -> bool:
+    return not isinstance(value, Mapping)
 
 
 def _label(name: str) -> str:
@@ -105,7 +122,7 @@ def _label(name: str) -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

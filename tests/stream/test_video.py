@@ -84,9 +84,7 @@ def test_a_failure_midway_keeps_the_old_file(tmp_path: Path) -> None:
 
 def test_the_ending_chooses_the_form(tmp_path: Path) -> None:
     video = moving_square(30)
-    assert [write_frames(tmp_path / f"a{ending}", video, 24) for ending in (".mp4", ".png", ".npz")] == [
-        30
-    ] * 3
+    assert [write_frames(tmp_path / f"a{ending}", video, 24) for ending in (".mp4", ".png", ".npz")] == [30] * 3
     assert read_image(tmp_path / "a.png").shape == (3 * 48, 4 * 64, 3)
     with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["frames"], video)
@@ -122,9 +120,7 @@ def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
     text.write_text("not a picture")
     with pytest.raises(ValueError, match=r"words\.png: not a picture"):
         read_image(text)
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8)).save(
-        tmp_path / "whole.jpg"
-    )
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8)).save(tmp_path / "whole.jpg")
     cut.write_bytes((tmp_path / "whole.jpg").read_bytes()[:900])
     with pytest.raises(ValueError, match=r"cut\.jpg: the picture is damaged"):
         read_image(cut)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -20,13 +20,6 @@ class Steps(Protocol):
 
     def step(self, tracks: Tracks | None) -> npt.NDArray[np.uint8]:
         """The next frames (F, H, W, 3)."""
-
-
-class Opens(Protocol):
-    """What is needed of a model."""
-
-    def open(self, image: npt.NDArray[np.uint8], *, prompt: str, seed: int) -> Steps:
-        """A stream that starts with this picture."""
 
 
 def play(stream: Steps, tracks: Tracks | None, frames: int) -> Iterator[npt.NDArray[np.uint8]]:
@@ -54,12 +47,3 @@ def _window(tracks: Tracks, begin: int, count: int) -> Tracks | None:
     xy = np.concatenate([piece.xy, np.repeat(piece.xy[-1:], missing, 0)])
     visible = np.concatenate([piece.visible, np.zeros((missing, piece.points), bool)])
     return Tracks(xy, visible, piece.ids)
-
-
-def clip_maker(model: Opens) -> Callable[[npt.NDArray[np.uint8], Tracks, str, int], npt.NDArray[np.uint8]]:
-    """A model as a function (first frame (H, W, 3), tracks, prompt, seed) → (F, H, W, 3), as long as the tracks."""
-
-    def make(first: npt.NDArray[np.uint8], tracks: Tracks, prompt: str, seed: int) -> npt.NDArray[np.uint8]:
-        return np.concatenate(list(play(model.open(first, prompt=prompt, seed=seed), tracks, tracks.frames)))
-
-    return make
