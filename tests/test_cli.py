@@ -36,8 +36,8 @@ class FakeStream:
     def step(self, tracks: Tracks | None) -> npt.NDArray[np.uint8]:
         count = self.chunk_frames
         frames = np.zeros((count, 144, 256, 3), np.uint8)
-        if tracks is not None:
-            assert tracks.frames == count
+        assert tracks is None or tracks.frames == count
+        if tracks is not None and tracks.points:
             frames += tracks.xy[:, :, 0].mean(1).astype(np.uint8)[:, None, None, None]
         self.done += count
         return frames
