@@ -54,6 +54,8 @@ class RollingCache:
         self.config = config
         self.sink = sink
         self.window = window
+        self.version = 0
+        """Grows whenever what is stored changes, so that whatever is derived from it knows."""
         shape = (config.layers, batch, sink + window, tokens, config.heads, config.head_dim)
         # Ordinary tensors even if a stream is opened in inference mode: they are written in place for ever.
         with torch.inference_mode(False):
@@ -78,6 +80,7 @@ class RollingCache:
     def reset_window(self) -> None:
         """Forget the window and keep the sink. After a prompt change, commit the window's clean latents again."""
         self.window_seen = 0
+        self.version += 1
 
     def positions(self) -> list[int]:
         """Position of each filled slot, in the order of memory: the window is a ring."""
@@ -106,6 +109,7 @@ class RollingCache:
         to_sink, to_window = self._split(latents)
         self.sink_filled += to_sink
         self.window_seen += to_window
+        self.version += 1
 
     def _split(self, latents: int) -> tuple[int, int]:
         """How many of a chunk's latents still go to the sink, and how many to the window."""
@@ -153,6 +157,7 @@ class RollingCache:
         self.sink_filled, self.window_seen = state["sink_filled"], state["window_seen"]
         self.keys[:, :, :filled] = state["keys"].to(self.keys)
         self.values[:, :, :filled] = state["values"].to(self.values)
+        self.version += 1
 
 
 class CachedAttention:

@@ -103,17 +103,17 @@ class VideoDiT(nn.Module):
 
         Raises ValueError on shapes that do not fit the configuration, and on ways of looking that exclude each other.
         """
-        self._check(x_BTCHW, t, mask, cache, commit, positions)
+        self.check(x_BTCHW, t, mask, cache, commit, positions)
         if isinstance(context, Tensor):
             context = self.text_context(context)
         attend_to = self._attention(x_BTCHW, mask, cache, commit, positions)
-        time_BTW, steer_BT6W = self._time(t)
-        x = self._patchify(x_BTCHW)
+        time_BTW, steer_BT6W = self.embed_time(t)
+        x = self.patchify(x_BTCHW)
         for layer, block in enumerate(self.blocks):
             x = block(x, steer_BT6W, context.layers[layer], attend_to, layer, self.kernel)
         if cache is not None and commit:
             cache.advance(x_BTCHW.shape[1])
-        return self._unpatchify(self.head(x, time_BTW), x_BTCHW.shape[-2])
+        return self.unpatchify(self.head(x, time_BTW), x_BTCHW.shape[-2])
 
     def text_context(self, text: Tensor, image: Tensor | None = None) -> TextContext:
         """Keys and values of all layers for text embeddings (B, L, text_dim) and CLIP tokens (B, L, image_dim).
@@ -150,7 +150,7 @@ class VideoDiT(nn.Module):
         times = range(x.shape[1]) if positions is None else positions
         return WholeAttention(rotary_table(times, grid, head_dim, x.device), self.kernel)
 
-    def _time(self, t: Tensor) -> tuple[Tensor, Tensor]:
+    def embed_time(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Timesteps (B,) or (B, T) → embedding (B, T or 1, width) and projection (B, T or 1, 6, width), float32."""
         if t.ndim == 1:
             t = t[:, None]
@@ -160,18 +160,18 @@ class VideoDiT(nn.Module):
             time = self.time_embedding(waves.to(self.head.head.weight.dtype))
             return time.float(), self.time_projection(time).float().unflatten(-1, (6, -1))
 
-    def _patchify(self, x_BTCHW: Tensor) -> Tensor:
+    def patchify(self, x_BTCHW: Tensor) -> Tensor:
         """Wan's patch convolution as the matrix product it is: (B, T, S, width)."""
         _, p, q = self.config.patch
         cells = rearrange(x_BTCHW, "b t c (h p) (w q) -> b t (h w) (c p q)", p=p, q=q)
         conv = self.patch_embedding
         return F.linear(cells.to(conv.weight.dtype), conv.weight.flatten(1), conv.bias)
 
-    def _unpatchify(self, tokens_BTSC: Tensor, height: int) -> Tensor:
+    def unpatchify(self, tokens_BTSC: Tensor, height: int) -> Tensor:
         _, p, q = self.config.patch
         return rearrange(tokens_BTSC, "b t (h w) (p q c) -> b t c (h p) (w q)", h=height // p, p=p, q=q)
 
-    def _check(
+    def check(
         self,
         x: Tensor,
         t: Tensor,
