@@ -143,7 +143,8 @@ def evaluate_motion(
             for name, video in videos.items():
                 _score(scores[control][name], video, clip, task, lpips)
             if control == chosen[0] and examples is not None and done <= most_examples:
-                examples.append(Example({"true": clip.video, **videos}, task.given, clip.caption))
+                rows = {"true": clip.video, **{name: videos[name] for name in ("model", "warp")}}
+                examples.append(Example(rows, task.given, clip.caption))
         progress(done)
     if done == 0:
         raise ValueError("no clips: motion is measured on at least one")

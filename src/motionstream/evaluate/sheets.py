@@ -1,4 +1,4 @@
-"""Contact sheets: the true clip, the model and the baselines as rows, frames as columns, with the tracks given."""
+"""Contact sheets: rows are the true clip, the model and the warped first frame, with the tracks that were given."""
 
 from __future__ import annotations
 
