@@ -161,6 +161,20 @@ def test_gestures_are_brought_to_the_size_of_the_stream() -> None:
     assert seen.max() < 64
 
 
+def test_work_put_off_until_frames_are_shown_counts_for_speed_but_not_for_the_reaction() -> None:
+    class Settling(FakeStream):
+        def settle(self) -> None:
+            self.time.sleep(0.1)
+
+    time = Time()
+    stream = Settling(time, lambda chunk: 0.25)
+    figures = bench_live(lambda: stream, one_event(0.2), 10, Clock(time.now, time.sleep))
+    assert figures["fps"] == pytest.approx(12 / 0.35)
+    assert figures["chunk_ms"]["p95"] == pytest.approx(250)
+    assert figures["settle_ms"]["p95"] == pytest.approx(100)
+    assert figures["gesture_to_frame_ms"]["p50"] == pytest.approx((0.875 - 0.2) * 1e3)
+
+
 def test_too_short_a_run_is_refused() -> None:
     with pytest.raises(ValueError, match="measure for longer"):
         bench(lambda chunk: 1.0, 2)
