@@ -10,8 +10,8 @@ from torch import Tensor
 
 
 def shifted(t: Tensor, shift: float) -> Tensor:
-    """Times moved towards noise; 0 and 1 stay."""
-    return shift * t / (1 + (shift - 1) * t)
+    """Times moved towards noise; 0 and 1 stay, to the last bit for any shift."""
+    return t / (t + (1 - t) / shift)
 
 
 def sample_times(shape: tuple[int, ...], shift: float, generator: torch.Generator) -> Tensor:
