@@ -1,75 +1,127 @@
-"""Rectified flow: every way to say where on the path one is agrees with the others."""
+"""Rectified flow: the path, its conversions, and the times visited on it."""
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from motionstream.diffusion.path import clean_of, euler, interpolate, velocity_of
-from motionstream.diffusion.schedule import few_step_times, ode_times, sample_times, shifted
+from motionstream.diffusion import (
+    clean_of,
+    euler,
+    few_step_times,
+    interpolate,
+    ode_times,
+    per_cell,
+    sample_times,
+    shifted,
+    velocity_of,
+)
 
-GENERATOR = torch.Generator().manual_seed(0)
-CLEAN, NOISE = torch.randn(2, 2, 3, 4, 5, 6, generator=GENERATOR, dtype=torch.float64)
-TIMES = [torch.tensor([0.3, 0.9]), torch.tensor([[0.2, 0.5, 0.8], [1.0, 0.1, 0.7]])]
-
-
-@pytest.mark.parametrize("t", TIMES)
-def test_velocity_and_clean_are_two_ways_to_say_one_thing(t: torch.Tensor) -> None:
-    noisy = interpolate(CLEAN, NOISE, t)
-    velocity = NOISE - CLEAN
-    torch.testing.assert_close(clean_of(velocity, noisy, t), CLEAN)
-    torch.testing.assert_close(velocity_of(CLEAN, noisy, t), velocity, atol=1e-5, rtol=1e-5)
-
-
-def test_one_is_noise_and_zero_is_the_picture() -> None:
-    torch.testing.assert_close(interpolate(CLEAN, NOISE, torch.ones(2)), NOISE)
-    torch.testing.assert_close(interpolate(CLEAN, NOISE, torch.zeros(2)), CLEAN)
+SHIFTS = st.floats(1.0, 12.0)
 
 
-def test_a_time_for_each_frame_moves_that_frame_only() -> None:
-    t = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
-    noisy = interpolate(CLEAN, NOISE, t)
-    torch.testing.assert_close(noisy[0, 1], NOISE[0, 1])
-    noisy[0, 1] = CLEAN[0, 1]
-    torch.testing.assert_close(noisy, CLEAN)
+def pair(seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Clean latents and noise (B, T, C, H, W)."""
+    torch.manual_seed(seed)
+    return torch.randn(2, 3, 4, 5, 6, dtype=torch.float64), torch.randn(2, 3, 4, 5, 6, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("t", TIMES)
-def test_euler_along_the_true_velocity_ends_at_the_picture(t: torch.Tensor) -> None:
-    noisy = interpolate(CLEAN, NOISE, t)
-    torch.testing.assert_close(euler(noisy, NOISE - CLEAN, t, torch.zeros_like(t)), CLEAN, atol=1e-6, rtol=1e-6)
+def times(*shape: int) -> Tensor:
+    return torch.rand(*shape, dtype=torch.float64) * 0.9 + 0.1
 
 
-@given(t=st.floats(0, 1), shift=st.floats(1, 12))
-def test_the_shift_keeps_the_ends_and_moves_towards_noise(t: float, shift: float) -> None:
-    ends = shifted(torch.tensor([0.0, 1.0]), shift)
-    torch.testing.assert_close(ends, torch.tensor([0.0, 1.0]))
-    moved = float(shifted(torch.tensor(t, dtype=torch.float64), shift))
-    assert t - 1e-9 <= moved <= 1 + 1e-9
+@pytest.mark.parametrize("shape", [(2,), (2, 3)])
+def test_velocity_and_clean_are_two_names_of_one_prediction(shape: tuple[int, ...]) -> None:
+    clean, noise = pair()
+    t = times(*shape)
+    noisy = interpolate(clean, noise, t)
+    torch.testing.assert_close(velocity_of(clean, noisy, t), noise - clean)
+    torch.testing.assert_close(clean_of(noise - clean, noisy, t), clean)
+    guess = torch.randn_like(clean)
+    torch.testing.assert_close(clean_of(velocity_of(guess, noisy, t), noisy, t), guess)
+    torch.testing.assert_close(velocity_of(clean_of(guess, noisy, t), noisy, t), guess)
 
 
-def test_the_papers_shift() -> None:
-    torch.testing.assert_close(
-        few_step_times(4, 6.0) * 1000, torch.tensor([1000.0, 947.37, 857.14, 666.67]), atol=0.01, rtol=0
-    )
+def test_the_path_runs_from_the_picture_to_noise() -> None:
+    clean, noise = pair()
+    assert torch.equal(interpolate(clean, noise, torch.zeros(2)), clean)
+    assert torch.equal(interpolate(clean, noise, torch.ones(2)), noise)
+    halfway = interpolate(clean, noise, torch.full((2,), 0.5))
+    torch.testing.assert_close(halfway, (clean + noise) / 2)
 
 
-def test_the_teacher_walks_from_noise_to_the_picture() -> None:
-    times = ode_times(20, 6.0)
-    assert times.shape == (21,)
-    assert (times[0], times[-1]) == (1, 0)
-    assert (times.diff() < 0).all()
+def test_each_latent_may_have_its_own_time() -> None:
+    clean, noise = pair()
+    t = torch.tensor([[0.0, 0.5, 1.0], [1.0, 0.0, 0.25]], dtype=torch.float64)
+    noisy = interpolate(clean, noise, t)
+    assert torch.equal(noisy[0, 0], clean[0, 0])
+    assert torch.equal(noisy[1, 0], noise[1, 0])
+    torch.testing.assert_close(noisy[1, 2], 0.75 * clean[1, 2] + 0.25 * noise[1, 2])
+    assert per_cell(t, clean).shape == (2, 3, 1, 1, 1)
 
 
-def test_training_times_are_drawn_from_their_generator() -> None:
-    first, again = (sample_times((4000,), 6.0, torch.Generator().manual_seed(3)) for _ in range(2))
-    assert torch.equal(first, again)
-    # uniform before the shift: the median 1/2 becomes 6/7
-    assert abs(float(first.median()) - 6 / 7) < 0.02
+def test_a_floor_bounds_the_velocity_near_the_picture() -> None:
+    clean, noise = pair()
+    t = torch.full((2,), 1e-4, dtype=torch.float64)
+    noisy = clean + 1.0
+    assert velocity_of(clean, noisy, t, floor=0.05).abs().max() == pytest.approx(20)
+    assert torch.isfinite(velocity_of(clean, noise, torch.zeros(2, dtype=torch.float64))).all()
 
 
-def test_no_steps_are_refused() -> None:
+@pytest.mark.parametrize("steps", [1, 3, 7])
+def test_euler_along_a_constant_velocity_recovers_the_picture(steps: int) -> None:
+    clean, noise = pair()
+    noisy, clock = noise, ode_times(steps, 6.0).double()
+    for now, after in itertools.pairwise(clock):
+        noisy = euler(noisy, noise - clean, now.expand(2), after.expand(2))
+        torch.testing.assert_close(noisy, interpolate(clean, noise, after.expand(2)))
+    torch.testing.assert_close(noisy, clean)
+
+
+@given(SHIFTS)
+def test_the_shift_keeps_the_ends_and_moves_the_rest_towards_noise(shift: float) -> None:
+    t = torch.linspace(0, 1, 33, dtype=torch.float64)
+    moved = shifted(t, shift)
+    assert moved[0] == 0
+    assert moved[-1] == 1
+    assert (moved.diff() > 0).all()
+    assert (moved >= t - 1e-12).all()
+    torch.testing.assert_close(shifted(moved, 1 / shift), t)
+
+
+def test_the_papers_shift_by_numbers() -> None:
+    """k = 6: half of the clock is spent above 6/7 of the noise."""
+    assert shifted(torch.tensor(0.5), 6.0).item() == pytest.approx(6 / 7)
+
+
+@given(SHIFTS, st.integers(1, 64))
+def test_times_of_the_ode_fall_from_1_to_0(shift: float, steps: int) -> None:
+    clock = ode_times(steps, shift)
+    assert (len(clock), clock[0], clock[-1]) == (steps + 1, 1, 0)
+    assert (clock.diff() < 0).all()
+
+
+def test_the_three_steps_of_the_paper() -> None:
+    """1, 2/3 and 1/3 of an even clock, shifted by k = 6; the end, 0, is where the last call's guess is."""
+    torch.testing.assert_close(few_step_times(3, 6.0), torch.tensor([1, 12 / 13, 3 / 4]))
+    torch.testing.assert_close(few_step_times(4, 1.0), torch.tensor([1, 0.75, 0.5, 0.25]))
+    assert few_step_times(1, 6.0).tolist() == [1.0]
+
+
+def test_no_step_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         few_step_times(0, 6.0)
+
+
+def test_drawn_times_are_shifted_reproducible_and_inside() -> None:
+    drawn = sample_times((4000,), 6.0, torch.Generator().manual_seed(1))
+    assert torch.equal(drawn, sample_times((4000,), 6.0, torch.Generator().manual_seed(1)))
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    assert drawn.median().item() == pytest.approx(6 / 7, abs=0.02)
+    assert sample_times((4, 3), 6.0, torch.Generator()).shape == (4, 3)
