@@ -66,7 +66,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 async def _answer_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ViewerError)
-    return JSONResponse(error.as_message(), error.http_status)
+    unread = {"Connection": "close"}  # whatever of the body is still to come is not waited for
+    return JSONResponse(error.as_message(), error.http_status, unread)
 
 
 def _studio(request: Request) -> Studio:
