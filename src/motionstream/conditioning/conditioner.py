@@ -73,8 +73,8 @@ class Conditioning:
     @classmethod
     def join(cls, parts: Iterable[Conditioning]) -> Conditioning:
         """Chunks one after another."""
-        columns = zip(*((getattr(p, f.name) for f in fields(cls)) for p in parts), strict=True)
-        return cls(*(torch.cat(column, 1) for column in columns))
+        every = list(parts)
+        return cls(*(torch.cat([getattr(part, field.name) for part in every], 1) for field in fields(cls)))
 
 
 @dataclass(frozen=True)
