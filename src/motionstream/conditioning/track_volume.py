@@ -21,7 +21,7 @@ from motionstream.geometry import Geometry
 from motionstream.tracks import Tracks
 
 CODE_WIDTH = 64
-_NUMBERS = 1 << 16
+_BITS = 0xFFFF
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,14 @@ class TrackBatch:
 
 
 def identity_codes(ids: Tensor, seed: int) -> Tensor:
-    """(…,) point ids → (…, 64) sinusoidal codes φ of numbers drawn at random, fixed by (seed, id)."""
-    mixed = (ids * 0x9E3779B1 + seed * 0x85EBCA6B + 0x27D4EB2F) & 0xFFFFFFFF
-    mixed = ((mixed ^ (mixed >> 15)) * 0x2C1B3C6D) & 0xFFFFFFFF
-    number = ((mixed ^ (mixed >> 12)) % _NUMBERS).float()
+    """(…,) point ids → (…, 64) sinusoidal codes φ of numbers drawn at random, fixed by (seed, id).
+
+    Any 65 536 ids in a row get different numbers: each line below is one-to-one on 16 bits.
+    """
+    number = (ids + (seed * 0x9E37 & _BITS)) & _BITS
+    number = ((number ^ (number >> 8)) * 0x88B5) & _BITS
+    number = ((number ^ (number >> 7)) * 0xDB2D) & _BITS
+    number = (number ^ (number >> 9)).float()
     rates = torch.exp(torch.arange(CODE_WIDTH // 2, device=ids.device) * (-math.log(1e4) / (CODE_WIDTH // 2)))
     angles = number[..., None] * rates
     return torch.cat([angles.sin(), angles.cos()], -1)
