@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from motionstream.conditioning import Conditioning, ConditioningConfig, TextEncoder, TrackHead
 from motionstream.diffusion import TIMESTEPS, clean_of
 from motionstream.dit import ChunkMask, DiTConfig, RollingCache, TextContext, VideoDiT
+from motionstream.dit.fuse import FusedDiT
 
 PARAMETERIZATIONS = ("velocity", "anchored")
 
@@ -45,7 +46,7 @@ class MotionModel(nn.Module):
     def __init__(self, config: ModelConfig, text: bool = True) -> None:
         super().__init__()
         self.config = config
-        self.dit = VideoDiT(config.dit)
+        self.dit: VideoDiT | FusedDiT = VideoDiT(config.dit)
         self.track_head = TrackHead(config.conditioning.track_channels)
         self.text = TextEncoder(config.dit.text_dim, config.dit.text_tokens) if text else None
 

@@ -59,7 +59,7 @@ def frozen_vae(run_dir: Path, device: str, dtype: torch.dtype) -> TinyVAE:
         raise ValueError(f"{run_dir} is a run of stage {recipe.stage!r}, not of the VAE")
     vae = TinyVAE(recipe.vae)
     vae.load_state_dict(newest_weights(run_dir, "ema", under="average"))
-    return vae.to(device, dtype, memory_format=torch.channels_last).requires_grad_(False).eval()
+    return vae.to(device, dtype).requires_grad_(False).eval()
 
 
 class MotionData:
@@ -105,7 +105,7 @@ class MotionData:
         )
 
     def _choose(self, batch: Arrays, random: np.random.Generator) -> Sequence[Tracks]:
-        arrays = (batch[key].numpy() for key in ("xy", "visible", "object_of"))  # type: ignore[literal-required]
+        arrays = (batch[key].numpy() for key in ("xy", "visible", "object_of"))
         return [
             choose(Tracks(xy, visible), objects, self.choice, random)
             for xy, visible, objects in zip(*arrays, strict=True)

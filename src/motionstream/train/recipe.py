@@ -166,7 +166,7 @@ class SelfForcingRecipe(Recipe):
     """Stage "self-forcing": rollouts on own outputs, scored by teacher and critic (paper Section 3.2, DMD).
 
     chunk, sink, window: latents, as at inference (paper: 3, 3, 3 = "c3s1w1"). denoising_steps: calls a chunk (paper 3).
-    rollout: latents rolled out. w_t, w_m: joint guidance in the real score (paper: 3.0, 1.5); the critic has none.
+    frames: rolled out. w_t, w_m: joint guidance in the real score (paper: 3.0, 1.5); the critic has none.
     critic_ratio: critic steps for one of the generator (paper: 5). lr_critic: paper: a fifth of the generator's.
     t_min, t_max: times at which the rollout is scored. steps counts critic steps; ema_start: generator steps.
     """
@@ -178,7 +178,6 @@ class SelfForcingRecipe(Recipe):
     sink: int = 3
     window: int = 3
     denoising_steps: int = 3
-    rollout: int
     w_t: float = 3.0
     w_m: float = 1.5
     critic_ratio: int = 5

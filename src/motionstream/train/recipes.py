@@ -32,8 +32,8 @@ NETWORK = Network(
     layers=8,
     heads=2,
     ffn=1024,
-    text_dim=256,
-    text_tokens=64,
+    text_dim=128,
+    text_tokens=32,
     track_channels=16,
     anchored=True,
     parameterization="anchored",
@@ -61,25 +61,41 @@ def vae_tiny_cpu() -> TinyVAERecipe:
 
 
 def teacher_tiny_cpu() -> TeacherRecipe:
+    """Small frames first: what moves and what is uncovered is learned at 160×96, detail in the next stage."""
     return TeacherRecipe(
         name="tiny_cpu",
-        size=SIZE,
-        frames=25,
-        batch=4,
-        accumulate=2,
+        size=(160, 96),
+        frames=21,
+        batch=8,
         steps=20000,
-        lr=1e-3,
+        lr=1.5e-3,
+        dtype="float32",
+        warmup_steps=40,
+        decay_fraction=0.3,
         network=NETWORK,
+        text_drop=0.1,
+        track_drop=0.05,
+        both_drop=0.05,
+        shift=3.0,
         points_min=4,
         points_max=400,
-        sheet_every=250,
+        sheet_every=100,
     )
 
 
 def teacher_mask_tiny_cpu() -> TeacherRecipe:
-    """The paper's second stage: mid-frame masking, a tenth of the rate, from the first stage's weights."""
+    """The paper's second stage, mid-frame masking, at full size from the first stage's weights."""
     first = teacher_tiny_cpu()
-    return replace(first, steps=first.steps // 6, lr=first.lr / 10, mask_probability=0.2, init_from="teacher")
+    return replace(
+        first,
+        size=SIZE,
+        batch=4,
+        steps=first.steps // 4,
+        lr=first.lr / 2,
+        decay_fraction=0.5,
+        mask_probability=0.2,
+        init_from="teacher",
+    )
 
 
 def causal_tiny_cpu() -> CausalInitRecipe:
@@ -87,19 +103,27 @@ def causal_tiny_cpu() -> CausalInitRecipe:
     return CausalInitRecipe(
         name=teacher.name,
         size=teacher.size,
-        frames=33,
-        batch=2,
-        accumulate=2,
+        frames=21,
+        batch=3,
         steps=3000,
-        lr=1e-4,
+        lr=4e-4,
+        dtype=teacher.dtype,
+        warmup_steps=10,
+        decay_fraction=0.4,
+        ema_decay=0.98,
+        target_decay=0.9,
         network=teacher.network,
-        sinks=(1, 3),
-        windows=(3, 6),
-        chunks=(3,),
-        diffusion_steps=1200,
+        sinks=(3,),
+        windows=(3,),
+        chunks=(1, 2, 3),
+        diffusion_steps=120,
+        shift=teacher.shift,
         points_min=teacher.points_min,
         points_max=teacher.points_max,
-        sheet_every=250,
+        text_drop=teacher.text_drop,
+        track_drop=teacher.track_drop,
+        both_drop=teacher.both_drop,
+        sheet_every=60,
     )
 
 
@@ -108,20 +132,21 @@ def self_forcing_tiny_cpu() -> SelfForcingRecipe:
     return SelfForcingRecipe(
         name=teacher.name,
         size=teacher.size,
-        frames=33,
-        rollout=9,
+        frames=21,
         batch=2,
         steps=1500,
         lr=2e-5,
-        lr_critic=4e-6,
+        lr_critic=1e-4,
         warmup_steps=0,
         decay_fraction=0.0,
         clip=10.0,
-        ema_decay=0.99,
+        ema_decay=0.95,
+        dtype=teacher.dtype,
         network=teacher.network,
+        shift=teacher.shift,
         points_min=teacher.points_min,
         points_max=teacher.points_max,
-        sheet_every=100,
+        sheet_every=50,
     )
 
 
@@ -130,20 +155,47 @@ def vae_tiny_gpu() -> TinyVAERecipe:
 
 
 def teacher_tiny_gpu() -> TeacherRecipe:
-    return replace(teacher_tiny_cpu(), name="tiny_gpu", batch=64, accumulate=1, steps=16000, sheet_every=1000)
+    return replace(
+        teacher_tiny_cpu(),
+        name="tiny_gpu",
+        batch=64,
+        steps=16000,
+        optimizer="muon",
+        dtype="bfloat16",
+        sheet_every=1000,
+    )
 
 
 def teacher_mask_tiny_gpu() -> TeacherRecipe:
     first = teacher_tiny_gpu()
-    return replace(first, steps=first.steps // 6, lr=first.lr / 10, mask_probability=0.2, init_from="teacher")
+    return replace(
+        first,
+        size=SIZE,
+        batch=32,
+        steps=first.steps // 2,
+        lr=first.lr / 2,
+        decay_fraction=0.5,
+        mask_probability=0.2,
+        init_from="teacher",
+    )
 
 
 def causal_tiny_gpu() -> CausalInitRecipe:
-    return replace(causal_tiny_cpu(), name="tiny_gpu", batch=32, accumulate=1, sheet_every=500)
+    return replace(
+        causal_tiny_cpu(),
+        name="tiny_gpu",
+        batch=16,
+        steps=5000,
+        diffusion_steps=2500,
+        ema_decay=0.999,
+        target_decay=0.99,
+        dtype="bfloat16",
+        sheet_every=500,
+    )
 
 
 def self_forcing_tiny_gpu() -> SelfForcingRecipe:
-    return replace(self_forcing_tiny_cpu(), name="tiny_gpu", batch=16, sheet_every=250)
+    return replace(self_forcing_tiny_cpu(), name="tiny_gpu", batch=16, frames=33, ema_decay=0.99, dtype="bfloat16", sheet_every=250)
 
 
 SMALL = replace(NETWORK, width=64, layers=2, heads=2, ffn=128, text_dim=32, text_tokens=16, track_channels=4)
@@ -185,7 +237,6 @@ def self_forcing_smoke() -> SelfForcingRecipe:
         name="smoke",
         size=small.size,
         frames=17,
-        rollout=5,
         batch=1,
         chunk=1,
         sink=1,

@@ -36,7 +36,7 @@ def build(recipe: TinyVAERecipe, assets: Path, out: Path) -> TinyVAEStage:
 class TinyVAEStage:
     def __init__(self, recipe: TinyVAERecipe, data: Loader) -> None:
         self.recipe, self.data = recipe, data
-        self.vae = TinyVAE(recipe.vae).to(recipe.device, memory_format=torch.channels_last)
+        self.vae = TinyVAE(recipe.vae).to(recipe.device)
         self.ema = EMA(self.vae, recipe.ema_decay)
         self.optimizer = make_optimizer(self.vae, recipe.lr, recipe.weight_decay, recipe.optimizer)
         schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)

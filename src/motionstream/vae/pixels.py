@@ -20,7 +20,7 @@ def to_uint8(pixels: Tensor) -> Tensor:
 
 def from_image(image: npt.NDArray[np.uint8]) -> Tensor:
     """(H, W, 3) uint8 → (1, 1, 3, H, W) float32 in [−1, 1]."""
-    return to_model(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))[None, None]
+    return to_model(torch.from_numpy(np.array(image)).permute(2, 0, 1))[None, None]
 
 
 def to_frames(video: Tensor) -> npt.NDArray[np.uint8]:

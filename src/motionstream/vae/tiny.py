@@ -25,13 +25,12 @@ from motionstream.vae.contract import Memory
 
 @dataclass(frozen=True)
 class TinyVAEConfig:
-    """latent_channels: of a latent cell. latent_width: channels at one step a latent; frame_width: at one step a
-    frame, 1/8 size; half_width: at one step a frame, 1/4 size (decoder only)."""
+    """latent_channels: of a latent cell. encoder: channels at one step a frame and at one step a latent, 1/8 size.
+    decoder: channels at one step a latent and at one step a frame, 1/8 size, and at one step a frame, 1/4 size."""
 
     latent_channels: int
-    latent_width: int
-    frame_width: int
-    half_width: int
+    encoder: tuple[int, int]
+    decoder: tuple[int, int, int]
     latent_blocks: int = 2
     frame_blocks: int = 1
     half_blocks: int = 2
@@ -103,7 +102,7 @@ class TinyEncoder(nn.Module):
 
     def __init__(self, config: TinyVAEConfig) -> None:
         super().__init__()
-        frame, width = config.frame_width, config.latent_width
+        frame, width = config.encoder
         self.linear = nn.Linear(3 * TEMPORAL * SPATIAL**2, config.latent_channels)
         self.frame_in = nn.Conv2d(3 * SPATIAL**2, frame, 1)
         self.frame_blocks = nn.Sequential(*(FrameBlock(frame) for _ in range(config.frame_blocks)))
@@ -127,7 +126,7 @@ class TinyDecoder(nn.Module):
 
     def __init__(self, config: TinyVAEConfig) -> None:
         super().__init__()
-        frame, width, half = config.frame_width, config.latent_width, config.half_width
+        width, frame, half = config.decoder
         self.linear = nn.Linear(config.latent_channels, 3 * TEMPORAL * SPATIAL**2)
         self.latent_in = nn.Conv2d(config.latent_channels, width, 3, padding=1)
         self.latent_blocks = nn.ModuleList(MemoryBlock(width) for _ in range(config.latent_blocks))
@@ -167,6 +166,7 @@ class TinyVAE(nn.Module):
         self.decoder = TinyDecoder(config)
         self.register_buffer("mean", torch.zeros(config.latent_channels))
         self.register_buffer("scale", torch.ones(config.latent_channels))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what convolutions are fastest in
 
     def encode(self, video: Tensor) -> Tensor:
         return self.encode_step(video, None)[0]

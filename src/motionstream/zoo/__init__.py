@@ -1,0 +1,52 @@
+"""Names → models: the embedded one, and any folder of weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from motionstream.dit.fuse import fastest_dtype
+from motionstream.stream.model import StreamingModel
+from motionstream.zoo.bundle import HEADER, Live, load_bundle, read_header, save_bundle
+
+__all__ = ["Live", "embedded", "load", "load_bundle", "names", "read_header", "save_bundle"]
+
+_HERE = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Models that come with the package."""
+    return sorted(path.parent.name for path in _HERE.glob(f"*/{HEADER}"))
+
+
+def embedded(name: str) -> Path:
+    """The folder of a model of the package. Raises ValueError with the names there are."""
+    if name not in names():
+        raise ValueError(
+            f"no model named {name!r}: use one of {', '.join(names()) or '(none)'}, or a folder of weights"
+        )
+    return _HERE / name
+
+
+def load(model: str | Path, device: str = "auto") -> StreamingModel:
+    """A model by name ("tiny") or by folder, ready to open streams.
+
+    device: "auto" takes a GPU if there is one, else the CPU. Weights run in bfloat16 on a GPU, and on a CPU in what
+    is faster there, measured. Raises ValueError for an unknown name or device, and for damaged weights.
+    """
+    folder = Path(model) if Path(model).is_dir() else embedded(str(model))
+    chosen = _device(device)
+    return load_bundle(folder, chosen, fastest_dtype(chosen))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r}: use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r}: this machine has no CUDA device; use cpu")
+    return device

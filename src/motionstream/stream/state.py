@@ -1,0 +1,151 @@
+"""All that one stream is between two steps, as one object that can be written down and read back.
+
+Nothing of it is remembered by a module: two viewers are two states.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from motionstream.conditioning import Anchor, ConditionerState, Conditioning, TrackBatch
+from motionstream.dit import RollingCache
+from motionstream.vae import Memory
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A finished chunk: its clean latents and what steered it; needed again when the prompt changes."""
+
+    clean: Tensor
+    conditioning: Conditioning
+
+
+@dataclass
+class StreamState:
+    """cache: keys and values of the past. conditioner: anchor and its encoder's memory. decoder: the VAE's memory.
+
+    first: latent of the given picture (1, 1, C, h, w). frame: the last frame shown (1, 3, H, W). tracks: the last
+    frame's tracks, None before the first step. window: the chunks in the cache's window, old to new. pending: the
+    chunk that was shown and is not yet committed. chunks, latents: done so far.
+    """
+
+    seed: int
+    prompt: str
+    cache: RollingCache
+    conditioner: ConditionerState
+    first: Tensor
+    frame: Tensor
+    decoder: Memory | None = None
+    tracks: TrackBatch | None = None
+    window: list[Chunk] = field(default_factory=list)
+    pending: Chunk | None = None
+    chunks: int = 0
+    latents: int = 0
+
+
+def to_bytes(state: StreamState, model_hash: str) -> bytes:
+    """A safetensors file: every tensor, and the rest as JSON in its header. The chunk must be committed."""
+    if state.pending is not None:
+        raise ValueError("commit the pending chunk before the state is written down")
+    tensors: dict[str, Tensor] = {"first": state.first, "frame": state.frame}
+    kept = state.cache.snapshot()
+    counts = {key: value for key, value in kept.items() if isinstance(value, int)}
+    tensors |= {f"cache.{key}": value for key, value in kept.items() if isinstance(value, Tensor)}
+    tensors |= _numbered("anchor", _anchor_tensors(state.conditioner.anchor))
+    tensors |= _numbered("encoder", state.conditioner.memory or ())
+    tensors |= _numbered("decoder", state.decoder or ())
+    tensors |= _numbered("tracks", _track_tensors(state.tracks))
+    for index, chunk in enumerate(state.window):
+        tensors |= _numbered(f"window.{index}", (chunk.clean, *_conditioning_tensors(chunk.conditioning)))
+    header = {
+        "format": FORMAT,
+        "model": model_hash,
+        "dtype": str(state.frame.dtype),
+        "seed": state.seed,
+        "prompt": state.prompt,
+        "chunks": state.chunks,
+        "latents": state.latents,
+        "cache": counts,
+    }
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    return save(plain, metadata={"motionstream": json.dumps(header)})
+
+
+def from_bytes(data: bytes, model_hash: str, cache: RollingCache, device: torch.device | str) -> StreamState:
+    """The state written by `to_bytes`. cache: an empty one of the same sizes.
+
+    Raises ValueError if it is damaged, of another format, or another model's.
+    """
+    header = _header(data)
+    if header.get("format") != FORMAT:
+        raise ValueError(f"snapshot of format {header.get('format')!r}: this version reads {FORMAT}")
+    if header["model"] != model_hash:
+        raise ValueError("this snapshot was taken with another model: load that one to go on")
+    if header["dtype"] != str(cache.keys.dtype):
+        raise ValueError(f"the snapshot runs in {header['dtype']}, the model in {cache.keys.dtype}: load it in that")
+    tensors = {name: tensor.to(device) for name, tensor in load(data).items()}
+    counts: dict[str, int] = header["cache"]
+    cache.restore({**counts, "keys": tensors["cache.keys"], "values": tensors["cache.values"]})  # type: ignore[typeddict-item]
+    window: list[Chunk] = []
+    while parts := _read(tensors, f"window.{len(window)}"):
+        window.append(Chunk(parts[0], Conditioning(*parts[1:])))
+    tracks = _read(tensors, "tracks")
+    return StreamState(
+        seed=header["seed"],
+        prompt=header["prompt"],
+        cache=cache,
+        conditioner=ConditionerState(Anchor(*_read(tensors, "anchor")), _read(tensors, "encoder") or None),
+        first=tensors["first"],
+        frame=tensors["frame"],
+        decoder=_read(tensors, "decoder") or None,
+        tracks=TrackBatch(*tracks) if tracks else None,
+        window=window,
+        chunks=header["chunks"],
+        latents=header["latents"],
+    )
+
+
+def branch(state: StreamState) -> StreamState:
+    """A copy that goes its own way."""
+    return replace(state, cache=state.cache.clone(), window=list(state.window))
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    try:
+        size = int.from_bytes(data[:8], "little")
+        raw = json.loads(data[8 : 8 + size])["__metadata__"]["motionstream"]
+        header: dict[str, Any] = json.loads(raw)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError("this is not a snapshot of a stream, or it is damaged") from error
+    return header
+
+
+def _numbered(name: str, tensors: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    return {f"{name}.{index}": tensor for index, tensor in enumerate(tensors)}
+
+
+def _read(tensors: dict[str, Tensor], name: str) -> tuple[Tensor, ...]:
+    found: list[Tensor] = []
+    while (key := f"{name}.{len(found)}") in tensors:
+        found.append(tensors[key])
+    return tuple(found)
+
+
+def _anchor_tensors(anchor: Anchor) -> tuple[Tensor, ...]:
+    return anchor.picture, anchor.ids, anchor.birth_xy, anchor.born
+
+
+def _track_tensors(tracks: TrackBatch | None) -> tuple[Tensor, ...]:
+    return () if tracks is None else (tracks.xy, tracks.visible, tracks.ids)
+
+
+def _conditioning_tensors(conditioning: Conditioning) -> tuple[Tensor, ...]:
+    return conditioning.first, conditioning.volume, conditioning.anchor, conditioning.support

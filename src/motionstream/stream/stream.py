@@ -1,0 +1,144 @@
+"""`Stream`: one picture come alive. Every step takes the tracks of the next frames and returns those frames.
+
+A step is: commit the chunk shown last, condition, denoise, decode. The commit comes first rather than last, so
+that frames leave as soon as they are decoded; `settle` does it early, in the time a viewer looks at them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from motionstream.conditioning import ConditionerState, Conditioning, TrackBatch, renewed, should_renew
+from motionstream.geometry import Fit
+from motionstream.sampling import commit_chunk, denoise_chunk, keyed_noise
+from motionstream.stream.state import Chunk, StreamState, to_bytes
+from motionstream.tracks import Tracks
+from motionstream.vae.pixels import to_frames
+
+if TYPE_CHECKING:
+    from motionstream.stream.model import StreamingModel
+
+Frames = npt.NDArray[np.uint8]
+
+
+class Stream:
+    """Made by `StreamingModel.open`. Not thread-safe; different streams of one model are independent."""
+
+    def __init__(self, model: StreamingModel, state: StreamState, fit: Fit) -> None:
+        self.model, self.state, self.fit = model, state, fit
+        self._context = model.context(state.prompt)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(W, H) of the frames, in pixels."""
+        return self.model.geometry.size
+
+    @property
+    def fps(self) -> float:
+        """Nominal frames a second."""
+        return self.model.fps
+
+    @property
+    def chunk_frames(self) -> int:
+        """Frames that the next step returns: 1 + 4(C − 1) first, then 4C."""
+        return self.model.geometry.chunk_frames(self.state.latents, self.model.rolling.chunk)
+
+    @property
+    def prompt(self) -> str:
+        """What is to happen. A change takes effect at the next step."""
+        return self.state.prompt
+
+    @prompt.setter
+    def prompt(self, text: str) -> None:
+        if text == self.state.prompt:
+            return
+        context = self.model.context(text)
+        self.settle()
+        self.state.prompt, self._context = text, context
+        self._commit_window_again()
+
+    def step(self, tracks: Tracks | None = None) -> Frames:
+        """The next `chunk_frames` frames, (F, H, W, 3) uint8.
+
+        tracks: of exactly those frames, in pixels of `size`; None: no control. Raises ValueError on tracks of
+        another length; the stream is as it was.
+        """
+        batch = self._checked(tracks)
+        with torch.inference_mode():
+            self.settle()
+            conditioning, following = self._condition(batch)
+            clean = self._denoise(conditioning)
+            video, decoder = self.model.vae.decode_step(clean, self.state.decoder)
+        state = self.state
+        state.conditioner, state.decoder = following, decoder
+        state.pending = Chunk(clean, conditioning)
+        state.frame, state.tracks = video[:, -1], batch.slice(batch.frames - 1, batch.frames)
+        state.chunks += 1
+        state.latents += clean.shape[1]
+        return to_frames(video[0])
+
+    def settle(self) -> None:
+        """Commit the chunk shown last, if that is still to be done."""
+        state, chunk = self.state, self.state.pending
+        if chunk is None:
+            return
+        self._commit(chunk)
+        state.window = self._in_window([*state.window, chunk])
+        state.pending = None
+
+    def snapshot(self) -> bytes:
+        """All of this stream; `model.resume` goes on from it bit for bit, also on another machine of the same kind."""
+        self.settle()
+        return to_bytes(self.state, self.model.hash)
+
+    def _checked(self, tracks: Tracks | None) -> TrackBatch:
+        frames = self.chunk_frames
+        tracks = Tracks.empty(frames) if tracks is None else tracks
+        if tracks.frames != frames:
+            raise ValueError(f"tracks of {tracks.frames} frames: the next step takes {frames} (stream.chunk_frames)")
+        return TrackBatch.of([tracks], self.model.device)
+
+    def _condition(self, tracks: TrackBatch) -> tuple[Conditioning, ConditionerState]:
+        """What steers the next chunk, with the anchor taken anew if a hand took hold or let go."""
+        state, current = self.state, self.state.conditioner
+        if state.tracks is None:
+            current = ConditionerState(renewed(current.anchor.picture, None, tracks))
+        elif should_renew(current.anchor, tracks):
+            current = ConditionerState(renewed(state.frame, state.tracks, tracks), current.memory)
+        return self.model.conditioner(state.seed).step(current, tracks)
+
+    def _denoise(self, conditioning: Conditioning) -> torch.Tensor:
+        state, model = self.state, self.model
+        return denoise_chunk(
+            model.network,
+            state.cache,
+            conditioning,
+            self._context,
+            model.rolling.times,
+            lambda step, shape: keyed_noise(shape, state.seed, state.chunks, step),
+            state.first if state.latents == 0 else None,
+        )
+
+    def _commit(self, chunk: Chunk) -> None:
+        with torch.inference_mode():
+            commit_chunk(self.model.network, self.state.cache, chunk.clean, chunk.conditioning, self._context)
+
+    def _in_window(self, chunks: list[Chunk]) -> list[Chunk]:
+        """Those of the chunks (old to new, the last one just committed) that the cache's window still holds."""
+        held, kept = self.state.cache.window_filled, []
+        for chunk in reversed(chunks):
+            if held <= 0:
+                break
+            kept.append(chunk)
+            held -= chunk.clean.shape[1]
+        return kept[::-1]
+
+    def _commit_window_again(self) -> None:
+        """After a change of prompt: the window as the new prompt sees it; the sink stays."""
+        self.state.cache.reset_window()
+        for chunk in self.state.window:
+            self._commit(chunk)
