@@ -120,8 +120,10 @@ class Fit:
 
     def to_frame(self, xy: FloatArray) -> FloatArray:
         """(…, 2) source pixels → frame pixels."""
-        return np.asarray(xy, np.float64) * self.scale + np.asarray(self.offset)
+        mapped: FloatArray = np.asarray(xy, np.float64) * self.scale + np.asarray(self.offset)
+        return mapped
 
     def to_source(self, xy: FloatArray) -> FloatArray:
         """(…, 2) frame pixels → source pixels."""
-        return (np.asarray(xy, np.float64) - np.asarray(self.offset)) / self.scale
+        mapped: FloatArray = (np.asarray(xy, np.float64) - np.asarray(self.offset)) / self.scale
+        return mapped

@@ -1,8 +1,8 @@
 """Stage "causal": from a teacher that sees the whole clip to a few-step student that sees only the past.
 
-Two phases (Causal Forcing's alternative to the paper's ODE pairs): teacher-forced flow matching makes the network causal,
-then consistency distillation makes it few-step: its clean guess at t_i must equal the averaged network's at
-t_{i+1}, one Euler step of the frozen causal teacher further on. Both run one pass over [clean copy | noisy copy]
+Two phases (Causal Forcing's alternative to the paper's ODE pairs): teacher-forced flow matching makes the network
+causal, then consistency distillation makes it few-step: its clean guess at t_i must equal the averaged network's
+at t_{i+1}, one Euler step of the frozen causal teacher further on. Both run one pass over [clean copy | noisy copy]
 under a mask with random sink, window and chunk (paper Section 3.2).
 """
 
