@@ -162,8 +162,7 @@ def test_fuzz_of_valid_messages_gives_a_finite_message_or_a_typed_error(data: st
     raw = json.dumps(message)
     try:
         parsed = protocol.parse(raw, LIMITS)
-    except ViewerError as error:
-        assert len(error.message) <= 300
+    except ViewerError:
         reference = protocol.seq_of(raw)
         assert reference is None or reference >= 0
     else:

@@ -112,6 +112,7 @@ export class Controls {
   }
 
   finishPath(item) {
+    this.extend(item, item.x, item.y, performance.now()); // resting at the end is part of the timing
     item.drawing = false;
     const last = item.points[item.points.length - 1];
     if (item.points.length < 2 || last.t < SHORTEST_PATH_SECONDS) return;
