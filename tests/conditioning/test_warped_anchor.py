@@ -1,0 +1,117 @@
+"""The warp carries a patch with its points, leaves what is far or pinned alone, and stands still without points."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from motionstream.conditioning import warp
+from motionstream.conditioning.warped_anchor import FARTHEST, NEAREST, STRIDE, displacement, radii
+
+WIDTH, HEIGHT = 96, 64
+
+
+def smooth_picture(clips: int = 1) -> Tensor:
+    """Gentle waves of three colours: a shift of a pixel changes values by up to 0.3."""
+    ys, xs = torch.meshgrid(torch.arange(HEIGHT) + 0.5, torch.arange(WIDTH) + 0.5, indexing="ij")
+    waves = [(xs * 0.31 + ys * 0.07).sin(), (ys * 0.29 - xs * 0.05).cos(), (xs * 0.2 + ys * 0.23).sin()]
+    return torch.stack(waves).expand(clips, -1, -1, -1).contiguous()
+
+
+def grid(left: float, top: float, columns: int = 5, rows: int = 5, spacing: float = 4.0) -> Tensor:
+    """(N, 2) points."""
+    x, y = np.meshgrid(left + spacing * np.arange(columns), top + spacing * np.arange(rows))
+    return torch.tensor(np.stack([x, y], -1).reshape(-1, 2), dtype=torch.float32)
+
+
+def carry(picture: Tensor, points: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
+    """Warp with points (N, 2) that move by (F, N, 2) or (F, 1, 2)."""
+    xy = (points + by)[None]
+    visible = torch.ones(xy.shape[:3], dtype=torch.bool)
+    return warp(picture, xy, visible, points[None], torch.ones(1, len(points), dtype=torch.bool))
+
+
+def patch(picture: Tensor, left: int, top: int, size: int = 12) -> Tensor:
+    return picture[..., top : top + size, left : left + size]
+
+
+@pytest.mark.parametrize("by", [(0, 0), (8, 0), (0, -10), (-6, 9), (25, 7)])
+def test_a_patch_moves_with_its_points(by: tuple[int, int]) -> None:
+    picture = smooth_picture()
+    points = grid(38, 24)
+    warped, _ = carry(picture, points, torch.tensor([[[0.0, 0.0]], [by]]))
+    assert warped.shape == (1, 2, 3, HEIGHT, WIDTH)
+    moved = patch(warped[0, 1], 40 + by[0], 26 + by[1])
+    assert (moved - patch(picture[0], 40, 26)).abs().mean() < 0.06
+    torch.testing.assert_close(warped[0, 0], picture[0], atol=1e-4, rtol=0)
+    if by != (0, 0):
+        assert (moved - patch(picture[0], 40 + by[0], 26 + by[1])).abs().mean() > 0.3
+
+
+def test_what_is_far_away_and_pinned_stays_still() -> None:
+    picture = smooth_picture()
+    hand, pins = grid(66, 30, 3, 3), grid(8, 8, 4, 4)
+    by = torch.cat([torch.tensor([10.0, 6.0]).expand(len(hand), 2), torch.zeros(len(pins), 2)])
+    warped, support = carry(picture, torch.cat([hand, pins]), by[None])
+    torch.testing.assert_close(warped[0, 0, :, 4:28, 4:28], picture[0, :, 4:28, 4:28], atol=1e-4, rtol=0)
+    assert (warped[0, 0] - picture[0]).abs().max() > 0.5
+    assert support[0, 0, 0, 3, 3] > 0.9, "a pin speaks for its place"
+
+
+def test_a_pin_holds_its_place_beside_a_moving_hand() -> None:
+    picture, hand, pin = smooth_picture(), torch.tensor([[40.0, 30.0]]), torch.tensor([[52.0, 30.0]])
+    by = torch.tensor([[[-10.0, 0.0], [0.0, 0.0]]])
+    free, _ = carry(picture, hand, by[:, :1])
+    held, _ = carry(picture, torch.cat([hand, pin]), by)
+    torn, kept = ((frame[0, 0] - picture[0]).abs()[:, 28:33, 50:55].mean() for frame in (free, held))
+    assert torn > 0.5
+    assert kept < 0.1 * torn
+
+
+def test_no_points_no_motion() -> None:
+    picture = smooth_picture(2)
+    empty = torch.zeros(2, 0, 2), torch.zeros(2, 0, dtype=torch.bool)
+    warped, support = warp(picture, torch.zeros(2, 3, 0, 2), torch.zeros(2, 3, 0, dtype=torch.bool), *empty)
+    torch.testing.assert_close(warped, picture[:, None].expand_as(warped), atol=1e-4, rtol=0)
+    assert support.shape == (2, 3, 1, HEIGHT // STRIDE, WIDTH // STRIDE)
+    assert not support.any()
+
+
+@pytest.mark.parametrize("silent", ["hidden", "not born"])
+def test_points_that_are_hidden_or_not_in_the_picture_pull_nothing(silent: str) -> None:
+    picture, points = smooth_picture(), grid(40, 24)[None]
+    visible = torch.full((1, 1, 25), silent != "hidden")
+    born = torch.full((1, 25), silent != "not born")
+    warped, support = warp(picture, points[:, None] + 9, visible, points, born)
+    torch.testing.assert_close(warped[:, 0], picture, atol=1e-4, rtol=0)
+    assert not support.any()
+
+
+def test_clips_of_a_batch_do_not_mix() -> None:
+    pictures = torch.cat([smooth_picture(), -smooth_picture()])
+    points, by = grid(30, 20), torch.tensor([[[7.0, 3.0]], [[14.0, 6.0]]])
+    alone = [carry(one[None], points, by * sign)[0] for one, sign in zip(pictures, (1, -1), strict=True)]
+    xy = torch.stack([points + by, points - by])
+    birth, born = points.expand(2, -1, -1), torch.ones(2, 25, dtype=torch.bool)
+    together, _ = warp(pictures, xy, torch.ones(2, 2, 25, dtype=torch.bool), birth, born)
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
+
+
+def test_displacement_points_back_to_where_content_was() -> None:
+    points = grid(40, 24)[None]
+    seen = torch.ones(1, 25, dtype=torch.bool)
+    backward, support = displacement(points[:, None] + torch.tensor([8.0, -4.0]), seen[:, None], points, seen, (96, 64))
+    row, column = int((32 - 4) // STRIDE), int((48 + 8) // STRIDE)
+    torch.testing.assert_close(backward[0, 0, :, row, column], torch.tensor([-8.0, 4.0]), atol=0.3, rtol=0)
+    assert support.max() == 1
+    assert backward[0, 0, :, -1, 0].abs().max() < 1e-3
+
+
+def test_a_points_reach_follows_its_nearest_neighbour_within_bounds() -> None:
+    birth = torch.tensor([[[10.0, 10.0], [20.0, 10.0], [20.0, 10.5], [90.0, 60.0], [11.0, 10.0]]])
+    born = torch.tensor([[True, True, True, True, False]])
+    assert radii(birth, born)[0, :4].tolist() == pytest.approx([7.0, NEAREST, NEAREST, FARTHEST])
+    alone = radii(birth[:, :1], born[:, :1])
+    assert alone.tolist() == [[FARTHEST]]
