@@ -49,6 +49,9 @@ class FakeStream:
         self._frames += count
         return frames
 
+    def settle(self) -> None:
+        self._model.settled += 1
+
     def _frame(self, tracks: Tracks, index: int) -> np.ndarray:
         frame = self.picture.copy()
         if "snow" in self.prompt:
@@ -76,6 +79,7 @@ class FakeModel:
         self.step_seconds = step_seconds
         self.threads: set[int] = set()
         self.order: list[int] = []
+        self.settled = 0
         self.fail_at: int | None = None
 
     def open(self, image: np.ndarray, prompt: str = "", seed: int = 0) -> FakeStream:

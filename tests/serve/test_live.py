@@ -80,6 +80,16 @@ def test_torch_never_runs_on_the_event_loop(serve: Serve) -> None:
     assert names[server.model.threads.pop()].startswith("motionstream-model")
 
 
+def test_a_stream_settles_while_its_chunk_is_looked_at(serve: Serve) -> None:
+    server = serve()
+    client = server.viewer()
+    client.send("start")
+    client.chunk()
+    client.send("pause")
+    wait_for(lambda: server.model.settled >= 1)
+    client.close()
+
+
 def test_the_loop_answers_while_a_chunk_is_made(serve: Serve) -> None:
     server = serve(FakeModel(step_seconds=0.5))
     client = server.viewer()

@@ -129,21 +129,21 @@ class Scene:
         return Chunk(int(str(header["chunk"])), len(frames), pack_chunk(header, pictures))
 
     def _sample_input(self) -> tuple[dict[str, object], Tracks]:
-        """Take all input that came so far: the latest moment at which it can still shape this chunk."""
-        with self._lock:
-            self._play_script()
-            first = self.next_frame
-            tracks = self._tracks(self.stream.chunk_frames)
-            if self._prompt is not None:
-                self.stream.prompt, self._prompt = self._prompt, None
-            header: dict[str, object] = {
-                "chunk": self._chunks,
-                "first_frame": first,
-                "applied_seq": self._applied_seq,
-                "fps": self.fps,
-            }
-            self._chunks += 1
-        return header, tracks
+        """Take all input that came so far: the latest moment at which it can still shape this chunk.
+
+        New words are encoded outside the lock, as that takes the model's time; what comes meanwhile is taken too.
+        """
+        while True:
+            with self._lock:
+                self._play_script()
+                if self._prompt is None:
+                    return self._header(), self._tracks(self.stream.chunk_frames)
+                words, self._prompt = self._prompt, None
+            self.stream.prompt = words
+
+    def _header(self) -> dict[str, object]:
+        number, self._chunks = self._chunks, self._chunks + 1
+        return {"chunk": number, "first_frame": self.next_frame, "applied_seq": self._applied_seq, "fps": self.fps}
 
     def _play_script(self) -> None:
         while self._script and self._script[0][0] <= self.next_frame:
@@ -155,6 +155,10 @@ class Scene:
                 continue
             if isinstance(event, Prompt):
                 self._prompt = event.text
+
+    def settle(self) -> None:
+        """Do what the stream left for later, while the viewer looks at the chunk. Runs in the worker."""
+        self.stream.settle()
 
     def start_recording(self, folder: Path) -> None:
         """Write every later frame to a new MP4 file in `folder`. Runs in the worker."""

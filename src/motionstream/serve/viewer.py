@@ -251,6 +251,7 @@ class Viewer:
             chunk = await self._studio.worker.run(scene.next_chunk)
             if scene is self._scene:
                 playout.sent(chunk.number, chunk.frames, asked)
+                self._studio.worker.later(scene.settle)
                 await self._send_chunk(chunk.data)
 
     async def _due(self, playout: Playout) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -12,13 +14,20 @@ import numpy.typing as npt
 
 from motionstream.tracks import Tracks
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 Frames = npt.NDArray[np.uint8]
 WARM_UP_CHUNKS = 3  # the first chunk is shorter, the second fills the cache, the third is as all others
 
 
+def _log_failure(done: Future[object]) -> None:
+    if not done.cancelled() and (error := done.exception()):
+        log.error("a job in the background failed", exc_info=error)
+
+
 class StreamLike(Protocol):
-    """What serving needs of a stream: the public contract."""
+    """What serving needs of a stream: the public contract, and `settle`, which does early what a step left over."""
 
     prompt: str
 
@@ -29,6 +38,7 @@ class StreamLike(Protocol):
     @property
     def chunk_frames(self) -> int: ...
     def step(self, tracks: Tracks | None) -> Frames: ...
+    def settle(self) -> None: ...
 
 
 class ModelLike(Protocol):
@@ -53,8 +63,9 @@ class Worker:
         return await asyncio.get_running_loop().run_in_executor(self._thread, job)
 
     def later(self, job: Callable[[], object]) -> None:
-        """Do the job when its turn comes; nobody waits for it."""
-        self._thread.submit(job)
+        """Do the job when its turn comes; nobody waits for it, a failure is logged. After `close` it is forgotten."""
+        with suppress(RuntimeError):  # closed: what the job would tidy up goes with the server
+            self._thread.submit(job).add_done_callback(_log_failure)
 
     async def warm_up(self) -> tuple[tuple[int, int], float]:
         """Run a few chunks of a grey picture, so that no viewer waits for lazy set-up; returns size (W, H) and fps."""
