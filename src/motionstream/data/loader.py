@@ -50,11 +50,12 @@ class Wanted(Protocol):
 
 
 def loader(recipe: Wanted, assets: str | Path, split: str = "train", workers: int | None = None) -> Loader:
-    """The batches a recipe asks for. workers: processes; by default one, and up to eight to feed a GPU."""
+    """The batches a recipe asks for. workers: as in `Loader`; by default one, and up to eight to feed a GPU."""
     device = torch.device(recipe.device)
     worlds = SyntheticWorlds(AssetLibrary(assets, split), recipe.size, recipe.frames, recipe.seed, device=device)
-    many = min(8, max(1, (os.cpu_count() or 2) - 1))
-    return Loader(worlds, recipe.batch, workers=workers or (1 if device.type == "cpu" else many))
+    if workers is None:
+        workers = 1 if device.type == "cpu" else min(8, max(1, (os.cpu_count() or 2) - 1))
+    return Loader(worlds, recipe.batch, workers=workers)
 
 
 class Loader:
@@ -103,6 +104,7 @@ class Loader:
                 num_workers=self.workers,
                 multiprocessing_context="spawn" if self.workers else None,
                 prefetch_factor=PREFETCH if self.workers else None,
+                generator=torch.Generator(),  # its seed for the workers must not come out of the global generator
             )
         )
 
