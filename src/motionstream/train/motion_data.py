@@ -96,12 +96,13 @@ class MotionData:
         conditioner = Conditioner(self.vae, self.geometry, int(random.integers(1 << 31)))
         boundary = self._boundary(video.shape[1], random) if drops != Drops() else None
         steered = condition(conditioner, video, tracks.hidden(torch.from_numpy(track)), boundary)
-        everyone = torch.ones(len(tracks.ids), dtype=torch.bool)
+        everyone, dropped = torch.ones(len(tracks.ids), dtype=torch.bool), torch.from_numpy(anchor)
+        null = condition(conditioner, video, tracks.hidden(everyone), boundary) if no_motion else None
         return Sample(
             latents=self.vae.encode(video).float(),
-            conditioning=steered.without_anchor(torch.from_numpy(anchor)).to(torch.float32),
+            conditioning=steered.without_anchor(dropped).to(torch.float32),
             prompts=["" if drop else prompt for prompt, drop in zip(batch["captions"], text, strict=True)],
-            no_motion=conditioner.clip(video[:, 0], tracks.hidden(everyone)).to(torch.float32) if no_motion else None,
+            no_motion=null.without_anchor(dropped).to(torch.float32) if null else None,
         )
 
     def _choose(self, batch: Arrays, random: np.random.Generator) -> Sequence[Tracks]:
