@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import threading
 import time
@@ -11,7 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import uvicorn
+from PIL import Image
 from tests.serve.fake_model import FakeModel
 from websockets.sync.client import ClientConnection, connect
 
@@ -121,3 +124,8 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
     while not condition():
         assert time.monotonic() < end, "the condition did not come true"
         time.sleep(0.01)
+
+
+def decoded(chunk: dict) -> np.ndarray:
+    """(F, H, W, 3) uint8 of a chunk's JPEG frames."""
+    return np.stack([np.asarray(Image.open(io.BytesIO(frame))) for frame in chunk["frames"]])

@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from motionstream import serve
 from motionstream.serve.errors import ErrorCode, ViewerError
 from motionstream.serve.limits import Limits
 from motionstream.serve.pictures import KEPT_SIDE, PictureStore, decode_picture
 
 LIMITS = Limits()
+GALLERY = Path(serve.__file__).parent / "web" / "gallery"
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -140,6 +143,9 @@ def test_the_gallery_is_whole_and_small() -> None:
         assert entry["author"]
         assert entry["licence"].startswith(("CC0", "CC-BY", "public-domain"))
         assert store.get("gallery", entry["id"]).shape == (entry["height"], entry["width"], 3)
+        assert entry["width"] <= 640
+        assert (GALLERY / f"{entry['id']}.jpg").stat().st_size <= 60_000
+    assert {path.stem for path in GALLERY.glob("*.jpg")} == {entry["id"] for entry in store.gallery}
 
 
 def test_the_oldest_upload_goes_first() -> None:

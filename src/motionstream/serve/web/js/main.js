@@ -126,7 +126,7 @@ function record() {
 function setRecording(on) {
   studio.recording = on;
   $("record").setAttribute("aria-pressed", String(on));
-  $("record").querySelector("span").textContent = on ? "Stop recording" : "Record";
+  $("record").querySelector("span").textContent = on ? "Stop" : "Record";
 }
 
 const handlers = {
@@ -156,7 +156,7 @@ const handlers = {
   error({ message, code, ref }) {
     controls.refused(ref);
     if (code === "gesture.refused" && /is in force/.test(message)) return; // it ended by itself a moment before
-    toast(message[0].toUpperCase() + message.slice(1), "error");
+    toast(message, "error");
   },
 };
 

@@ -3,7 +3,8 @@
 const SHOWN_MS = 5000;
 const MOST = 3;
 
-export function toast(text, kind = "info") {
+export function toast(message, kind = "info") {
+  const text = message.charAt(0).toUpperCase() + message.slice(1);
   const holder = document.getElementById("toasts");
   const same = [...holder.children].find((item) => item.textContent === text);
   const item = same ?? document.createElement("p");
