@@ -27,6 +27,7 @@ from motionstream.train.motion_data import Drops, MotionData, Sample, frozen_vae
 from motionstream.train.network import new_model
 from motionstream.train.optim import Schedule, Updater, make_optimizer
 from motionstream.train.points import Choice
+from motionstream.train.precision import autocast
 from motionstream.train.recipe import CausalInitRecipe
 from motionstream.train.stage import Image
 from motionstream.train.teacher import control_of, flow_losses, latent_rows
@@ -86,7 +87,7 @@ class CausalInitStage:
         sample = self.data.probe(1)
         average: MotionModel = self.ema.average  # type: ignore[assignment]
         rolling = Rolling(3, 3, 3, tuple(few_step_times(3, self.recipe.shift).tolist()))
-        with torch.no_grad(), torch.autocast(sample.latents.device.type, getattr(torch, self.recipe.dtype)):
+        with torch.no_grad(), autocast(sample.latents.device, self.recipe.dtype):
             made = roll(average, sample, average.context(sample.prompts), rolling, seed=0)
         return latent_rows(self.data, [sample.latents, made, sample.conditioning.anchor])
 
@@ -125,8 +126,7 @@ class CausalInitStage:
     def _chunk_times(self, clean: Tensor, mask: ChunkMask) -> Tensor:
         batch = clean.shape[0]
         times = [
-            sample_times((batch, 1), self.recipe.shift, self.random).expand(-1, end - begin)
-            for begin, end in mask.spans
+            sample_times((batch, 1), self.recipe.shift, self.random).expand(-1, length) for _, length in mask.spans
         ]
         t = torch.cat(times, 1).to(clean.device)
         return torch.cat([torch.zeros_like(t[:, :1]), t[:, 1:]], 1)
@@ -164,7 +164,7 @@ class CausalInitStage:
         return clean_of(velocity.float(), noisy, t)
 
     def _autocast(self, like: Tensor) -> torch.autocast:
-        return torch.autocast(like.device.type, getattr(torch, self.recipe.dtype))
+        return autocast(like.device, self.recipe.dtype)
 
 
 def given_first(t: Tensor) -> Tensor:

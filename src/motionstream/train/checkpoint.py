@@ -172,7 +172,7 @@ def verify(folder: Path) -> dict[str, Any]:
     if content["format"] != FORMAT:
         raise CheckpointError(f"checkpoint {folder}: format {content['format']}, this program reads {FORMAT}")
     for name, fingerprint in content["files"].items():
-        if not (folder / name).is_file() or _fingerprint(folder / name) != fingerprint:
+        if _fingerprint(folder / name) != fingerprint:
             raise CheckpointError(f"checkpoint {folder}: {name} is missing or damaged")
     return dict(content)
 
@@ -183,25 +183,29 @@ def newest_weights(run_dir: Path, module: str, under: str = "") -> dict[str, Ten
     run_dir: the stage's folder, as in `<out>/teacher`. under: take only what is below that name, which is cut off
     ("average" for an `ema.EMA`). Changes nothing on disk, so a run may still be going on there.
     """
-    checkpoints = Checkpoints(run_dir / "checkpoints")
+    start = f"{under}." if under else ""
+    tensors = _newest_file(Checkpoints(run_dir / "checkpoints"), module)
+    return {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+
+
+def _newest_file(checkpoints: Checkpoints, module: str) -> dict[str, Tensor]:
     for step in reversed(checkpoints.steps()):
         try:
-            verify(checkpoints.path(step))
-        except CheckpointError as damage:
-            _log.warning("%s: taking the one before it", damage)
-            continue
-        start = f"{under}." if under else ""
-        tensors = _weights_file(checkpoints.path(step), module)
-        return {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
-    raise ValueError(f"{run_dir} holds no finished checkpoint: train that stage first")
+            return _module_file(checkpoints.path(step), module)
+        except (CheckpointError, FileNotFoundError) as error:
+            if not checkpoints.path(step).exists():  # dropped while it was read by a run that goes on: look again
+                return _newest_file(checkpoints, module)
+            _log.warning("%s: taking the one before it", error)
+    raise ValueError(f"{checkpoints.folder.parent} holds no finished checkpoint: train that stage first")
 
 
-def _weights_file(folder: Path, module: str) -> dict[str, Tensor]:
-    path = folder / f"{module}.safetensors"
-    if not path.is_file():
-        present = ", ".join(sorted(file.stem for file in folder.glob("*.safetensors") if file.stem != _STATE))
+def _module_file(folder: Path, module: str) -> dict[str, Tensor]:
+    files = verify(folder)["files"]
+    if f"{module}.safetensors" not in files:
+        names = [Path(name).stem for name in files if name.endswith(".safetensors")]
+        present = ", ".join(name for name in names if name != _STATE)
         raise ValueError(f"{folder} has no module {module!r}; it has {present}")
-    return load_file(path)
+    return load_file(folder / f"{module}.safetensors")
 
 
 def _is_valid(folder: Path) -> bool:
@@ -216,9 +220,14 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _fingerprint(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+def _fingerprint(path: Path) -> dict[str, Any] | None:
+    """Size and hash of a file; None if it is not there, or goes while it is read."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            return {"bytes": size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    except OSError:
+        return None
 
 
 def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from motionstream.train.checkpoint import Checkpoint, Checkpoints
+from motionstream.train.checkpoint import Checkpoint, Checkpoints, load
 from motionstream.train.log import RunLog
 from motionstream.train.parallelize import any_rank, as_sharded_as, from_all_ranks, rank, whole, world_size
 from motionstream.train.serialise import pack, unpack
@@ -155,24 +155,28 @@ class _Run:
         }
         _refuse_poison(weights, self.step)
         optimizers = {name: optimizer.state_dict() for name, optimizer in self.stage.optimizers().items()}
+        stages = from_all_ranks(self.stage.state_dict())
         state = {
             "optimizers": unpack(*pack(optimizers)),  # sharded moments are gathered, which takes every rank
             "random": from_all_ranks(_random_state()),
-            "stage": self.stage.state_dict(),
+            "stage": stages[0],
+            "other_stages": stages[1:],
             "loop": {"seconds": self._seconds(), "progress": self.progress(), "bad": self.bad},
         }
-        if rank() == 0 and not self.checkpoints.save(self.step, weights, state, self.recipe_hash):
-            return
-        self.saved_step = self.step
+        refused = rank() == 0 and not self.checkpoints.save(self.step, weights, state, self.recipe_hash)
+        if not any_rank(refused):
+            self.saved_step = self.step
 
     def _restore(self, resume: bool) -> None:
-        if rank() == 0:
-            self.checkpoints.clean()
         if not resume and self.checkpoints.steps():
             raise ValueError(f"{self.run_dir} holds a run already: resume it, or name another folder")
-        checkpoint = self.checkpoints.newest()
-        if checkpoint is not None:
-            self._take(checkpoint)
+        checkpoint = None
+        if rank() == 0:
+            self.checkpoints.clean()
+            checkpoint = self.checkpoints.newest()
+        step = from_all_ranks(checkpoint and checkpoint.step)[0]
+        if step is not None:
+            self._take(checkpoint or load(self.checkpoints.path(step)))
 
     def _take(self, checkpoint: Checkpoint) -> None:
         for name, module in self.stage.modules().items():
@@ -183,10 +187,11 @@ class _Run:
             module.load_state_dict({k: as_sharded_as(v, own[k]) if k in own else v for k, v in saved.items()})
         for name, optimizer in self.stage.optimizers().items():
             optimizer.load_state_dict(checkpoint.state["optimizers"][name])
-        self.stage.load_state_dict(checkpoint.state["stage"])
         loop = checkpoint.state["loop"]
         self.step = self.saved_step = checkpoint.step
         self.bad, self.seconds_before, self.progress_before = loop["bad"], loop["seconds"], loop["progress"]
+        stages = [checkpoint.state["stage"], *(checkpoint.state["other_stages"] if rank() else [])]
+        self.stage.load_state_dict(stages[rank() % len(stages)])
         generators = checkpoint.state["random"]
         if len(generators) == world_size():
             _restore_random(generators[rank()])

@@ -195,7 +195,9 @@ def causal_tiny_gpu() -> CausalInitRecipe:
 
 
 def self_forcing_tiny_gpu() -> SelfForcingRecipe:
-    return replace(self_forcing_tiny_cpu(), name="tiny_gpu", batch=16, frames=33, ema_decay=0.99, dtype="bfloat16", sheet_every=250)
+    return replace(
+        self_forcing_tiny_cpu(), name="tiny_gpu", batch=16, frames=33, ema_decay=0.99, dtype="bfloat16", sheet_every=250
+    )
 
 
 SMALL = replace(NETWORK, width=64, layers=2, heads=2, ffn=128, text_dim=32, text_tokens=16, track_channels=4)

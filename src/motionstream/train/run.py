@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib
 import logging
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
+
+import numpy as np
+import torch
 
 from motionstream.train.loop import Outcome, Pace
 from motionstream.train.loop import run as run_stage
@@ -27,6 +31,10 @@ BUILDERS = {
     "self-forcing": "motionstream.train.self_forcing",
 }
 """Stage → module with `build(recipe, assets, out) -> Stage`, imported when it is trained."""
+
+
+RANK_SEEDS = 1_000_003
+"""Distance between the recipes' seeds on neighbouring ranks: each draws other clips and noise, from equal weights."""
 
 
 def train(
@@ -54,10 +62,19 @@ def train(
     try:
         run_dir = out / stage
         _keep_recipe(chosen, run_dir, ranks)
-        built = builder(stage)(replace(chosen, device=str(ranks.device)), assets, out)
+        seed_weights(chosen.seed)
+        own = replace(chosen, device=str(ranks.device), seed=chosen.seed + RANK_SEEDS * ranks.rank)
+        built = builder(stage)(own, assets, out)
         return run_stage(built, run_dir, pace_of(chosen, minutes, finish), digest(chosen), resume)
     finally:
         close_distributed()
+
+
+def seed_weights(seed: int) -> None:
+    """Seed the global generators, from which fresh weights are drawn: the same on every rank."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 def recipe_for(stage: str, recipe: str | Path | Recipe) -> Recipe:

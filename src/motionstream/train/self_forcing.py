@@ -26,6 +26,7 @@ from motionstream.train.motion_data import Drops, MotionData, Sample, frozen_vae
 from motionstream.train.network import new_model
 from motionstream.train.optim import Schedule, Updater, make_optimizer
 from motionstream.train.points import Choice
+from motionstream.train.precision import autocast
 from motionstream.train.recipe import SelfForcingRecipe
 from motionstream.train.stage import Image
 from motionstream.train.teacher import control_of, latent_rows
@@ -161,4 +162,4 @@ class SelfForcingStage:
         return {"loss": F.mse_loss(velocity[:, 1:], (noise - clip)[:, 1:])}
 
     def _autocast(self, like: Tensor) -> torch.autocast:
-        return torch.autocast(like.device.type, getattr(torch, self.recipe.dtype))
+        return autocast(like.device, self.recipe.dtype)

@@ -22,6 +22,7 @@ from motionstream.train.motion_data import Drops, MotionData, Sample, frozen_vae
 from motionstream.train.network import new_model
 from motionstream.train.optim import Schedule, Updater, make_optimizer
 from motionstream.train.points import Choice
+from motionstream.train.precision import autocast
 from motionstream.train.recipe import TeacherRecipe
 from motionstream.train.sheet import rows
 from motionstream.train.stage import Image
@@ -70,7 +71,7 @@ class TeacherStage:
         """Rows: true clip, the teacher's sample, the warp it starts from."""
         sample = self.data.probe(1)
         average: MotionModel = self.ema.average  # type: ignore[assignment]
-        with torch.no_grad(), torch.autocast(sample.latents.device.type, getattr(torch, self.recipe.dtype)):
+        with torch.no_grad(), autocast(sample.latents.device, self.recipe.dtype):
             control = control_of(average, sample)
             noise = torch.randn(sample.latents.shape, generator=torch.Generator().manual_seed(0)).to(sample.latents)
             made = sample_clip(
@@ -90,7 +91,7 @@ class TeacherStage:
         noise = torch.randn(clean.shape, generator=self.random).to(clean)
         t = frame_times(sample_times((len(clean),), self.recipe.shift, self.random), clean)
         noisy = interpolate(clean, noise, t)
-        with torch.autocast(clean.device.type, getattr(torch, self.recipe.dtype)):
+        with autocast(clean.device, self.recipe.dtype):
             context = self.model.context(sample.prompts)
             velocity = self.model.velocity(noisy, t, sample.conditioning, context)
         return flow_losses(velocity.float(), clean, noise, noisy, t, sample)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from motionstream.data.loader import Loader, loader
 from motionstream.train.ema import EMA
 from motionstream.train.optim import Schedule, Updater, make_optimizer
+from motionstream.train.precision import autocast
 from motionstream.train.recipe import TinyVAERecipe
 from motionstream.train.sheet import rows
 from motionstream.train.stage import Image
@@ -95,7 +96,7 @@ class TinyVAEStage:
         return video[..., top : top + self.recipe.crop, left : left + self.recipe.crop]
 
     def _losses(self, video: Tensor) -> dict[str, Tensor]:
-        with torch.autocast(video.device.type, getattr(torch, self.recipe.dtype)):
+        with autocast(video.device, self.recipe.dtype):
             latents = self.vae.encode(video)
             noise = torch.randn(latents.shape, generator=self.random).to(latents)
             rebuilt = self.vae.decode(latents + self.recipe.latent_noise * noise)

@@ -1,0 +1,78 @@
+"""What one rank does in the tests of several processes: `torchrun … -m tests.train.ranks FORM FOLDER STEPS`.
+
+FORM "copies": whole copies, gradients averaged. "shards": FSDP2. Each rank takes its share of one global batch, so
+any number of ranks must reach the same weights.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from motionstream.train.ema import EMA
+from motionstream.train.loop import Pace, run
+from motionstream.train.optim import Schedule, Updater, make_optimizer
+from motionstream.train.parallelize import (
+    broadcast_weights,
+    close_distributed,
+    rank,
+    setup_distributed,
+    shard,
+    world_size,
+)
+
+BATCH = 8
+
+
+class RanksStage:
+    """A regression on a fixed sequence of global batches, of which each rank sees its part."""
+
+    def __init__(self, form: str) -> None:
+        torch.manual_seed(rank() if form == "copies" else 0)  # copies start apart and are brought together
+        self.net: nn.Module = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+        if form == "copies":
+            broadcast_weights(self.net)
+        self.ema = EMA(self.net, 0.9)
+        if form == "shards":
+            shard(self.net, [self.net[0], self.net[2]])  # type: ignore[index]
+            shard(self.ema.average)
+        self.optimizer = make_optimizer(self.net, 1e-2)
+        self.updater = Updater(self.net, self.optimizer, Schedule(), clip=0.1, ema=self.ema)
+        self.position = 0
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"net": self.net, "ema": self.ema}
+
+    def optimizers(self) -> dict[str, Any]:
+        return {"net": self.optimizer}
+
+    def step(self, step: int, progress: float) -> dict[str, float]:
+        data = torch.randn(BATCH, 6, generator=torch.Generator().manual_seed(self.position))
+        mine = data.chunk(world_size())[rank()]
+        self.position += 1
+        loss: Tensor = (self.net(mine[:, :4]) - mine[:, 4:]).square().mean()
+        self.updater.backward(loss * (float("nan") if step == 3 and rank() == world_size() - 1 else 1))
+        return {"loss": float(loss.detach()), **self.updater.apply(step, progress)}
+
+    def sheet(self) -> None:
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position, "rank": rank()}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        self.position = state["position"]
+
+
+def main(form: str, folder: str, steps: str) -> None:
+    setup_distributed("cpu")
+    run(RanksStage(form), Path(folder), Pace(int(steps), save_minutes=60, log_every=1))
+    close_distributed()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,110 @@
+"""A stage small enough to be trained in milliseconds that still uses everything a checkpoint must hold.
+
+Run as a program (`python -m tests.train.tiny_stage FOLDER STEPS`) it trains, telling every step, until killed or done.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from motionstream.train.ema import EMA
+from motionstream.train.loop import Pace, run
+from motionstream.train.optim import Optimizer, Schedule, Updater, make_optimizer
+from motionstream.train.stage import Image
+
+
+class TinyNet(nn.Module):
+    """An embedding, a hidden matrix for Muon, a head, and a buffer that training moves."""
+
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(8, 6)
+        self.hidden = nn.Linear(6, 6)
+        self.head = nn.Linear(6, 3)
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        hidden = torch.tanh(self.hidden(self.embedding(numbers)))
+        result: Tensor = self.head(hidden)
+        return result
+
+
+class TinyStage:
+    """Learns a fixed table; draws from its own generator and all three global ones. bad: steps whose loss is NaN."""
+
+    def __init__(self, bad: frozenset[int] = frozenset(), kind: str = "muon") -> None:
+        torch.manual_seed(0)
+        self.net = TinyNet()
+        self.ema = EMA(self.net, 0.9)
+        self.optimizer: Optimizer = make_optimizer(self.net, 1e-2, kind=kind)
+        self.updater = Updater(self.net, self.optimizer, Schedule(5, 0.3), accumulate=2, ema=self.ema)
+        self.random = np.random.default_rng(3)
+        self.position, self.bad, self.rates = 0, bad, list[float]()
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"net": self.net, "ema": self.ema}
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        return {"net": self.optimizer}
+
+    def step(self, step: int, progress: float) -> dict[str, float]:
+        total = 0.0
+        for _ in range(2):
+            loss = self._loss() * (float("nan") if step in self.bad else 1.0)
+            self.updater.backward(loss)
+            total += float(loss.detach())
+        self.net.seen += 1
+        done = self.updater.apply(step, progress)
+        self.rates.append(done["lr"])
+        return {"loss": total / 2, **done}
+
+    def sheet(self) -> Image | None:
+        torch.rand(3)  # a sheet that draws carelessly must not change the training
+        return np.full((4, 6, 3), 100, np.uint8)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position, "random": self.random.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        self.position = state["position"]
+        self.random.bit_generator.state = state["random"]
+
+    def _loss(self) -> Tensor:
+        numbers = torch.from_numpy(self.random.integers(0, 8, 16))
+        self.position += 16
+        target = torch.stack([numbers.sin(), numbers.cos(), numbers / 8], 1)
+        noise = torch.rand(()) + float(np.random.rand()) + random.random()
+        return (self.net(numbers) - target).square().mean() * (1 + 0.1 * noise)
+
+
+def seed_everything() -> None:
+    random.seed(1)
+    np.random.seed(1)
+    torch.manual_seed(1)
+
+
+def main(folder: str, steps: str) -> None:
+    stage = TinyStage()
+    told = stage.step
+
+    def step(number: int, progress: float) -> dict[str, float]:
+        result = told(number, progress)
+        print(number, flush=True)
+        return result
+
+    stage.step = step  # type: ignore[method-assign]
+    seed_everything()
+    run(stage, Path(folder), Pace(int(steps), save_minutes=0, sheet_every=7))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
