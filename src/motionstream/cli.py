@@ -32,9 +32,11 @@ data_app = typer.Typer(no_args_is_help=True, help="Synthetic worlds to train and
 bench_app = typer.Typer(no_args_is_help=True, help="Speed and latency of this machine.")
 evaluate_app = typer.Typer(no_args_is_help=True, help="How well a model does what it is told.")
 docs_app = typer.Typer(no_args_is_help=True, help="Keep the documents true.")
+zoo_app = typer.Typer(no_args_is_help=True, help="Models that come with the package, and making one of a training run.")
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(zoo_app, name="zoo")
 app.add_typer(docs_app, name="docs")
 
 Model = Annotated[str, typer.Option("--model", "-m", help="A zoo name or a folder of weights.")]
@@ -279,8 +281,89 @@ def evaluate_motion_command(
         figures = evaluate_motion(by_model(loaded), samples, seed, lpips=perceptual, examples=shown)
     if sheet:
         sheets.draw(shown, sheet)
-    named = {"model": model, "model_hash": getattr(loaded, "hash", None), "split": split}
-    console.report(f"{model}, motion", {**named, **figures}, json_out)
+    console.report(f"{model}, motion", {**_weights(model, loaded), "split": split, **figures}, json_out)
+
+
+@evaluate_app.command("vae")
+def evaluate_vae_command(
+    assets: Assets,
+    model: Model = "tiny",
+    device: Device = "auto",
+    clips: Annotated[int, typer.Option(help="Held-out worlds.", min=1)] = 32,
+    frames: Annotated[int, typer.Option(help="1 + 4·n.", min=21, max=241)] = 33,
+    split: Annotated[str, typer.Option(help="heldout or heldout-far.")] = "heldout",
+    seed: Seed = 0,
+    json_out: JsonOut = None,
+) -> None:
+    """Measure what a model's VAE keeps of true clips, seams at chunk borders, and its arithmetic.
+
+    [bold]motionstream evaluate vae --assets pictures --clips 32 --json vae.json[/]
+    """
+    from motionstream.data.assets import AssetLibrary
+    from motionstream.data.synthetic import SyntheticWorlds
+    from motionstream.evaluate.vae import evaluate_vae
+
+    loaded = _load(model, device)
+    worlds = SyntheticWorlds(AssetLibrary(assets, split=split), size=loaded.size, frames=frames, seed=seed)
+    with console.progress("worlds", clips) as bar:
+        figures = evaluate_vae(loaded, bar.over(worlds.sample(index) for index in range(clips)))
+    console.report(f"{model}, VAE", {**_weights(model, loaded), "split": split, **figures}, json_out)
+
+
+@evaluate_app.command("endurance")
+def evaluate_endurance_command(
+    pictures: Annotated[list[Path], typer.Argument(help="Start pictures.")],
+    model: Model = "tiny",
+    device: Device = "auto",
+    frames: Annotated[int, typer.Option(help="Length of each stream.", min=121)] = 600,
+    sheet: Annotated[Path | None, typer.Option(help="Also draw frames of every stream, .png.")] = None,
+    json_out: JsonOut = None,
+) -> None:
+    """Run long streams, untouched, dragged and pinned, and measure what is left of the picture at the end.
+
+    [bold]motionstream evaluate endurance photo.jpg --frames 600 --sheet long.png[/]
+    """
+    from motionstream.evaluate.endurance import evaluate_endurance
+    from motionstream.evaluate.sheets import strips
+    from motionstream.stream.model import fitted
+    from motionstream.stream.video import read_image
+
+    loaded = _load(model, device)
+    fitting = {path.stem: fitted(read_image(path), loaded.size)[0] for path in pictures}
+    figures, rows = evaluate_endurance(loaded, fitting, frames)
+    if sheet:
+        strips(rows, sheet)
+    console.report(f"{model}, endurance", {**_weights(model, loaded), **figures}, json_out)
+
+
+def _weights(model: str, loaded: Any) -> dict[str, Any]:
+    return {"model": model, "model_hash": loaded.hash}
+
+
+@zoo_app.command("list")
+def zoo_list() -> None:
+    """Say which models come with the package, and how they run."""
+    from motionstream.zoo import embedded, names, read_header
+
+    console.report("models", {name: read_header(embedded(name))["live"] for name in names()}, None)
+
+
+@zoo_app.command("pack")
+def zoo_pack(
+    runs: Annotated[Path, typer.Option(help="The folder that `motionstream train --out` wrote.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The model's folder.")],
+    stage: Annotated[str, typer.Option(help="causal or self-forcing.")] = "self-forcing",
+    name: Annotated[str, typer.Option(help="What the model calls itself.")] = "tiny",
+    chunk: Annotated[int | None, typer.Option(help="Latents a live step makes; else the recipe's.", min=1)] = None,
+) -> None:
+    """Make a model folder of a finished training run, in bfloat16, with hashes and recipes.
+
+    [bold]motionstream zoo pack --runs out --out my-model[/]  then  [bold]motionstream demo --model my-model[/]
+    """
+    from motionstream.train.pack import pack
+
+    origin = pack(runs, stage, out, name, chunk)
+    console.report(f"{name} in {out}", {f"{done}, steps": part["steps"] for done, part in origin.items()}, None)
 
 
 @docs_app.command("figures")

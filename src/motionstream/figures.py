@@ -16,6 +16,8 @@ CIRCUMSTANCES = ("model", "model_hash", "split", "seconds", "clips", "size", "ma
 TITLES = {
     "live": "Live, driven by a recorded gesture session",
     "motion": "Motion on held-out worlds, beside two baselines",
+    "vae": "Tiny VAE on held-out worlds",
+    "endurance": "Long streams: end against start",
 }
 LABELS = {
     "fps": "frames a second, free running",

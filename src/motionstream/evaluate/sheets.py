@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -31,6 +31,20 @@ def draw(examples: Sequence[Example], path: str | os.PathLike[str], columns: int
     for block in blocks:
         sheet.paste(block, (0, top))
         top += block.height
+    sheet.save(path, format="PNG")
+
+
+def strips(rows: Mapping[str, Video], path: str | os.PathLike[str]) -> None:
+    """Write a PNG of clips (F, H, W, 3) of one size, a labelled row each, all their frames side by side."""
+    if not rows:
+        raise ValueError("no rows: a sheet needs at least one")
+    frames, height, width = next(iter(rows.values())).shape[:3]
+    sheet = Image.new("RGB", (frames * (width + GAP), len(rows) * (height + LABEL)), BACKGROUND)
+    pen = ImageDraw.Draw(sheet)
+    for row, (name, video) in enumerate(rows.items()):
+        pen.text((2, row * (height + LABEL) + 1), name, fill=INK)
+        for column, frame in enumerate(video):
+            sheet.paste(Image.fromarray(frame), (column * (width + GAP), row * (height + LABEL) + LABEL))
     sheet.save(path, format="PNG")
 
 

@@ -1,0 +1,60 @@
+"""The end of a training chain: the student's averaged weights and the VAE as one model folder for the zoo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from motionstream.train.checkpoint import Checkpoints
+from motionstream.train.motion_data import frozen_vae
+from motionstream.train.network import new_model
+from motionstream.train.recipe import (
+    RECIPE_FILE,
+    CausalInitRecipe,
+    Recipe,
+    SelfForcingRecipe,
+    load,
+    to_json,
+)
+from motionstream.zoo import Live, save_bundle
+
+FPS = 24.0
+CHAIN = ("vae", "teacher", "teacher-mask", "causal", "self-forcing")
+
+
+def pack(out: Path, stage: str, folder: Path, name: str, chunk: int | None = None) -> dict[str, Any]:
+    """Write the model that a chain in `out` has trained up to `stage` ("causal" or "self-forcing") into `folder`.
+
+    chunk: latents a live step makes, instead of the recipe's. Returns where the weights come from, as written there.
+    """
+    recipe = load(out / stage / RECIPE_FILE)
+    if not isinstance(recipe, CausalInitRecipe | SelfForcingRecipe):
+        raise ValueError(f"stage {stage!r} does not train a student: pack 'causal' or 'self-forcing'")
+
+    vae = frozen_vae(out / recipe.vae, "cpu", torch.float32)
+    network = new_model(recipe.network, vae.latent_channels, out / stage)
+    origin = {done: history(out / done) for done in CHAIN[: CHAIN.index(stage) + 1] if (out / done).is_dir()}
+    save_bundle(folder, name, network, vae, live(recipe, chunk), origin)
+    return origin
+
+
+def live(recipe: CausalInitRecipe | SelfForcingRecipe, chunk: int | None) -> Live:
+    """How the student is run: as it was trained, but for the chunk."""
+    if isinstance(recipe, SelfForcingRecipe):
+        sizes = (recipe.chunk, recipe.sink, recipe.window, recipe.denoising_steps)
+    else:
+        sizes = (max(recipe.chunks), max(recipe.sinks), max(recipe.windows), 3)
+    return Live(recipe.size, FPS, chunk or sizes[0], *sizes[1:], recipe.shift)
+
+
+def history(run_dir: Path) -> dict[str, Any]:
+    """What a stage was trained by, and for how long: recipe, steps, and minutes of its own clock."""
+    recipe: Recipe = load(run_dir / RECIPE_FILE)
+    newest = Checkpoints(run_dir / "checkpoints").newest()
+    if newest is None:
+        raise ValueError(f"{run_dir} holds no finished checkpoint: train that stage first")
+    minutes = float(newest.state["loop"]["seconds"]) / 60
+    return {"steps": newest.step, "minutes": round(minutes, 1), "recipe": json.loads(to_json(recipe))}
