@@ -1,0 +1,124 @@
+"""Causal initialisation: times, masks, the switch to distillation, and the consistency it asks for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tests.train.smoke import causal_stage, one_sample, without_gradient
+from torch import Tensor
+
+from motionstream.diffusion import velocity_of
+from motionstream.dit import ChunkMask
+from motionstream.sampling import Control, Guidance, MotionModel, Rolling
+from motionstream.train import causal_init
+from motionstream.train.causal_init import CausalInitStage, given_first, new_cache, roll
+from motionstream.train.motion_data import Sample
+
+TIMES = (1.0, 0.9, 0.7)
+
+
+@pytest.fixture
+def stage(chain: Path) -> CausalInitStage:
+    return causal_stage(chain, dtype="float32")
+
+
+def test_a_chunk_has_one_time_and_the_picture_has_none(stage: CausalInitStage) -> None:
+    clean, mask = torch.zeros(3, 8, 1, 1, 1), ChunkMask.regular(8, 3, 1, 3, teacher_forcing=True)
+    t = stage._chunk_times(clean, mask)
+    assert t.shape == (3, 8)
+    assert not t[:, 0].any()
+    for begin, end in ((1, 3), (3, 6), (6, 8)):
+        assert (t[:, begin:end] == t[:, begin : begin + 1]).all()
+    assert len(torch.unique(t[:, [1, 3, 6]])) == 9
+
+
+def test_masks_are_drawn_from_the_recipe(stage: CausalInitStage) -> None:
+    stage.recipe = replace(stage.recipe, chunks=(1, 2), sinks=(1, 2), windows=(2, 3))
+    drawn = [stage._mask(6) for _ in range(60)]
+    assert {(mask.spans[0][1], mask.sink, mask.window) for mask in drawn} == {
+        (chunk, sink, window) for chunk in (1, 2) for sink in (1, 2) for window in (2, 3)
+    }
+    assert all(mask.teacher_forcing and mask.clip_latents == 6 for mask in drawn)
+
+
+def test_given_first() -> None:
+    assert given_first(torch.full((2, 3), 0.5)).tolist() == [[0.0, 0.5, 0.5]] * 2
+
+
+@pytest.mark.parametrize("phase", ["_teacher_forcing", "_consistency"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_gradient_reaches_every_weight_but_the_track_heads(chain: Path, phase: str, dtype: str) -> None:
+    stage = causal_stage(chain, dtype=dtype)
+    getattr(stage, phase)(one_sample(stage))["loss"].backward()
+    assert without_gradient(stage.model) == {"track_head.project.weight", "track_head.project.bias"}
+    for other in (stage.causal_teacher, stage.target.average):
+        assert all(p.grad is None for p in other.parameters())
+
+
+def test_networks_that_know_the_clip_are_consistent(stage: CausalInitStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Student, target and teacher on the straight path to the clip: guesses at both times are the clip."""
+    sample = one_sample(stage)
+    perfect(sample, monkeypatch)
+    losses = stage._consistency(sample)
+    assert losses["loss"] < 1e-8
+    assert losses["clean_error"] < 1e-8
+
+
+def test_a_student_that_is_wrong_is_not(stage: CausalInitStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = one_sample(stage)
+    perfect(sample, monkeypatch, wrong=stage.model)
+    assert stage._consistency(sample)["loss"] > 1e-4
+
+
+def perfect(sample: Sample, monkeypatch: pytest.MonkeyPatch, wrong: MotionModel | None = None) -> None:
+    """Replace the networks' velocities by the one that leads to the clip."""
+
+    def forced(model: MotionModel, clean: Tensor, noisy: Tensor, t: Tensor, *_: object) -> Tensor:
+        return velocity_of(clean, noisy, t) + (1.0 if model is wrong else 0.0)
+
+    def guided(
+        model: MotionModel, both: Tensor, t: Tensor, control: Control, guidance: Guidance, mask: ChunkMask
+    ) -> Tensor:
+        latents = sample.latents.shape[1]
+        assert mask.teacher_forcing
+        assert control.conditioning.latents == both.shape[1] == 2 * latents
+        assert torch.equal(both[:, :latents], sample.latents)
+        assert not t[:, :latents].any()
+        return torch.cat([sample.latents, velocity_of(sample.latents, both[:, latents:], t[:, latents:])], 1)
+
+    monkeypatch.setattr(causal_init, "forced_velocity", forced)
+    monkeypatch.setattr(causal_init, "guided_velocity", guided)
+
+
+def test_at_the_switch_the_teacher_is_the_average_and_the_target_starts_anew(stage: CausalInitStage) -> None:
+    for step in range(2):
+        stage.step(step, 0.0)
+    assert int(stage.target.updates) == 2
+    stage._freeze_teacher()
+    pairs = zip(stage.causal_teacher.parameters(), stage.ema.average.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    pairs = zip(stage.target.average.parameters(), stage.model.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert int(stage.target.updates) == 0
+
+
+def test_a_rollout_for_the_sheet_starts_with_the_picture_and_repeats(stage: CausalInitStage) -> None:
+    sample, rolling = one_sample(stage), Rolling(2, 1, 2, TIMES)
+    with torch.no_grad():
+        context = stage.model.context(sample.prompts)
+        made = roll(stage.model, sample, context, rolling, seed=3)
+        assert torch.equal(made, roll(stage.model, sample, context, rolling, seed=3))
+    assert made.shape == sample.latents.shape
+    assert torch.equal(made[:, :1], sample.first)
+
+
+def test_the_cache_of_a_rollout_is_as_precise_as_the_computation(stage: CausalInitStage) -> None:
+    sample, rolling = one_sample(stage), Rolling(2, 1, 2, TIMES)
+    assert new_cache(stage.model, sample.latents, rolling).keys.dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        cache = new_cache(stage.model, sample.latents, rolling)
+    assert cache.keys.dtype == torch.bfloat16
+    assert (cache.sink, cache.window) == (1, 2)

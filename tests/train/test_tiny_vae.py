@@ -1,0 +1,72 @@
+"""The VAE's stage: its crops, its losses, and the components it starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.train.smoke import vae_stage
+from torch import nn
+
+from motionstream.train.tiny_vae import TinyVAEStage, blocks, edge_error
+
+
+@pytest.fixture
+def stage(chain: Path) -> TinyVAEStage:
+    return vae_stage(chain, crop=32, dtype="float32")
+
+
+def test_edges_are_compared_along_both_axes_and_brightness_is_not() -> None:
+    picture = torch.rand(1, 1, 3, 6, 8)
+    assert edge_error(picture + 0.3, picture) < 1e-6
+    steps = torch.zeros(1, 1, 1, 4, 4)
+    steps[..., 2:] = 1
+    assert edge_error(steps, torch.zeros_like(steps)).item() == pytest.approx(1 / 3)
+    assert edge_error(steps.mT, torch.zeros_like(steps)).item() == pytest.approx(1 / 3)
+
+
+def test_blocks_are_what_the_linear_path_reads(stage: TinyVAEStage) -> None:
+    """With the network path silent, latents are the linear layer of the blocks, in their order."""
+    clip = torch.randn(2, 9, 3, 16, 24)
+    nn.init.zeros_(stage.vae.encoder.out.weight)
+    latents = stage.vae.encode(clip)[:, 1:]
+    expected = stage.vae.normalise(stage.vae.encoder.linear(blocks(clip)).view(2, 2, 2, 3, -1).movedim(-1, 2))
+    torch.testing.assert_close(latents, expected, atol=1e-5, rtol=0)
+
+
+def test_crops_are_squares_of_the_recipe_from_all_over_the_clip(stage: TinyVAEStage) -> None:
+    seen = {tuple(stage._clips()[0, 0, 0, 0, :4].tolist()) for _ in range(4)}
+    assert len(seen) == 4
+    assert stage._clips().shape == (2, 5, 3, 32, 32)
+
+
+def test_losses_add_up_as_the_recipe_weighs_them(stage: TinyVAEStage) -> None:
+    stage._start()
+    recipe, losses = stage.recipe, stage._losses(stage._clips())
+    total = losses["l1"] + recipe.edge_weight * losses["edges"] + recipe.size_weight * losses["size"]
+    torch.testing.assert_close(losses["loss"], total)
+    assert losses["psnr"] > 15
+
+
+def test_the_start_is_made_once_and_normalises_latents(stage: TinyVAEStage) -> None:
+    stage.step(0, 0.0)
+    mean, scale = stage.vae.mean.clone(), stage.vae.scale.clone()
+    stage.step(1, 0.1)
+    assert torch.equal(stage.vae.mean, mean)
+    assert torch.equal(stage.vae.scale, scale)
+    assert torch.equal(stage.ema.average.get_buffer("scale"), scale)
+    latents = stage.vae.encode(torch.cat([stage._clips() for _ in range(8)]))
+    assert latents.square().mean().item() == pytest.approx(1, abs=0.5)
+    assert stage.state_dict()["started"] is True
+
+
+def test_the_sheet_shows_true_rebuilt_and_difference(stage: TinyVAEStage) -> None:
+    stage.step(0, 0.0)
+    sheet = stage.sheet()
+    assert sheet is not None
+    assert sheet.shape == (3 * 48, 2 * 64, 3)
+    true, rebuilt, difference = (sheet[48 * row : 48 * row + 48].astype(float) for row in range(3))
+    assert abs(true - rebuilt).mean() < 40
+    exact = (4 * abs(true - rebuilt)).clip(0, 255)
+    assert abs(difference - exact).mean() < 4
