@@ -52,8 +52,8 @@ def denoise_chunk(
     """Clean latents (B, C, channels, h, w) of the next chunk; the cache is only read.
 
     noise: (step, shape) → noise. known (B, n, …): first latents of the chunk that are given (the picture).
-    exit_step: stop after this call, and let the gradient through it alone (Self Forcing); None: all calls, and
-    gradient if enabled outside.
+    exit_step: the last call made; None: all of them. If gradient is enabled outside it goes through that last call
+    alone (Self Forcing).
     """
     shape, given = conditioning.anchor.shape, 0 if known is None else known.shape[1]
     last = len(times) - 1 if exit_step is None else exit_step
