@@ -190,6 +190,20 @@ def test_no_gradient_comes_through_the_cache() -> None:
     assert torch.autograd.grad(chunks[0].square().sum(), leaves[:1])[0].any(), "its own loss still reaches it"
 
 
+def test_a_commit_records_no_gradient() -> None:
+    model, parts, context = setting()
+    clean = torch.zeros(1, 2, CHANNELS, GEOMETRY.latent_height, GEOMETRY.latent_width, requires_grad=True)
+
+    def silent(noisy: Tensor, *_: object, **__: object) -> None:
+        assert not torch.is_grad_enabled()
+        assert not noisy.requires_grad
+
+    with patch.object(model, "velocity", side_effect=silent) as velocity:
+        commit_chunk(model, cache_for(model, ROLLING), clean, parts.slice(0, 2), context)
+    assert velocity.call_count == 1
+    assert velocity.call_args.kwargs["commit"]
+
+
 def test_without_gradient_nothing_is_recorded() -> None:
     with torch.no_grad():
         assert not rolled(*setting()).requires_grad
