@@ -114,7 +114,8 @@ def compared(start: Video, end: Video) -> dict[str, float]:
         "sharpness_kept": sharpness(end) / max(sharpness(start), 1e-6),
         "contrast_kept": float(end.std() / max(start.std(), 1e-6)),
         "colour_drift": float(np.abs(means).max()),
-        "psnr_to_start_db": psnr(end, start),
+        # the metric leaves out the first frame, which is given
+        "psnr_to_start_db": psnr(np.concatenate([start, end]), np.concatenate([start, start])),
     }
 
 
