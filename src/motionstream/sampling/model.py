@@ -3,8 +3,9 @@
 Two ways to read the DiT's output u, chosen by the configuration:
 
 - "velocity" (Wan, the paper): v = u.
-- "anchored" (the embedded model): v = z_t − a + u, with a the latents of the warped anchor. At pure noise the
-  clean guess is then a − u: a network that knows nothing returns the warp, and it learns only what the warp lacks.
+- "anchored" (the embedded model): ẑ_0 = a + u, with a the latents of the warped anchor, and v = (z_t − ẑ_0) / t. A
+  network that knows nothing returns the warp, and it learns only what the warp lacks; it never has to carry
+  noise through its few channels.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from motionstream.conditioning import Conditioning, ConditioningConfig, TextEncoder, TrackHead
-from motionstream.diffusion import TIMESTEPS, clean_of
+from motionstream.diffusion import TIMESTEPS, clean_of, velocity_of
 from motionstream.dit import ChunkMask, DiTConfig, RollingCache, TextContext, VideoDiT
 from motionstream.dit.fuse import FusedDiT
 
@@ -66,17 +67,13 @@ class MotionModel(nn.Module):
         cache: RollingCache | None = None,
         commit: bool = False,
     ) -> Tensor:
-        """v (B, T, C, h, w) at noisy latents (B, T, C, h, w) and times t (B, T) in [0, 1]."""
-        output: Tensor = self.dit(
-            torch.cat([noisy, self.channels(conditioning)], 2),
-            t * TIMESTEPS,
-            context,
-            mask=mask,
-            cache=cache,
-            commit=commit,
-        )
+        """v (B, T, C, h, w) at noisy latents (B, T, C, h, w) and times t (B, T) in [0, 1].
+
+        Where t is 0 the velocity of an anchored network means nothing.
+        """
+        output = self._output(noisy, t, conditioning, context, mask, cache, commit)
         if self.config.parameterization == "anchored":
-            return noisy - conditioning.anchor + output
+            return velocity_of(conditioning.anchor + output, noisy, t)
         return output
 
     def clean(
@@ -89,7 +86,30 @@ class MotionModel(nn.Module):
         cache: RollingCache | None = None,
     ) -> Tensor:
         """The guess of z_0, same arguments."""
-        return clean_of(self.velocity(noisy, t, conditioning, context, mask, cache), noisy, t)
+        output = self._output(noisy, t, conditioning, context, mask, cache, False)
+        if self.config.parameterization == "anchored":
+            return conditioning.anchor + output
+        return clean_of(output, noisy, t)
+
+    def _output(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        conditioning: Conditioning,
+        context: TextContext,
+        mask: ChunkMask | None,
+        cache: RollingCache | None,
+        commit: bool,
+    ) -> Tensor:
+        output: Tensor = self.dit(
+            torch.cat([noisy, self.channels(conditioning)], 2),
+            t * TIMESTEPS,
+            context,
+            mask=mask,
+            cache=cache,
+            commit=commit,
+        )
+        return output
 
     def channels(self, conditioning: Conditioning) -> Tensor:
         """All conditioning channels (B, T, C', h, w), in the order `conditioner.py` states."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from motionstream.conditioning import Conditioning
 from motionstream.data.loader import loader
-from motionstream.diffusion import clean_of, euler, few_step_times, interpolate, ode_times, sample_times
+from motionstream.diffusion import euler, few_step_times, interpolate, ode_times, sample_times
 from motionstream.dit import ChunkMask, RollingCache, TextContext
 from motionstream.geometry import Geometry
 from motionstream.sampling import Control, Guidance, MotionModel, Rolling, guided_velocity, keyed, rollout
@@ -119,9 +119,8 @@ class CausalInitStage:
         t = self._chunk_times(clean, mask)
         noisy = interpolate(clean, noise, t)
         with self._autocast(clean):
-            context = self.model.context(sample.prompts)
-            velocity = forced_velocity(self.model, clean, noisy, t, sample.conditioning, context, mask)
-        return flow_losses(velocity.float(), clean, noise, noisy, t, sample)
+            guess = self._guess(self.model, sample, noisy, t, mask)
+        return flow_losses(self.model, guess, t, sample)
 
     def _chunk_times(self, clean: Tensor, mask: ChunkMask) -> Tensor:
         batch = clean.shape[0]
@@ -160,8 +159,7 @@ class CausalInitStage:
 
     def _guess(self, model: MotionModel, sample: Sample, noisy: Tensor, t: Tensor, mask: ChunkMask) -> Tensor:
         context = model.context(sample.prompts)
-        velocity = forced_velocity(model, sample.latents, noisy, t, sample.conditioning, context, mask)
-        return clean_of(velocity.float(), noisy, t)
+        return forced_guess(model, sample.latents, noisy, t, sample.conditioning, context, mask).float()
 
     def _autocast(self, like: Tensor) -> torch.autocast:
         return autocast(like.device, self.recipe.dtype)
@@ -182,7 +180,7 @@ def forced_times(t: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(t), t], 1)
 
 
-def forced_velocity(
+def forced_guess(
     model: MotionModel,
     clean: Tensor,
     noisy: Tensor,
@@ -191,10 +189,10 @@ def forced_velocity(
     context: TextContext,
     mask: ChunkMask,
 ) -> Tensor:
-    """v of the noisy copy (B, T, C, h, w), each chunk given the clean chunks in its sink and window."""
+    """ẑ_0 of the noisy copy (B, T, C, h, w), each chunk given the clean chunks in its sink and window."""
     both = torch.cat([clean, noisy], 1)
-    velocity = model.velocity(both, forced_times(t), doubled(conditioning), context, mask)
-    return velocity[:, clean.shape[1] :]
+    guess = model.clean(both, forced_times(t), doubled(conditioning), context, mask)
+    return guess[:, clean.shape[1] :]
 
 
 def roll(model: MotionModel, sample: Sample, context: TextContext, rolling: Rolling, seed: int) -> Tensor:

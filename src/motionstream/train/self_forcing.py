@@ -8,6 +8,7 @@ goes through one denoising call a chunk, never through the cache.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motionstream.conditioning import Conditioning
 from motionstream.data.loader import loader
 from motionstream.diffusion import clean_of, few_step_times, interpolate, sample_times
 from motionstream.geometry import Geometry
@@ -29,7 +29,7 @@ from motionstream.train.points import Choice
 from motionstream.train.precision import autocast
 from motionstream.train.recipe import SelfForcingRecipe
 from motionstream.train.stage import Image
-from motionstream.train.teacher import control_of, latent_rows
+from motionstream.train.teacher import control_of, flow_losses, latent_rows
 
 
 def build(recipe: SelfForcingRecipe, assets: Path, out: Path) -> SelfForcingStage:
@@ -122,20 +122,20 @@ class SelfForcingStage:
     def _exit_step(self) -> int:
         return int(torch.randint(self.recipe.denoising_steps, (), generator=self.random))
 
-    def _noised(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Ψ(ẑ, t): noise, times (B, T) and the noisy clip; the given first latent stays clean."""
+    def _noised(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """Times (B, T) and Ψ(ẑ, t), the clip noised to them; the given first latent stays clean."""
         noise = torch.randn(clip.shape, generator=self.random).to(clip)
         drawn = sample_times((len(clip),), self.recipe.shift, self.random)
         t = frame_times(drawn.clamp(self.recipe.t_min, self.recipe.t_max), clip)
-        return noise, t, interpolate(clip, noise, t)
+        return t, interpolate(clip, noise, t)
 
     def _distribution_matching(self, sample: Sample) -> dict[str, Tensor]:
         with self._autocast(sample.latents):
             clip = self._rollout(sample, self._exit_step()).float()
             with torch.no_grad():
-                _, t, noisy = self._noised(clip.detach())
+                t, noisy = self._noised(clip.detach())
                 real = self._real(sample, noisy, t)
-                fake = clean_of(self._fake_velocity(sample.conditioning, sample.prompts, noisy, t), noisy, t)
+                fake = self._fake(sample, noisy, t)
                 direction = fake - real
                 away = (clip.detach() - real)[:, 1:].abs().mean((1, 2, 3, 4), keepdim=True)
                 direction = torch.nan_to_num(direction / away.clamp(min=1e-6))
@@ -148,18 +148,18 @@ class SelfForcingStage:
         velocity = guided_velocity(self.teacher, noisy, t, control_of(self.teacher, sample), guidance)
         return clean_of(velocity.float(), noisy, t)
 
-    def _fake_velocity(self, conditioning: Conditioning, prompts: list[str], noisy: Tensor, t: Tensor) -> Tensor:
-        velocity = self.critic.velocity(noisy, t, conditioning, self.critic.context(prompts))
-        return velocity.float()
+    def _fake(self, sample: Sample, noisy: Tensor, t: Tensor) -> Tensor:
+        context = self.critic.context(sample.prompts)
+        return self.critic.clean(noisy, t, sample.conditioning, context).float()
 
     def _critic_loss(self, sample: Sample) -> dict[str, Tensor]:
         """Flow matching on the student's clips, so that the critic's score is that of what the student makes."""
         with self._autocast(sample.latents):
             with torch.no_grad():
                 clip = self._rollout(sample, self._exit_step()).float()
-            noise, t, noisy = self._noised(clip)
-            velocity = self._fake_velocity(sample.conditioning, sample.prompts, noisy, t)
-        return {"loss": F.mse_loss(velocity[:, 1:], (noise - clip)[:, 1:])}
+            t, noisy = self._noised(clip)
+            guess = self._fake(sample, noisy, t)
+        return flow_losses(self.critic, guess, t, replace(sample, latents=clip))
 
     def _autocast(self, like: Tensor) -> torch.autocast:
         return autocast(like.device, self.recipe.dtype)

@@ -92,25 +92,30 @@ class TeacherStage:
         t = frame_times(sample_times((len(clean),), self.recipe.shift, self.random), clean)
         noisy = interpolate(clean, noise, t)
         with autocast(clean.device, self.recipe.dtype):
-            context = self.model.context(sample.prompts)
-            velocity = self.model.velocity(noisy, t, sample.conditioning, context)
-        return flow_losses(velocity.float(), clean, noise, noisy, t, sample)
+            guess = self.model.clean(noisy, t, sample.conditioning, self.model.context(sample.prompts))
+        return flow_losses(self.model, guess.float(), t, sample)
 
 
-def flow_losses(
-    velocity: Tensor, clean: Tensor, noise: Tensor, noisy: Tensor, t: Tensor, sample: Sample
-) -> dict[str, Tensor]:
-    """Flow-matching loss over the latents that are not given, and how the clean guess compares with the warp.
+TIME_FLOOR = {"velocity": 1e-3, "anchored": 0.5}
+"""By parameterization: down to which time an error of the clean guess counts as the velocity error that it makes.
 
-    "gain": error of the guess over the warp's own error; below 1 the network knows more than the warp.
+A network that guesses the clean latents would otherwise spend itself on times near 0, where the noisy latents almost
+are the answer and which a few-step student never visits."""
+
+
+def flow_losses(model: MotionModel, guess: Tensor, t: Tensor, sample: Sample) -> dict[str, Tensor]:
+    """Flow-matching loss of a clean guess (B, T, C, h, w) over the latents that are not given.
+
+    ‖v̂ − v‖² = ‖ẑ_0 − z_0‖² / t², with t bounded from below. "gain": error of the guess over the warp's own; below 1
+    the network knows more than the warp.
     """
-    unknown = t > 0
-    loss = F.mse_loss(velocity[unknown], (noise - clean)[unknown])
+    unknown, clean = t > 0, sample.latents
+    error = (guess - clean)[unknown]
+    weight = t[unknown].clamp(min=TIME_FLOOR[model.config.parameterization])[:, None, None, None]
     with torch.no_grad():
-        guess = noisy - t[..., None, None, None] * velocity
-        error = F.mse_loss(guess[unknown], clean[unknown])
+        mean = error.square().mean()
         warp_error = F.mse_loss(sample.conditioning.anchor[unknown], clean[unknown])
-    return {"loss": loss, "clean_error": error, "gain": error / warp_error}
+    return {"loss": (error / weight).square().mean(), "clean_error": mean, "gain": mean / warp_error}
 
 
 def control_of(model: MotionModel, sample: Sample) -> Control:
