@@ -17,7 +17,7 @@ STRIDE = 4
 """Pixels between the places where the displacement is worked out; between them it is interpolated."""
 NEAREST, FARTHEST = 4.0, 20.0
 """Bounds, in pixels, of the radius around a point within which it speaks for its neighbourhood."""
-STILL_WEIGHT = 0.05
+STILL_WEIGHT = 0.02
 """Weight of standing still against the points' own (1 at a point)."""
 
 
