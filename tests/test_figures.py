@@ -85,6 +85,7 @@ def test_a_document_without_markers_is_named(tmp_path: Path) -> None:
         figures.update(path, tmp_path)
 
 
-def test_the_readme_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("document", figures.DOCUMENTS, ids=str)
+def test_the_documents_are_up_to_date(document: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert not figures.update(Path("README.md"), Path("docs/results"), write=False), "run: make figures"
+    assert not figures.update(document, Path("docs/results"), write=False), "run: make figures"

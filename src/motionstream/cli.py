@@ -368,17 +368,18 @@ def zoo_pack(
 
 @docs_app.command("figures")
 def docs_figures(
-    readme: Annotated[Path, typer.Option(help="The document with the markers.")] = Path("README.md"),
+    documents: Annotated[list[Path] | None, typer.Argument(help="Those with the markers; else all of ours.")] = None,
     results: Annotated[Path, typer.Option(help="The folder of JSON files.")] = Path("docs/results"),
-    check: Annotated[bool, typer.Option("--check", help="Only say whether it is up to date.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether they are up to date.")] = False,
 ) -> None:
-    """Put the figures of docs/results/ between the README's markers."""
+    """Put the figures of docs/results/ between the markers of the README and the model card."""
     from motionstream import figures
 
-    changed = figures.update(readme, results, write=not check)
-    if changed and check:
-        raise ValueError(f"{readme} is not up to date: run `motionstream docs figures`")
-    typer.echo(f"{readme}: {'written' if changed else 'up to date'}")
+    for document in documents or figures.DOCUMENTS:
+        changed = figures.update(document, results, write=not check)
+        if changed and check:
+            raise ValueError(f"{document} is not up to date: run `motionstream docs figures`")
+        typer.echo(f"{document}: {'written' if changed else 'up to date'}")
 
 
 @app.command()

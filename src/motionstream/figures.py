@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from motionstream.console import flat
 
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
+DOCUMENTS = (Path("README.md"), Path("src/motionstream/zoo/tiny/README.md"))
+"""What shows the figures; paths from the root of the repository."""
 NOTHING = "No measurement has been recorded yet."
 # Where and when: said in one line under the heading, in this order.
 CIRCUMSTANCES = ("model", "model_hash", "split", "seconds", "clips", "size", "machine", "date")
@@ -38,7 +41,7 @@ def update(document: Path, results: Path, write: bool = True) -> bool:
     Raises ValueError without the markers or with a file that is not JSON.
     """
     before = document.read_text(encoding="utf-8")
-    after = replaced(before, markdown(results), document)
+    after = replaced(before, markdown(results, document.parent), document)
     if write and after != before:
         document.write_text(after, encoding="utf-8")
     return after != before
@@ -53,14 +56,14 @@ def replaced(text: str, figures: str, document: Path) -> str:
     return f"{head}{BEGIN}\n{figures}\n{END}{tail}"
 
 
-def markdown(results: Path) -> str:
-    """Every JSON file of a folder as a section, by name."""
-    sections = [section(file) for file in sorted(results.glob("*.json"))]
+def markdown(results: Path, beside: Path = Path()) -> str:
+    """Every JSON file of a folder as a section, by name, for a document in the folder `beside`."""
+    sections = [section(file, beside) for file in sorted(results.glob("*.json"))]
     return "\n\n".join(sections) if sections else NOTHING
 
 
-def section(file: Path) -> str:
-    """One file: heading, circumstances, tables."""
+def section(file: Path, beside: Path = Path()) -> str:
+    """One file: heading with a link as seen from `beside`, circumstances, tables."""
     try:
         figures = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -70,7 +73,8 @@ def section(file: Path) -> str:
     title = TITLES.get(file.stem.partition("_")[0], file.stem)
     where = ", ".join(_circumstances(figures))
     rest = {key: value for key, value in figures.items() if key not in CIRCUMSTANCES}
-    return "\n\n".join([f"**{title}** ([{file.name}]({file.as_posix()}))", where, *_tables(rest)]).strip()
+    link = Path(os.path.relpath(file, beside)).as_posix()
+    return "\n\n".join([f"**{title}** ([{file.name}]({link}))", where, *_tables(rest)]).strip()
 
 
 def _circumstances(figures: Mapping[str, Any]) -> Iterator[str]:
