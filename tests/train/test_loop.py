@@ -7,7 +7,6 @@ import json
 import math
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -131,25 +130,60 @@ def test_a_second_interrupt_acts_at_once(tmp_path: Path) -> None:
         train(tmp_path, stage)
 
 
-def test_minutes_end_a_sitting(tmp_path: Path) -> None:
-    began = time.monotonic()
-    outcome = train(tmp_path, TinyStage(), 10**6, minutes=0.01)
-    assert outcome.reason == "minutes"
-    assert 0 < outcome.step < 10**6
-    assert time.monotonic() - began < 20
-    again = train(tmp_path, TinyStage(), 10**6, minutes=0.005)
-    assert again.step > outcome.step
-    assert again.seconds > outcome.seconds
+class Clock:
+    """Time that only steps take: one second each."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
 
 
-def test_finishing_lets_the_rate_fall_with_the_minutes(tmp_path: Path) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    own = Clock()
+    monkeypatch.setattr("motionstream.train.loop.time", own)
+    return own
+
+
+def ticking(clock: Clock) -> TinyStage:
     stage = TinyStage()
-    train(tmp_path, stage, 10**6, minutes=0.02, finish=True)
-    assert stage.rates[len(stage.rates) // 2] > 0.009, "constant over the first 70 %"
-    assert stage.rates[-1] < 0.002
-    endless = TinyStage()
-    train(tmp_path / "endless", endless, 10**6, minutes=0.01)
-    assert endless.rates[-1] > 0.009
+    inner = stage.step
+
+    def step(done: int, progress: float) -> dict[str, float]:
+        clock.now += 1
+        return inner(done, progress)
+
+    stage.step = step  # type: ignore[method-assign]
+    return stage
+
+
+def test_minutes_end_a_sitting(tmp_path: Path, clock: Clock) -> None:
+    assert train(tmp_path, ticking(clock), 100, minutes=0.5) == Outcome(30, "minutes", 30)
+    assert train(tmp_path, ticking(clock), 100, minutes=0.25) == Outcome(45, "minutes", 45)
+    assert train(tmp_path, ticking(clock), 50, minutes=0.25) == Outcome(50, "done", 50)
+
+
+def test_saved_every_so_many_minutes(tmp_path: Path, clock: Clock) -> None:
+    train(tmp_path, ticking(clock), 25, save_minutes=1 / 6, keep=9)
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [10, 20, 25]
+
+
+def test_finishing_lets_the_rate_fall_with_the_minutes(tmp_path: Path, clock: Clock) -> None:
+    stage = ticking(clock)
+    assert train(tmp_path, stage, 10**6, minutes=0.5, finish=True) == Outcome(30, "minutes", 30)
+    expected = [0.01 * min(1, (30 - step) / 30 / 0.3) for step in range(5, 30)]
+    assert stage.rates[5:] == pytest.approx(expected)
+    assert train(tmp_path, ticking(clock), 10**6, minutes=0.5, finish=True) == Outcome(30, "done", 30)
+
+
+def test_finishing_goes_on_from_where_the_run_was(tmp_path: Path, clock: Clock) -> None:
+    train(tmp_path, ticking(clock), 60, minutes=0.5)
+    stage = ticking(clock)
+    train(tmp_path, stage, 60, minutes=0.25, finish=True)
+    assert len(stage.rates) == 15, "half of the run in half the time left for it"
+    assert stage.rates == pytest.approx([0.01 * min(1, (15 - step) / 30 / 0.3) for step in range(15)])
 
 
 def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ class Pace:
     """How often a run saves, logs and draws, and when it ends.
 
     steps: of the whole run. minutes: wall limit of this sitting, None = none. finish: this sitting is the last one,
-    so the rate's decay ends with its minutes. save_minutes: between checkpoints. log_every, sheet_every: steps.
+    so the rate's decay ends with its minutes, and a run that was finished so is done. save_minutes: between
+    checkpoints. log_every, sheet_every: steps.
     keep: checkpoints kept. patience: bad steps in a row before the run stops.
     """
 
@@ -125,7 +126,7 @@ class _Run:
         return max(by_steps, self.progress_before + (1 - self.progress_before) * share)
 
     def _ended(self, stop: _Stop) -> str | None:
-        if self.step >= self.pace.steps:
+        if self.step >= self.pace.steps or (self.pace.finish and self.progress_before >= 1):
             return "done"
         if any_rank(stop.asked):
             return "signal"

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The embedded model, from pictures to a model folder, on two CPU cores.
+#
+#   runs/tiny_cpu.sh                        until done; Ctrl-C saves, and the same command goes on where it was
+#   timeout 2h runs/tiny_cpu.sh             a sitting of two hours
+#   RECIPE=smoke OUT=out/try runs/tiny_cpu.sh    the whole chain in a minute, to see that it runs
+#
+# Losses and sample sheets: tensorboard --logdir $OUT, or $OUT/<stage>/metrics.jsonl and sheets/.
+set -euo pipefail
+trap 'echo "stopped and saved; run it again to go on" >&2; exit 130' INT TERM
+cd "$(dirname "$0")/.."
+
+RECIPE=${RECIPE:-tiny_cpu}
+ASSETS=${ASSETS:-assets}        # a folder with cutouts/ and backgrounds/, or with manifest.csv
+OUT=${OUT:-out/$RECIPE}
+MOTIONSTREAM=${MOTIONSTREAM:-.venv/bin/motionstream}
+
+train() { "$MOTIONSTREAM" train "$1" --recipe "$RECIPE" --assets "$ASSETS" --out "$OUT" "${@:2}"; }
+
+train vae              # pixels ↔ latents
+train teacher          # flow matching with tracks, prompt and picture
+train teacher-mask     # the same with middle frames masked
+train causal           # sees only the past, in few steps
+train self-forcing     # on its own outputs, scored by the teacher
+
+"$MOTIONSTREAM" zoo pack --runs "$OUT" --out "$OUT/model" --name "$RECIPE"
