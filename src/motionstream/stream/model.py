@@ -15,7 +15,7 @@ from motionstream.geometry import Fit, Geometry
 from motionstream.sampling import MotionModel, Rolling
 from motionstream.stream.state import StreamState, from_bytes
 from motionstream.stream.stream import Stream
-from motionstream.stream.video import read_image
+from motionstream.stream.video import read_image, upright_rgb
 from motionstream.vae import TinyVAE
 from motionstream.vae.pixels import from_image
 
@@ -98,7 +98,7 @@ def as_array(image: Picture) -> npt.NDArray[np.uint8]:
     if isinstance(image, str | Path):
         return read_image(Path(image))
     if isinstance(image, Image.Image):
-        return np.asarray(image.convert("RGB"))
+        return upright_rgb(image)
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
         raise ValueError(f"picture of shape {array.shape}, {array.dtype}: send (height, width, 3) of uint8")
@@ -108,7 +108,7 @@ def as_array(image: Picture) -> npt.NDArray[np.uint8]:
 def fitted(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], Fit]:
     """The picture filling a frame (W, H), margins cut off, and the mapping of coordinates."""
     fit = Fit.of((image.shape[1], image.shape[0]), size)
-    left, top = (-offset / fit.scale for offset in fit.offset)
-    box = (left, top, left + size[0] / fit.scale, top + size[1] / fit.scale)
+    left, top = (max(-offset / fit.scale, 0.0) for offset in fit.offset)
+    box = (left, top, min(left + size[0] / fit.scale, fit.source[0]), min(top + size[1] / fit.scale, fit.source[1]))
     frame = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS, box=box)
     return np.asarray(frame), fit

@@ -33,8 +33,7 @@ def read_image(path: str | os.PathLike[str]) -> Picture:
         with Image.open(path, formats=PICTURES) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise ValueError(f"{path}: {picture.width}×{picture.height} is too large; send at most 50 megapixels")
-            upright = ImageOps.exif_transpose(picture)
-            return _rgb(upright)
+            return upright_rgb(picture)
     except UnidentifiedImageError:
         raise ValueError(f"{path}: not a picture; send a PNG, JPEG or WebP file") from None
     except (SyntaxError, EOFError, Image.DecompressionBombError) as error:
@@ -45,7 +44,11 @@ def read_image(path: str | os.PathLike[str]) -> Picture:
         raise ValueError(f"{path}: the picture is damaged ({error})") from None
 
 
-def _rgb(picture: Image.Image) -> Picture:
+def upright_rgb(picture: Image.Image) -> Picture:
+    """(H, W, 3) uint8 of any picture, turned as its EXIF says, transparent parts over black."""
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I;16"):  # Pillow would clip its 16 bits, not scale them
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     if picture.has_transparency_data:
         over = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", over.size, (0, 0, 0, 255)), over)
