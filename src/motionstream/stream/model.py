@@ -65,13 +65,13 @@ class StreamingModel:
                 conditioner=ConditionerState(Anchor.of(pixels[:, 0])),
                 first=self.vae.encode(pixels),
                 frame=pixels[:, 0],
+                source=fit.source,
             )
-        return Stream(self, state, fit)
+        return Stream(self, state)
 
     def resume(self, snapshot: bytes) -> Stream:
         """The stream a snapshot was taken of. Raises ValueError if it is not one of this model's."""
-        state = from_bytes(snapshot, self.hash, self._cache(), self.device)
-        return Stream(self, state, Fit.of(self.size, self.size))
+        return Stream(self, from_bytes(snapshot, self.hash, self._cache(), self.device))
 
     def context(self, prompt: str) -> TextContext:
         """What the network reads of a prompt."""

@@ -5,11 +5,13 @@ Nothing of it is remembered by a module: two viewers are two states.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from motionstream.dit import RollingCache
 from motionstream.vae import Memory
 
 FORMAT = 1
+DAMAGED = "this is not a snapshot of a stream, or it is damaged: take another one"
 
 
 @dataclass(frozen=True)
@@ -27,14 +30,22 @@ class Chunk:
     clean: Tensor
     conditioning: Conditioning
 
+    def latest(self, latents: int) -> Chunk:
+        """Its last `latents` latents, all of it if it has no more."""
+        whole = self.clean.shape[1]
+        if latents >= whole:
+            return self
+        return Chunk(self.clean[:, whole - latents :], self.conditioning.slice(whole - latents, whole))
+
 
 @dataclass
 class StreamState:
     """cache: keys and values of the past. conditioner: anchor and its encoder's memory. decoder: the VAE's memory.
 
-    first: latent of the given picture (1, 1, C, h, w). frame: the last frame shown (1, 3, H, W). tracks: the last
-    frame's tracks, None before the first step. window: the chunks in the cache's window, old to new. pending: the
-    chunk that was shown and is not yet committed. chunks, latents: done so far.
+    first: latent of the given picture (1, 1, C, h, w). frame: the last frame shown (1, 3, H, W). source: (W, H) of
+    the given picture before it was fitted. tracks: the last frame's tracks, None before the first step. window: what
+    the cache's window holds, old to new. pending: the chunk that was shown and is not yet committed. chunks, latents:
+    done so far.
     """
 
     seed: int
@@ -43,6 +54,7 @@ class StreamState:
     conditioner: ConditionerState
     first: Tensor
     frame: Tensor
+    source: tuple[int, int]
     decoder: Memory | None = None
     tracks: TrackBatch | None = None
     window: list[Chunk] = field(default_factory=list)
@@ -65,17 +77,19 @@ def to_bytes(state: StreamState, model_hash: str) -> bytes:
     tensors |= _numbered("tracks", _track_tensors(state.tracks))
     for index, chunk in enumerate(state.window):
         tensors |= _numbered(f"window.{index}", (chunk.clean, *_conditioning_tensors(chunk.conditioning)))
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     header = {
         "format": FORMAT,
         "model": model_hash,
         "dtype": str(state.frame.dtype),
+        "source": state.source,
         "seed": state.seed,
         "prompt": state.prompt,
         "chunks": state.chunks,
         "latents": state.latents,
         "cache": counts,
+        "sha256": _digest(plain),
     }
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     return save(plain, metadata={"motionstream": json.dumps(header)})
 
 
@@ -91,13 +105,23 @@ def from_bytes(data: bytes, model_hash: str, cache: RollingCache, device: torch.
         raise ValueError("this snapshot was taken with another model: load that one to go on")
     if header["dtype"] != str(cache.keys.dtype):
         raise ValueError(f"the snapshot runs in {header['dtype']}, the model in {cache.keys.dtype}: load it in that")
-    tensors = {name: tensor.to(device) for name, tensor in load(data).items()}
+    try:
+        tensors = load(data)
+        if _digest(tensors) != header["sha256"]:
+            raise ValueError(DAMAGED)
+        return _state(header, {name: tensor.to(device) for name, tensor in tensors.items()}, cache)
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(DAMAGED) from error
+
+
+def _state(header: dict[str, Any], tensors: dict[str, Tensor], cache: RollingCache) -> StreamState:
     counts: dict[str, int] = header["cache"]
     cache.restore({**counts, "keys": tensors["cache.keys"], "values": tensors["cache.values"]})  # type: ignore[typeddict-item]
     window: list[Chunk] = []
     while parts := _read(tensors, f"window.{len(window)}"):
         window.append(Chunk(parts[0], Conditioning(*parts[1:])))
     tracks = _read(tensors, "tracks")
+    width, height = header["source"]
     return StreamState(
         seed=header["seed"],
         prompt=header["prompt"],
@@ -105,6 +129,7 @@ def from_bytes(data: bytes, model_hash: str, cache: RollingCache, device: torch.
         conditioner=ConditionerState(Anchor(*_read(tensors, "anchor")), _read(tensors, "encoder") or None),
         first=tensors["first"],
         frame=tensors["frame"],
+        source=(width, height),
         decoder=_read(tensors, "decoder") or None,
         tracks=TrackBatch(*tracks) if tracks else None,
         window=window,
@@ -113,19 +138,23 @@ def from_bytes(data: bytes, model_hash: str, cache: RollingCache, device: torch.
     )
 
 
-def branch(state: StreamState) -> StreamState:
-    """A copy that goes its own way."""
-    return replace(state, cache=state.cache.clone(), window=list(state.window))
-
-
 def _header(data: bytes) -> dict[str, Any]:
     try:
         size = int.from_bytes(data[:8], "little")
         raw = json.loads(data[8 : 8 + size])["__metadata__"]["motionstream"]
         header: dict[str, Any] = json.loads(raw)
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError("this is not a snapshot of a stream, or it is damaged") from error
+        raise ValueError(DAMAGED) from error
     return header
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of all tensors (on the CPU), so that a snapshot with one wrong bit is refused, not played."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _numbered(name: str, tensors: tuple[Tensor, ...]) -> dict[str, Tensor]:

@@ -28,14 +28,19 @@ Frames = npt.NDArray[np.uint8]
 class Stream:
     """Made by `StreamingModel.open`. Not thread-safe; different streams of one model are independent."""
 
-    def __init__(self, model: StreamingModel, state: StreamState, fit: Fit) -> None:
-        self.model, self.state, self.fit = model, state, fit
+    def __init__(self, model: StreamingModel, state: StreamState) -> None:
+        self.model, self.state = model, state
         self._context = model.context(state.prompt)
 
     @property
     def size(self) -> tuple[int, int]:
         """(W, H) of the frames, in pixels."""
         return self.model.geometry.size
+
+    @property
+    def fit(self) -> Fit:
+        """How the picture it was opened on lies in the frame."""
+        return Fit.of(self.state.source, self.size)
 
     @property
     def fps(self) -> float:
@@ -128,12 +133,12 @@ class Stream:
             commit_chunk(self.model.network, self.state.cache, chunk.clean, chunk.conditioning, self._context)
 
     def _in_window(self, chunks: list[Chunk]) -> list[Chunk]:
-        """Those of the chunks (old to new, the last one just committed) that the cache's window still holds."""
+        """What the cache's window still holds of the chunks (old to new, the last one just committed)."""
         held, kept = self.state.cache.window_filled, []
         for chunk in reversed(chunks):
             if held <= 0:
                 break
-            kept.append(chunk)
+            kept.append(chunk.latest(held))
             held -= chunk.clean.shape[1]
         return kept[::-1]
 
