@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from motionstream.dit.fuse import fastest_dtype
+from motionstream.products import fastest_dtype
 from motionstream.stream.model import StreamingModel
 from motionstream.zoo.bundle import HEADER, Live, load_bundle, read_header, save_bundle
 
@@ -35,8 +35,9 @@ def load(model: str | Path, device: str = "auto") -> StreamingModel:
     device: "auto" takes a GPU if there is one, else the CPU. Weights run in bfloat16 on a GPU, and on a CPU in what
     is faster there, measured. Raises ValueError for an unknown name or device, and for damaged weights.
     """
-    folder = Path(model) if Path(model).is_dir() else embedded(str(model))
     chosen = _device(device)
+    named = isinstance(model, str) and model in names()
+    folder = Path(model) if Path(model).is_dir() and not named else embedded(str(model))
     return load_bundle(folder, chosen, fastest_dtype(chosen))
 
 
@@ -44,9 +45,12 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device {name!r}: use auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r}: this machine has no CUDA device; use cpu")
+        device: torch.device | None = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device {name!r}: use auto, cpu, cuda or cuda:N")
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ValueError(f"device {name!r}: this machine has {count} CUDA devices; use auto or cpu")
     return device

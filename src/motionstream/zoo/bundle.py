@@ -71,14 +71,12 @@ def load_bundle(folder: Path, device: torch.device, dtype: torch.dtype, fused: b
     Raises ValueError that names what is missing, damaged or does not fit.
     """
     header = read_header(folder)
-    network = MotionModel(_network_config(header["network"]))
-    vae = TinyVAE(TinyVAEConfig(**{key: _tuple(value) for key, value in header["vae"].items()}))
+    network, vae, live = _described(header, folder)
     for file, module in ((NETWORK, network), (VAE, vae)):
         _fill(module, _verified(folder / file, header["sha256"][file]), folder / file)
     network = network.to(device, dtype).eval().requires_grad_(False)
     if fused and isinstance(network.dit, VideoDiT):
         network.dit = fuse(network.dit)
-    live = Live(**{key: _tuple(value) for key, value in header["live"].items()})
     return StreamingModel(
         header["name"],
         network,
@@ -90,8 +88,18 @@ def load_bundle(folder: Path, device: torch.device, dtype: torch.dtype, fused: b
     )
 
 
+def _described(header: dict[str, Any], folder: Path) -> tuple[MotionModel, TinyVAE, Live]:
+    """The parts that a header describes, weights still to be filled in."""
+    try:
+        network = MotionModel(_network_config(header["network"]))
+        vae = TinyVAE(TinyVAEConfig(**{key: _tuple(value) for key, value in header["vae"].items()}))
+        return network, vae, Live(**{key: _tuple(value) for key, value in header["live"].items()})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{folder / HEADER} does not describe a model: {error}") from error
+
+
 def read_header(folder: Path) -> dict[str, Any]:
-    """`model.json`. Raises ValueError if the folder holds no model of this format."""
+    """`model.json`: at least `format`, `name` and `sha256` by file. Raises ValueError if there is no such file."""
     path = folder / HEADER
     if not path.is_file():
         raise ValueError(f"{folder} holds no model: {HEADER} is missing")
@@ -101,6 +109,9 @@ def read_header(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ValueError(f"{path}: this version reads models of format {FORMAT}")
+    hashes = header.get("sha256")
+    if "name" not in header or not isinstance(hashes, dict) or not {NETWORK, VAE} <= hashes.keys():
+        raise ValueError(f"{path} is incomplete: it must have a name and the SHA-256 of {NETWORK} and {VAE}")
     return header
 
 
