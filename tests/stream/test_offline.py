@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motionstream.stream.offline import play
@@ -37,6 +37,7 @@ def line(frames: int) -> Tracks:
     return Tracks(xy, np.ones((frames, 1), bool), np.array([7]))
 
 
+@settings(deadline=None)
 @given(frames=st.integers(1, 60), tracked=st.integers(0, 70))
 def test_frames_and_tracks_stay_together(frames: int, tracked: int) -> None:
     stream = CountingStream()

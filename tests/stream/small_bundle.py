@@ -1,0 +1,74 @@
+"""A small model as a folder, with random weights, and gestures for its streams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tests.small import GEOMETRY, small_model, small_vae
+
+from motionstream.sampling import MotionModel
+from motionstream.stream.model import StreamingModel
+from motionstream.stream.stream import Stream
+from motionstream.tracks import Tracks
+from motionstream.vae import TinyVAE
+from motionstream.zoo import Live, load_bundle, save_bundle
+
+Video = npt.NDArray[np.uint8]
+PROMPT = "a red kite over a field"
+
+
+def save_small(folder: Path, chunk: int = 3, sink: int = 3, window: int = 3, seed: int = 0) -> Path:
+    live = Live(GEOMETRY.size, fps=24.0, chunk=chunk, sink=sink, window=window, steps=2, shift=3.0)
+    save_bundle(folder, "small", attentive_model(seed), calm_vae(), live, origin={"made_by": "a test"})
+    return folder
+
+
+@torch.no_grad()
+def attentive_model(seed: int) -> MotionModel:
+    """A random network whose prompt shows in the frames."""
+    model = small_model(seed=seed)
+    for name, weight in model.named_parameters():
+        if "cross_attn.o" in name or name == "text.words.weight":
+            weight.mul_(10)
+    return model
+
+
+@torch.no_grad()
+def calm_vae() -> TinyVAE:
+    """A VAE whose random frames stay within what pixels can show, so that no difference is cut off."""
+    vae = small_vae()
+    vae.decoder.linear.weight.mul_(0.6)
+    vae.decoder.out.weight.mul_(0.6)
+    return vae
+
+
+def open_small(folder: Path, fused: bool = True) -> StreamingModel:
+    return load_bundle(folder, torch.device("cpu"), torch.float32, fused)
+
+
+def photo(seed: int = 0, size: tuple[int, int] = GEOMETRY.size) -> Video:
+    width, height = size
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def drag(begin: int, end: int, points: int = 4, first_id: int = 0) -> Tracks:
+    """Frames [begin, end) of a drag: a row of points that circles, each at another phase."""
+    turn = np.arange(begin, end)[:, None] / 9 + np.arange(points)
+    centre = np.stack([np.linspace(10, GEOMETRY.width - 10, points), np.full(points, GEOMETRY.height / 2)], -1)
+    xy = centre + 5 * np.stack([np.cos(turn), np.sin(turn)], -1)
+    return Tracks(xy.astype(np.float32), np.ones((end - begin, points), bool), first_id + np.arange(points))
+
+
+def shown(stream: Stream) -> int:
+    """Frames that the stream has given so far."""
+    return GEOMETRY.frames(stream.state.latents)
+
+
+def dragged(stream: Stream, chunks: int) -> Video:
+    """The next chunks under one drag that began with the stream."""
+    return np.concatenate(
+        [stream.step(drag(shown(stream), shown(stream) + stream.chunk_frames)) for _ in range(chunks)]
+    )
