@@ -168,7 +168,9 @@ class SelfForcingRecipe(Recipe):
     chunk, sink, window: latents, as at inference (paper: 3, 3, 3 = "c3s1w1"). denoising_steps: calls a chunk (paper 3).
     frames: rolled out. w_t, w_m: joint guidance in the real score (paper: 3.0, 1.5); the critic has none.
     critic_ratio: critic steps for one of the generator (paper: 5). lr_critic: paper: a fifth of the generator's.
-    t_min, t_max: times at which the rollout is scored. steps counts critic steps; ema_start: generator steps.
+    truth_weight: of the rollout's squared error against the true clip, beside DMD's loss; beyond the paper, whose data
+    has no truth for its controls, while synthetic worlds do. t_min, t_max: times at which the rollout is scored. steps
+    counts critic steps; ema_start: generator steps.
     """
 
     stage: ClassVar[str] = "self-forcing"
@@ -181,6 +183,7 @@ class SelfForcingRecipe(Recipe):
     w_t: float = 3.0
     w_m: float = 1.5
     critic_ratio: int = 5
+    truth_weight: float = 0.0
     lr_critic: float
     ema_start: int = 0
     t_min: float = 0.02

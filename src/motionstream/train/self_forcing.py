@@ -140,8 +140,9 @@ class SelfForcingStage:
                 away = (clip.detach() - real)[:, 1:].abs().mean((1, 2, 3, 4), keepdim=True)
                 direction = torch.nan_to_num(direction / away.clamp(min=1e-6))
         loss = 0.5 * F.mse_loss(clip[:, 1:], (clip.detach() - direction)[:, 1:])
-        true_error = F.mse_loss(clip[:, 1:].detach(), sample.latents[:, 1:])
-        return {"loss": loss, "direction": direction.abs().mean(), "clip_error": true_error}
+        true_error = F.mse_loss(clip[:, 1:], sample.latents[:, 1:])
+        total = loss + self.recipe.truth_weight * true_error
+        return {"loss": total, "direction": direction.abs().mean(), "clip_error": true_error.detach()}
 
     def _real(self, sample: Sample, noisy: Tensor, t: Tensor) -> Tensor:
         guidance = Guidance(self.recipe.w_t, self.recipe.w_m)
