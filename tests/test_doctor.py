@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.stream.small_bundle import save_small
 
 from motionstream import doctor
+from motionstream.zoo import bundle
 
 MACHINE = {
     "processor": "Some CPU",
@@ -33,38 +35,52 @@ def findings(**changes: Any) -> dict[str, Any]:
         "accelerators": [],
         "packages": dict.fromkeys(doctor.OPTIONAL, "1.0"),
         "programs": {"chromium": True},
-        "weights": {"status": "ok", "files": {"dit.safetensors": "ok"}},
+        "weights": {"status": "ok", "files": {"network.safetensors": "ok"}},
         "allocator": "on",
         **changes,
     }
 
 
-def weights_folder(folder: Path, content: bytes = b"weights") -> Path:
-    (folder / "dit.safetensors").write_bytes(content)
-    entry = {"sha256": hashlib.sha256(b"weights").hexdigest(), "bytes": 7}
-    (folder / "manifest.json").write_text(json.dumps({"files": {"dit.safetensors": entry}}))
+NAMES = (bundle.NETWORK, bundle.VAE)
+
+
+def model_folder(folder: Path) -> Path:
+    """A header and files that have the hashes it names."""
+    for name in NAMES:
+        (folder / name).write_bytes(name.encode())
+    hashes = {name: hashlib.sha256(name.encode()).hexdigest() for name in NAMES}
+    header = {"format": bundle.FORMAT, "name": "tiny", "sha256": hashes}
+    (folder / bundle.HEADER).write_text(json.dumps(header), encoding="utf-8")
     return folder
 
 
 def test_whole_weights_are_ok(tmp_path: Path) -> None:
-    assert doctor.weights(weights_folder(tmp_path)) == {"status": "ok", "files": {"dit.safetensors": "ok"}}
+    assert doctor.weights(model_folder(tmp_path)) == {"status": "ok", "files": dict.fromkeys(NAMES, "ok")}
 
 
 def test_damaged_weights_are_named(tmp_path: Path) -> None:
-    found = doctor.weights(weights_folder(tmp_path, b"weightz"))
-    assert found == {"status": "damaged", "files": {"dit.safetensors": "another hash"}}
-    (tmp_path / "dit.safetensors").unlink()
-    assert doctor.weights(tmp_path) == {"status": "damaged", "files": {"dit.safetensors": "missing"}}
+    file = model_folder(tmp_path) / bundle.VAE
+    file.write_bytes(b"other weights")
+    assert doctor.weights(tmp_path) == {
+        "status": "damaged",
+        "files": {bundle.NETWORK: "ok", bundle.VAE: "another hash"},
+    }
+    file.unlink()
+    assert doctor.weights(tmp_path) == {"status": "damaged", "files": {bundle.NETWORK: "ok", bundle.VAE: "missing"}}
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"files": 3}', '{"files": {"a": {}}}'])
-def test_a_broken_manifest_is_damage(tmp_path: Path, text: str) -> None:
-    (tmp_path / "manifest.json").write_text(text)
-    assert doctor.weights(tmp_path)["status"] == "damaged"
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', '{"format": 1, "name": "tiny", "sha256": {"a": "b"}}'])
+def test_a_broken_header_is_damage(tmp_path: Path, text: str) -> None:
+    (model_folder(tmp_path) / bundle.HEADER).write_text(text, encoding="utf-8")
+    assert doctor.weights(tmp_path) == {"status": "damaged", "files": {bundle.HEADER: "not readable"}}
 
 
-def test_no_manifest_is_missing(tmp_path: Path) -> None:
-    assert doctor.weights(tmp_path)["status"] == "missing"
+def test_a_model_as_it_is_saved_is_ok(tmp_path: Path) -> None:
+    assert doctor.weights(save_small(tmp_path))["status"] == "ok"
+
+
+def test_no_header_is_missing(tmp_path: Path) -> None:
+    assert doctor.weights(tmp_path) == {"status": "missing", "files": {}}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ It looks and loads nothing large: `motionstream doctor` must also answer where a
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -101,23 +100,20 @@ def installed(name: str) -> str | None:
 
 
 def weights(folder: Path) -> dict[str, Any]:
-    """Whether every weights file beside the manifest is there and whole.
+    """Whether every file of the model in a folder is there and whole.
 
-    status: "ok", "missing" (no manifest) or "damaged", with the files that are not what the manifest says.
+    status: "ok", "missing" (no header) or "damaged", with the state of each file that the header names.
     """
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        files = {str(name): _sha256(entry) for name, entry in manifest["files"].items()}
-    except FileNotFoundError:
+    from motionstream import zoo
+
+    if not (folder / zoo.HEADER).is_file():
         return {"status": "missing", "files": {}}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {"status": "damaged", "files": {"manifest.json": "not readable"}}
-    states = {name: _file_state(folder / name, sha256) for name, sha256 in files.items()}
+    try:
+        hashes = zoo.read_header(folder)["sha256"]
+    except ValueError:
+        return {"status": "damaged", "files": {zoo.HEADER: "not readable"}}
+    states = {str(name): _file_state(folder / name, sha256) for name, sha256 in hashes.items()}
     return {"status": "ok" if set(states.values()) == {"ok"} else "damaged", "files": states}
-
-
-def _sha256(entry: Any) -> str:
-    return str(entry["sha256"] if isinstance(entry, Mapping) else entry)
 
 
 def _file_state(path: Path, sha256: str) -> str:

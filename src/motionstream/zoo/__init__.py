@@ -10,7 +10,7 @@ from motionstream.products import fastest_dtype
 from motionstream.stream.model import StreamingModel
 from motionstream.zoo.bundle import HEADER, Live, load_bundle, read_header, save_bundle
 
-__all__ = ["Live", "embedded", "load", "load_bundle", "names", "read_header", "save_bundle"]
+__all__ = ["HEADER", "Live", "embedded", "load", "load_bundle", "names", "read_header", "save_bundle"]
 
 _HERE = Path(__file__).parent
 
