@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motionstream.train.serialise import pack, portable, unpack
@@ -28,6 +28,7 @@ trees = st.recursive(
 )
 
 
+@settings(deadline=None)  # how long an example takes is not what is tested
 @given(trees)
 def test_plain_trees(tree: Any) -> None:
     assert back(tree) == tree
