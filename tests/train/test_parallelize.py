@@ -23,7 +23,7 @@ def train(ranks: int, form: str, folder: Path, steps: int) -> Checkpoint:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
     command = [sys.executable, *launcher, "-m", "tests.train.ranks", form, str(folder), str(steps)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     saved = Checkpoints(folder / "checkpoints").newest()
     assert saved is not None
