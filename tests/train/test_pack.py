@@ -1,0 +1,108 @@
+"""The end of the chain as a model folder: the averaged student, run as it was trained, and where it comes from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from motionstream import cli, errors
+from motionstream.stream.model import StreamingModel
+from motionstream.train.checkpoint import newest_weights
+from motionstream.train.pack import CHAIN, pack
+from motionstream.train.run import BUILDERS
+from motionstream.zoo import load_bundle, read_header
+
+
+def opened(folder: Path) -> StreamingModel:
+    return load_bundle(folder, torch.device("cpu"), torch.float32, fused=False)
+
+
+def test_the_chain_is_that_of_the_stages() -> None:
+    assert tuple(BUILDERS) == CHAIN
+
+
+@pytest.mark.parametrize("stage", ["causal", "self-forcing"])
+def test_the_students_average_and_the_vae_are_in_it(chain: Path, tmp_path: Path, stage: str) -> None:
+    pack(chain, stage, tmp_path, "try")
+    model = opened(tmp_path)
+    for module, run in ((model.network, stage), (model.vae, "vae")):
+        average = newest_weights(chain / run, "ema", under="average")
+        packed = module.state_dict()
+        assert set(packed) == set(average)
+        assert all(torch.equal(packed[name], average[name].bfloat16().float()) for name in average)
+    raw = newest_weights(chain / "vae", "vae")
+    assert any(not torch.equal(model.vae.state_dict()[name], raw[name].bfloat16().float()) for name in raw)
+
+
+@pytest.mark.parametrize(
+    ("stage", "sizes"),
+    [("causal", {"chunk": 2, "sink": 1, "window": 2}), ("self-forcing", {"chunk": 1, "sink": 1, "window": 1})],
+)
+def test_it_runs_as_it_was_trained(chain: Path, tmp_path: Path, stage: str, sizes: dict[str, int]) -> None:
+    pack(chain, stage, tmp_path, "try")
+    live = read_header(tmp_path)["live"]
+    assert {key: live[key] for key in sizes} == sizes
+    assert (live["size"], live["fps"], live["steps"]) == ([64, 48], 24, 3)
+
+
+def test_a_packed_model_streams(chain: Path, tmp_path: Path) -> None:
+    pack(chain, "self-forcing", tmp_path, "try", chunk=2)
+    stream = opened(tmp_path).open(np.full((48, 64, 3), 90, np.uint8))
+    counts = [len(stream.step(None)) for _ in range(3)]
+    assert counts == [5, 8, 8], "two latents a chunk, as asked for, not the recipe's one"
+
+
+def test_it_says_where_it_comes_from(chain: Path, tmp_path: Path) -> None:
+    origin = pack(chain, "self-forcing", tmp_path, "try")
+    assert origin == json.loads(json.dumps(read_header(tmp_path)["origin"]))
+    assert tuple(origin) == CHAIN
+    assert {part["steps"] for part in origin.values()} == {4}
+    assert origin["causal"]["recipe"]["name"] == "smoke"
+    assert tuple(pack(chain, "causal", tmp_path / "causal", "try")) == CHAIN[:-1]
+
+
+def test_stages_that_train_no_student_or_did_not_finish_are_refused(chain: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'teacher' does not train a student: pack 'causal' or 'self-forcing'"):
+        pack(chain, "teacher", tmp_path / "model", "try")
+    for done in ("vae", "causal"):
+        (tmp_path / done).mkdir()
+        shutil.copy(chain / done / "recipe.json", tmp_path / done)
+    with pytest.raises(ValueError, match="vae holds no finished checkpoint"):
+        pack(tmp_path, "causal", tmp_path / "model", "try")
+    assert not (tmp_path / "model").exists()
+
+
+# --- the command --------------------------------------------------------------------------------------------------
+
+
+def test_the_command_packs(chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "model"
+    assert cli.run(["zoo", "pack", "--runs", str(chain), "-o", str(out), "--name", "mine"]) == errors.DONE
+    assert opened(out).name == "mine"
+    assert "self-forcing, steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (["--runs", "nowhere"], "nowhere/self-forcing/recipe.json: No such file"),
+        (["--stage", "teacher"], "does not train a student"),
+        (["--stage", "painting"], "painting/recipe.json: No such file"),
+        (["--chunk", "0"], "'--chunk'"),
+    ],
+)
+def test_the_command_refuses_in_one_line(
+    chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str], says: str
+) -> None:
+    out = tmp_path / "model"
+    assert cli.run(["zoo", "pack", "--runs", str(chain), "-o", str(out), *change]) == errors.WRONG_INPUT
+    said = capsys.readouterr().err
+    assert said.startswith("motionstream: ")
+    assert said.count("\n") == 1
+    assert says in said
+    assert not out.exists()
