@@ -88,9 +88,9 @@ class TinyVAERecipe(Recipe):
     """Stage "vae" (paper Appendix A, in small).
 
     crop: side in pixels of the square cut from each clip. edge_weight: of the error of pixel differences beside the
-    absolute error's 1. lpips_weight: of the perceptual error, 0 = without it. size_weight: of the pull of latents to
-    unit size. latent_noise: standard deviation of noise on the latents before decoding. whitening: 0 … 1, how far
-    the latents' channels are brought to equal variance.
+    absolute error's 1. size_weight: of the pull of latents to unit size. latent_noise: standard
+    deviation of noise on the latents before decoding. whitening: 0 … 1, how far the latents' channels are brought to
+    equal variance.
     """
 
     stage: ClassVar[str] = "vae"
@@ -98,7 +98,6 @@ class TinyVAERecipe(Recipe):
     vae: TinyVAEConfig
     crop: int
     edge_weight: float = 1.0
-    lpips_weight: float = 0.0
     size_weight: float = 0.01
     latent_noise: float = 0.1
     whitening: float = 0.5
