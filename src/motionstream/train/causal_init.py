@@ -143,6 +143,8 @@ class CausalInitStage:
                 nearer = self._teacher_step(sample, noisy, t, t_next, mask)
                 target: MotionModel = self.target.average  # type: ignore[assignment]
                 wanted = self._guess(target, sample, nearer, t_next, mask)
+                # at the end of the path the guess is the point itself: what holds all other guesses to the teacher's
+                wanted = torch.where(t_next[..., None, None, None] > 0, wanted, nearer)
             guess = self._guess(self.model, sample, noisy, t, mask)
         loss = F.mse_loss(guess[:, 1:].float(), wanted[:, 1:].float())
         error = F.mse_loss(guess[:, 1:].detach().float(), clean[:, 1:])
