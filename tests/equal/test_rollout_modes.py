@@ -22,7 +22,7 @@ from motionstream.conditioning import Anchor, Conditioner, ConditionerState
 from motionstream.dit import ChunkMask
 from motionstream.geometry import chunk_spans
 from motionstream.sampling import MotionModel, Rolling, commit_chunk, denoise_chunk, keyed, rollout
-from motionstream.train.causal_init import forced_velocity
+from motionstream.train.causal_init import forced_guess
 
 LATENTS = 10
 TIMES = (1.0, 0.92, 0.75)
@@ -81,11 +81,11 @@ def test_teacher_forcing_equals_the_cached_student_after_clean_commits(
     clean, noisy = torch.randn(2, *parts.anchor.shape)
     t = torch.rand(2, LATENTS)
     mask = ChunkMask.regular(LATENTS, chunk, sink, window, teacher_forcing=True, dense=dense)
-    forced = forced_velocity(model, clean, noisy, t, parts, context, mask)
+    forced = forced_guess(model, clean, noisy, t, parts, context, mask)
     cache = cache_for(model, Rolling(chunk, sink, window, TIMES), clips=2)
     for begin, size in chunk_spans(LATENTS, chunk):
         span = slice(begin, begin + size)
         part = parts.slice(begin, begin + size)
-        cached = model.velocity(noisy[:, span], t[:, span], part, context, cache=cache)
+        cached = model.clean(noisy[:, span], t[:, span], part, context, cache=cache)
         torch.testing.assert_close(forced[:, span], cached, atol=1e-4, rtol=0)
         commit_chunk(model, cache, clean[:, span], part, context)

@@ -155,10 +155,10 @@ def test_gradient_goes_through_the_last_call_alone(exit_step: int | None, calls:
 
     def seen(*args: object, **kwargs: object) -> Tensor:
         with_gradient.append(torch.is_grad_enabled())
-        return velocity(*args, **kwargs)  # type: ignore[arg-type]
+        return guess(*args, **kwargs)  # type: ignore[arg-type]
 
-    velocity = model.velocity
-    with patch.object(model, "velocity", side_effect=seen):
+    guess = model.clean
+    with patch.object(model, "clean", side_effect=seen):
         clean = denoise_chunk(
             model,
             cache_for(model, ROLLING),

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from tests.train.smoke import causal_stage, one_sample, without_gradient
-from torch import Tensor
+from torch import Tensor, nn
 
-from motionstream.diffusion import velocity_of
+from motionstream.diffusion import interpolate, ode_times, velocity_of
 from motionstream.dit import ChunkMask
 from motionstream.sampling import Control, Guidance, MotionModel, Rolling
 from motionstream.train import causal_init
@@ -67,17 +67,55 @@ def test_networks_that_know_the_clip_are_consistent(stage: CausalInitStage, monk
     assert losses["clean_error"] < 1e-8
 
 
+def test_the_target_stands_nearer_on_the_same_path(stage: CausalInitStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both guesses are made on one line from noise to clip, the target's a step of the clock further on."""
+    sample = one_sample(stage)
+    asked = perfect(sample, monkeypatch)
+    stage._consistency(sample)
+    (target, nearer, t_next), (student, noisy, t) = asked
+    assert target is stage.target.average
+    assert student is stage.model
+    clock = ode_times(stage.recipe.ode_steps, stage.recipe.shift)
+    for now, after in zip(t[:, 1], t_next[:, 1], strict=True):
+        index = int((clock - now).abs().argmin())
+        assert (clock[index], clock[index + 1]) == (now, after)
+    moved = interpolate(sample.latents, noise_of(sample.latents, noisy, t), t_next)
+    torch.testing.assert_close(nearer[:, 1:], moved[:, 1:], atol=1e-4, rtol=0)
+
+
+def test_at_the_end_of_the_path_the_target_is_the_teachers_point(
+    stage: CausalInitStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the target network says there: without this any constant would be consistent."""
+    stage.recipe = replace(stage.recipe, ode_steps=1)
+    sample = one_sample(stage)
+    asked = perfect(sample, monkeypatch, wrong=stage.target.average)
+    assert stage._consistency(sample)["loss"] < 1e-8
+    assert asked[0][0] is stage.target.average
+    assert not asked[0][2].any()
+
+
+def noise_of(clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+    """The noise at the far end of the path through noisy at time t."""
+    return clean + velocity_of(clean, noisy, t)
+
+
 def test_a_student_that_is_wrong_is_not(stage: CausalInitStage, monkeypatch: pytest.MonkeyPatch) -> None:
     sample = one_sample(stage)
     perfect(sample, monkeypatch, wrong=stage.model)
     assert stage._consistency(sample)["loss"] > 1e-4
 
 
-def perfect(sample: Sample, monkeypatch: pytest.MonkeyPatch, wrong: MotionModel | None = None) -> None:
-    """Replace the networks' velocities by the one that leads to the clip."""
+Asked = list[tuple[nn.Module, Tensor, Tensor]]
+
+
+def perfect(sample: Sample, monkeypatch: pytest.MonkeyPatch, wrong: nn.Module | None = None) -> Asked:
+    """Let the networks guess the clip, and the teacher lead to it; returns who is asked, where and when."""
+    asked: Asked = []
 
     def forced(model: MotionModel, clean: Tensor, noisy: Tensor, t: Tensor, *_: object) -> Tensor:
-        return velocity_of(clean, noisy, t) + (1.0 if model is wrong else 0.0)
+        asked.append((model, noisy, t))
+        return clean + (1.0 if model is wrong else 0.0)
 
     def guided(
         model: MotionModel, both: Tensor, t: Tensor, control: Control, guidance: Guidance, mask: ChunkMask
@@ -89,8 +127,9 @@ def perfect(sample: Sample, monkeypatch: pytest.MonkeyPatch, wrong: MotionModel 
         assert not t[:, :latents].any()
         return torch.cat([sample.latents, velocity_of(sample.latents, both[:, latents:], t[:, latents:])], 1)
 
-    monkeypatch.setattr(causal_init, "forced_velocity", forced)
+    monkeypatch.setattr(causal_init, "forced_guess", forced)
     monkeypatch.setattr(causal_init, "guided_velocity", guided)
+    return asked
 
 
 def test_at_the_switch_the_teacher_is_the_average_and_the_target_starts_anew(stage: CausalInitStage) -> None:

@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
+from tests.small import small_model
 from tests.train.smoke import one_sample, teacher_stage, without_gradient
+from torch import Tensor
 
-from motionstream.diffusion import interpolate
+from motionstream.diffusion import interpolate, velocity_of
+from motionstream.sampling import MotionModel, frame_times
+from motionstream.sampling.model import PARAMETERIZATIONS
 from motionstream.train.motion_data import Sample
 from motionstream.train.teacher import control_of, flow_losses
 
@@ -19,36 +24,48 @@ def sample(chain: Path) -> Sample:
     return one_sample(teacher_stage(chain, dtype="float32"))
 
 
-def losses(sample: Sample, velocity_error: float, first_error: float = 0.0) -> dict[str, torch.Tensor]:
-    clean, noise = sample.latents, torch.randn_like(sample.latents)
-    t = torch.full(clean.shape[:2], 0.5)
-    t[:, 0] = 0
-    velocity = noise - clean + velocity_error
-    velocity[:, 0] += first_error
-    return flow_losses(velocity, clean, noise, interpolate(clean, noise, t), t, sample)
+def losses(sample: Sample, model: MotionModel, t: float, error: float, first_error: float = 0.0) -> dict[str, Tensor]:
+    """Of a guess that is wrong by `error` everywhere, at one time for all but the given latent."""
+    times = frame_times(torch.tensor(t), sample.latents)
+    guess = sample.latents + error
+    guess[:, 0] += first_error
+    return flow_losses(model, guess, times, sample)
 
 
-def test_the_true_velocity_has_no_loss(sample: Sample) -> None:
-    assert losses(sample, 0.0)["loss"] == 0
-    assert losses(sample, 0.0)["clean_error"] < 1e-12
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
+def test_the_true_clip_has_no_loss(sample: Sample, parameterization: str) -> None:
+    found = losses(sample, small_model(parameterization), 0.7, 0.0)
+    assert found["loss"] == found["clean_error"] == found["gain"] == 0
 
 
-def test_the_loss_is_the_mean_square_of_the_velocitys_error(sample: Sample) -> None:
-    found = losses(sample, 0.2)
-    assert found["loss"].item() == pytest.approx(0.04, rel=1e-3)
-    assert found["clean_error"].item() == pytest.approx(0.01, rel=1e-3), "half of the velocity's, at t = 1/2"
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
+def test_the_loss_is_the_mean_square_of_the_velocitys_error(sample: Sample, parameterization: str) -> None:
+    model, clean, noise = small_model(parameterization), sample.latents, torch.randn_like(sample.latents)
+    t = frame_times(torch.tensor(0.8), clean)
+    noisy, guess = interpolate(clean, noise, t), clean + torch.randn_like(clean)
+    expected = F.mse_loss(velocity_of(guess, noisy, t)[:, 1:], (noise - clean)[:, 1:])
+    torch.testing.assert_close(flow_losses(model, guess, t, sample)["loss"], expected, atol=0, rtol=1e-3)
+    assert flow_losses(model, guess, t, sample)["clean_error"].item() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(("parameterization", "loss"), [("velocity", 0.04 / 0.2**2), ("anchored", 0.04 / 0.5**2)])
+def test_an_anchored_network_does_not_spend_itself_near_the_picture(
+    sample: Sample, parameterization: str, loss: float
+) -> None:
+    found = losses(sample, small_model(parameterization), 0.2, 0.2)
+    assert found["loss"].item() == pytest.approx(loss, rel=1e-3)
+    assert found["clean_error"].item() == pytest.approx(0.04, rel=1e-3)
 
 
 def test_the_given_latent_counts_for_nothing(sample: Sample) -> None:
-    assert losses(sample, 0.2, first_error=100)["loss"].item() == pytest.approx(0.04, rel=1e-3)
+    found = losses(sample, small_model(), 1.0, 0.2, first_error=100)
+    assert found["loss"].item() == pytest.approx(0.04, rel=1e-3)
 
 
 def test_a_guess_that_is_the_warp_has_a_gain_of_1(sample: Sample) -> None:
-    clean, warp = sample.latents, sample.conditioning.anchor
-    noise, t = torch.randn_like(clean), torch.full(clean.shape[:2], 0.5)
-    noisy = interpolate(clean, noise, t)
-    found = flow_losses((noisy - warp) / 0.5, clean, noise, noisy, t, sample)
-    assert found["gain"].item() == pytest.approx(1, rel=1e-3)
+    t = frame_times(torch.tensor(0.5), sample.latents)
+    found = flow_losses(small_model(), sample.conditioning.anchor, t, sample)
+    assert found["gain"].item() == pytest.approx(1, rel=1e-5)
 
 
 def test_guidance_needs_the_sample_without_tracks(chain: Path, sample: Sample) -> None:
