@@ -1,6 +1,6 @@
 """Prompt, picture and tracks → what the DiT is told."""
 
-from motionstream.conditioning.anchor import Anchor, renewed, should_renew
+from motionstream.conditioning.anchor import Anchor
 from motionstream.conditioning.conditioner import (
     Conditioner,
     ConditionerState,
@@ -22,8 +22,6 @@ __all__ = [
     "TrackBatch",
     "TrackHead",
     "identity_codes",
-    "renewed",
-    "should_renew",
     "track_volume",
     "warp",
 ]

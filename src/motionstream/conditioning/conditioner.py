@@ -102,8 +102,7 @@ class Conditioner:
         Points that are not in the anchor steer by their identity alone.
         """
         starts, anchor = state.memory is None, state.anchor
-        birth_xy, born = anchor.places(tracks.ids)
-        warped, support = warp(anchor.picture, tracks.xy, tracks.visible, birth_xy, born)
+        warped, support = self._warp(anchor, tracks)
         dtype = anchor.picture.dtype
         latents, memory = self.vae.encode_step(warped.to(dtype), state.memory)
         conditioning = Conditioning(
@@ -112,7 +111,20 @@ class Conditioner:
             anchor=latents,
             support=self._support(support, starts).to(dtype),
         )
-        return conditioning, ConditionerState(anchor, memory)
+        return conditioning, ConditionerState(anchor.moved(tracks), memory)
+
+    def _warp(self, anchor: Anchor, tracks: TrackBatch) -> tuple[Tensor, Tensor]:
+        """The anchor pulled along the tracks' points and by those that are held where they were let go."""
+        birth_xy, born = anchor.places(tracks.ids)
+        held = anchor.strength()
+        frames = tracks.frames
+        return warp(
+            anchor.picture,
+            torch.cat([tracks.xy, anchor.xy[:, None].expand(-1, frames, -1, -1)], 2),
+            torch.cat([tracks.visible, anchor.held[:, None].expand(-1, frames, -1)], 2),
+            torch.cat([birth_xy, anchor.birth_xy], 1),
+            torch.cat([born.float(), held], 1),
+        )
 
     def _first(self, latents: Tensor, starts: bool) -> Tensor:
         mask = torch.zeros_like(latents[:, :, : self.geometry.temporal_stride])

@@ -1,6 +1,6 @@
-"""The warped anchor: a picture pulled along the tracks, as a first guess of every frame (design section 6).
+"""The warped anchor: a picture pulled along the tracks, as a first guess of every frame (docs/architecture.md, section 6).
 
-The anchor is the frame in which the points were born. Around each point the picture moves with it; the pull falls
+The anchor is a picture in which every point has its place. Around each point the picture moves with it; the pull falls
 off softly, to standing still where no point speaks. The network then repairs what a warp cannot know (tears,
 uncovered ground, light) instead of carrying every texel. Beyond the paper; dropped at random in training.
 
@@ -19,6 +19,9 @@ NEAREST, FARTHEST = 4.0, 20.0
 """Bounds, in pixels, of the radius around a point within which it speaks for its neighbourhood."""
 STILL_WEIGHT = 0.02
 """Weight of standing still against the points' own (1 at a point)."""
+LEFT_WEIGHT = 1e-6
+"""The same where something has moved away: what lay there is elsewhere now and must not be seen twice, so the ground
+behind what left is drawn in after it."""
 
 
 def radii(birth_xy: Tensor, born: Tensor) -> Tensor:
@@ -32,27 +35,44 @@ def radii(birth_xy: Tensor, born: Tensor) -> Tensor:
 
 
 def displacement(
-    xy: Tensor, visible: Tensor, birth_xy: Tensor, born: Tensor, size: tuple[int, int]
+    xy: Tensor, visible: Tensor, birth_xy: Tensor, strength: Tensor, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """Where each place's content was in the anchor, relative to the place, and how surely.
 
-    xy (B, F, N, 2), visible (B, F, N): the points now. birth_xy (B, N, 2), born (B, N): where they were in the
-    anchor picture, and whether they were in it. size: (W, H).
+    xy (B, F, N, 2), visible (B, F, N): the points now. birth_xy (B, N, 2): where they were in the anchor picture;
+    strength (B, N): how loudly they speak, 0 if they were not in it (bool will do). size: (W, H).
     Returns (B, F, 2, H/4, W/4) backward displacement in pixels and (B, F, 1, H/4, W/4) support in [0, 1].
     """
     width, height = size
     rows, columns = height // STRIDE, width // STRIDE
     ys = (torch.arange(rows, device=xy.device) + 0.5) * STRIDE
     xs = (torch.arange(columns, device=xy.device) + 0.5) * STRIDE
-    inverse = -0.5 / radii(birth_xy, born)[:, None, :, None].square().clamp(min=1e-6)
-    # a Gaussian in two dimensions is the product of two in one: (B, F, N, rows) × (B, F, N, columns)
-    weight_y = torch.exp((xy[..., 1:] - ys).square() * inverse)
-    weight_x = torch.exp((xy[..., :1] - xs).square() * inverse)
-    speaks = (visible & born[:, None]).to(xy.dtype)[..., None]
-    pull = torch.cat([birth_xy[:, None] - xy, torch.ones_like(speaks)], -1) * speaks
-    field = torch.einsum("bfnk,bfny,bfnx->bfkyx", pull, weight_y, weight_x)
+    inverse = -0.5 / radii(birth_xy, strength > 0)[:, None].square().clamp(min=1e-6)
+    speaks = (visible * strength[:, None].to(xy.dtype))[..., None]
+    towards = birth_xy[:, None] - xy
+    field = spread(torch.cat([towards, torch.ones_like(speaks)], -1) * speaks, xy, inverse, ys, xs)
+    gone = (towards.square().sum(-1, keepdim=True) * -inverse[..., None]).clamp(max=1) * (speaks > 0)
+    vacated = spread(gone, birth_xy[:, None].expand_as(xy), inverse, ys, xs).clamp(max=1)
     support = field[:, :, 2:]
-    return field[:, :, :2] / (support + STILL_WEIGHT), support.clamp(max=1)
+    still = STILL_WEIGHT * (1 - vacated) + LEFT_WEIGHT
+    return field[:, :, :2] / (support + still), support.clamp(max=1)
+
+
+def spread(values: Tensor, xy: Tensor, inverse: Tensor, ys: Tensor, xs: Tensor) -> Tensor:
+    """Σ_n values_n exp(‖place − xy_n‖² · inverse_n) on a grid: (B, F, N, K) → (B, F, K, rows, columns).
+
+    A Gaussian in two dimensions is the product of two in one, so this is a matrix product a frame.
+    """
+    weight_y = torch.exp((xy[..., 1:] - ys).square() * inverse[..., None])
+    weight_x = torch.exp((xy[..., :1] - xs).square() * inverse[..., None])
+    return torch.einsum("bfnk,bfny,bfnx->bfkyx", values, weight_y, weight_x)
+
+
+def displacement_at(place: Tensor, xy: Tensor, birth_xy: Tensor, strength: Tensor) -> Tensor:
+    """The same field at single places (B, M, 2) of one frame, points at xy (B, N, 2): (B, M, 2) pixels."""
+    radius = radii(birth_xy, strength > 0)[:, None, :].clamp(min=1e-3)
+    weight = torch.exp(-0.5 * (torch.cdist(place, xy) / radius).square()) * strength[:, None, :]
+    return weight @ (birth_xy - xy) / (weight.sum(-1, keepdim=True) + STILL_WEIGHT)
 
 
 def pull(anchor: Tensor, backward: Tensor) -> Tensor:
@@ -71,7 +91,7 @@ def pull(anchor: Tensor, backward: Tensor) -> Tensor:
     return result
 
 
-def warp(anchor: Tensor, xy: Tensor, visible: Tensor, birth_xy: Tensor, born: Tensor) -> tuple[Tensor, Tensor]:
+def warp(anchor: Tensor, xy: Tensor, visible: Tensor, birth_xy: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
     """The warped anchor (B, F, 3, H, W) and its support (B, F, 1, H/4, W/4)."""
-    backward, support = displacement(xy, visible, birth_xy, born, (anchor.shape[-1], anchor.shape[-2]))
+    backward, support = displacement(xy, visible, birth_xy, strength, (anchor.shape[-1], anchor.shape[-2]))
     return pull(anchor, backward), support

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from motionstream.conditioning import Anchor, ConditionerState, Conditioning, TrackBatch
+from motionstream.conditioning import Anchor, ConditionerState, Conditioning
 from motionstream.dit import RollingCache
 from motionstream.vae import Memory
 
@@ -43,9 +43,8 @@ class StreamState:
     """cache: keys and values of the past. conditioner: anchor and its encoder's memory. decoder: the VAE's memory.
 
     first: latent of the given picture (1, 1, C, h, w). frame: the last frame shown (1, 3, H, W). source: (W, H) of
-    the given picture before it was fitted. tracks: the last frame's tracks, None before the first step. window: what
-    the cache's window holds, old to new. pending: the chunk that was shown and is not yet committed. chunks, latents:
-    done so far.
+    the given picture before it was fitted. window: what the cache's window holds, old to new. pending: the chunk that
+    was shown and is not yet committed. chunks, latents: done so far.
     """
 
     seed: int
@@ -56,7 +55,6 @@ class StreamState:
     frame: Tensor
     source: tuple[int, int]
     decoder: Memory | None = None
-    tracks: TrackBatch | None = None
     window: list[Chunk] = field(default_factory=list)
     pending: Chunk | None = None
     chunks: int = 0
@@ -74,7 +72,6 @@ def to_bytes(state: StreamState, model_hash: str) -> bytes:
     tensors |= _numbered("anchor", _anchor_tensors(state.conditioner.anchor))
     tensors |= _numbered("encoder", state.conditioner.memory or ())
     tensors |= _numbered("decoder", state.decoder or ())
-    tensors |= _numbered("tracks", _track_tensors(state.tracks))
     for index, chunk in enumerate(state.window):
         tensors |= _numbered(f"window.{index}", (chunk.clean, *_conditioning_tensors(chunk.conditioning)))
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -120,7 +117,6 @@ def _state(header: dict[str, Any], tensors: dict[str, Tensor], cache: RollingCac
     window: list[Chunk] = []
     while parts := _read(tensors, f"window.{len(window)}"):
         window.append(Chunk(parts[0], Conditioning(*parts[1:])))
-    tracks = _read(tensors, "tracks")
     width, height = header["source"]
     return StreamState(
         seed=header["seed"],
@@ -131,7 +127,6 @@ def _state(header: dict[str, Any], tensors: dict[str, Tensor], cache: RollingCac
         frame=tensors["frame"],
         source=(width, height),
         decoder=_read(tensors, "decoder") or None,
-        tracks=TrackBatch(*tracks) if tracks else None,
         window=window,
         chunks=header["chunks"],
         latents=header["latents"],
@@ -169,12 +164,8 @@ def _read(tensors: dict[str, Tensor], name: str) -> tuple[Tensor, ...]:
 
 
 def _anchor_tensors(anchor: Anchor) -> tuple[Tensor, ...]:
-    return anchor.picture, anchor.ids, anchor.birth_xy, anchor.born
-
-
-def _track_tensors(tracks: TrackBatch | None) -> tuple[Tensor, ...]:
-    return () if tracks is None else (tracks.xy, tracks.visible, tracks.ids)
+    return tuple(getattr(anchor, one.name) for one in fields(anchor))
 
 
 def _conditioning_tensors(conditioning: Conditioning) -> tuple[Tensor, ...]:
-    return conditioning.first, conditioning.volume, conditioning.anchor, conditioning.support
+    return tuple(getattr(conditioning, one.name) for one in fields(conditioning))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from motionstream.conditioning import ConditionerState, Conditioning, TrackBatch, renewed, should_renew
+from motionstream.conditioning import ConditionerState, Conditioning, TrackBatch
 from motionstream.geometry import Fit
 from motionstream.sampling import commit_chunk, denoise_chunk, keyed_noise
 from motionstream.stream.state import Chunk, StreamState, to_bytes
@@ -81,7 +81,7 @@ class Stream:
         state = self.state
         state.conditioner, state.decoder = following, decoder
         state.pending = Chunk(clean, conditioning)
-        state.frame, state.tracks = video[:, -1], batch.slice(batch.frames - 1, batch.frames)
+        state.frame = video[:, -1]
         state.chunks += 1
         state.latents += clean.shape[1]
         return to_frames(video[0])
@@ -108,13 +108,11 @@ class Stream:
         return TrackBatch.of([tracks], self.model.device)
 
     def _condition(self, tracks: TrackBatch) -> tuple[Conditioning, ConditionerState]:
-        """What steers the next chunk, with the anchor taken anew if a hand took hold or let go."""
+        """What steers the next chunk, once the anchor knows who took hold and who let go."""
         state, current = self.state, self.state.conditioner
-        if state.tracks is None:
-            current = ConditionerState(renewed(current.anchor.picture, None, tracks))
-        elif should_renew(current.anchor, tracks):
-            current = ConditionerState(renewed(state.frame, state.tracks, tracks), current.memory)
-        return self.model.conditioner(state.seed).step(current, tracks)
+        anchor = current.anchor.renewed(state.frame) if current.anchor.crowded else current.anchor
+        ready = ConditionerState(anchor.following(tracks), current.memory)
+        return self.model.conditioner(state.seed).step(ready, tracks)
 
     def _denoise(self, conditioning: Conditioning) -> torch.Tensor:
         state, model = self.state, self.model
