@@ -32,7 +32,7 @@ def scored(stage: SelfForcingStage, real: Tensor, fake: Tensor) -> object:
 
 @pytest.mark.parametrize("truth", [0.0, 0.3])
 def test_the_gradient_on_a_clip_is_the_papers(chain: Path, truth: float) -> None:
-    """−(s_real − s_fake) ∂ẑ/∂θ, over the mean distance to real, of a clip that is its own parameter, and the truth's."""
+    """−(s_real − s_fake) ∂ẑ/∂θ, over the mean distance to real, of a clip that is a parameter; and the truth's."""
     stage = forcing_stage(chain, dtype="float32", truth_weight=truth)
     sample = one_sample(stage)
     clip = torch.randn_like(sample.latents).requires_grad_()
