@@ -61,7 +61,7 @@ export class Overlay {
         const part = share(Math.hypot(x, y), grid.falloff);
         const px = (origin.x + x + dx * part) * this.unit;
         const py = (origin.y * ratio + y + dy * part) * this.unit;
-        const radius = pass === SHADE ? this.dot * 1.6 : this.dot;
+        const radius = this.dot * (pass === SHADE ? 1.8 : 1.3);
         context.moveTo(px + radius, py);
         context.arc(px, py, radius, 0, 2 * Math.PI);
       }
