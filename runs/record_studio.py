@@ -3,8 +3,8 @@
     .venv/bin/python runs/record_studio.py --model tiny --seconds 60 --out docs/media/studio.webp
 
 Starts `motionstream demo`, plays studio_script.py in headless Chromium with pointer events, captures the page as it
-was shown, in real time, and writes an animated WebP, a poster (.png) and what was run (.json) beside it. Needs `make setup`, and
-Chromium (Debian: apt-get install chromium).
+was shown, in real time, and writes an animated WebP. Beside it: a poster (.png) and what was run (.json). Needs
+`make setup`, and Chromium (Debian: apt-get install chromium).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,7 +28,7 @@ from typing import Annotated, Any
 import typer
 from PIL import Image
 from playwright.async_api import CDPSession, Page, async_playwright
-from studio_script import CURSOR, POSTER_CUE, SCRIPT_SECONDS, SUBJECTS, VIEWPORT, Hand, play
+from studio_script import CURSOR, SCRIPT_SECONDS, SUBJECTS, VIEWPORT, Hand, play
 
 from motionstream.evaluate import machine
 
@@ -79,6 +79,7 @@ class Capture:
         await self.session.send("Page.startScreencast", {"format": "jpeg", "quality": 92, "everyNthFrame": 1})
 
     async def stop(self) -> None:
+        self.session.remove_listener("Page.screencastFrame", self._take)
         await self.session.send("Page.stopScreencast")
         await asyncio.gather(*self.waiting)
 
@@ -109,12 +110,13 @@ def resampled(times: Sequence[float], begin: float, seconds: float, fps: float) 
 
 @dataclass(frozen=True)
 class Film:
-    """What was captured. begin: of the script, by the shots' clock. seen: what the page said of itself as it ran.
-    pictures: those that can be seen in it."""
+    """What was captured. begin, and moment, which the poster shows: by the shots' clock. seen: what the page said of
+    itself as it ran. pictures: those that can be seen in it."""
 
     shots: list[tuple[float, bytes]]
     begin: float
     seconds: float
+    moment: float
     seen: list[dict[str, str]]
     pictures: list[str]
 
@@ -134,7 +136,6 @@ async def studio(address: str) -> AsyncIterator[Page]:
         await page.goto(address)
         await page.wait_for_selector('body[data-state="ready"]', timeout=30_000)
         yield page
-        problems += await page.locator(".toast.error").all_text_contents()
         await browser.close()
     if problems:
         raise SystemExit(f"the studio had errors: {'; '.join(problems)}")
@@ -144,25 +145,30 @@ async def film(address: str, seconds: float, picture: str) -> Film:
     """Play the script in so many seconds and capture it."""
     seen: list[dict[str, str]] = []
     async with studio(address) as page:
-        capture = Capture(await page.context.new_cdp_session(page))
-        await capture.start()
-        hand = Hand(page, seconds / SCRIPT_SECONDS)
+        capture, hand = Capture(await page.context.new_cdp_session(page)), Hand(page, seconds / SCRIPT_SECONDS)
         await hand.to(hand.spot)
+        await capture.start()
+        await asyncio.sleep(0.5)  # the pointer is in its place before the film begins
         begin, hand.began = time.time(), time.monotonic()
         watching = asyncio.create_task(watch(page, seen))
-        await play(hand, picture)
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
-        await capture.stop()
+        try:
+            moment = await play(hand, picture)
+            length = time.time() - begin  # more than was asked for, if the machine could not keep up
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+            await capture.stop()
         pictures = await page.evaluate(IN_VIEW)
-    return Film(sorted(capture.shots), begin, seconds, seen, pictures)
+    if problems := {one["error"] for one in seen if one["error"]}:
+        raise SystemExit(f"the studio had errors: {'; '.join(problems)}")
+    return Film(sorted(capture.shots), begin, length, moment, seen, pictures)
 
 
 async def watch(page: Page, seen: list[dict[str, str]]) -> None:
     """Once a second, what the page tells its viewer."""
     script = """() => ({ state: document.body.dataset.state, fps: document.getElementById("stat-fps").textContent,
-                         latency: document.getElementById("stat-latency").textContent })"""
+                         latency: document.getElementById("stat-latency").textContent,
+                         error: document.querySelector(".toast.error")?.textContent ?? "" })"""
     while True:
         await asyncio.sleep(1)
         seen.append(await page.evaluate(script))
@@ -208,8 +214,8 @@ def smallest_loss(film: Film, width: int, most_bytes: int) -> tuple[bytes, dict[
 
 
 def poster(film: Film, width: int) -> Image.Image:
-    moment = film.begin + POSTER_CUE * film.seconds / SCRIPT_SECONDS
-    return still(film.shots[resampled([at for at, _ in film.shots], moment, 1, 1)[0]][1], width)
+    (index,) = resampled([at for at, _ in film.shots], film.moment, seconds=1, fps=1)
+    return still(film.shots[index][1], width)
 
 
 def description(model: str, film: Film) -> dict[str, Any]:
@@ -225,7 +231,7 @@ def description(model: str, film: Film) -> dict[str, Any]:
     return {
         "model": model,
         "model_hash": bundle_hash(zoo.read_header(folder)),
-        "seconds": film.seconds,
+        "seconds": round(film.seconds, 1),
         "captures": len(film.shots),
         "page_fps_median": statistics.median(int(one["fps"]) for one in running) if running else None,
         "page_latency_ms": latencies[-1] if latencies else None,
@@ -242,7 +248,7 @@ def main(
     seconds: Annotated[float, typer.Option(help="The script's minute is played in so long.", min=5)] = SCRIPT_SECONDS,
     out: Annotated[Path, typer.Option(help="The .webp; .png and .json come beside it.")] = Path("studio.webp"),
     picture: Annotated[str, typer.Option(help=f"One of {', '.join(SUBJECTS)}.")] = "kingfisher",
-    width: Annotated[int, typer.Option(help="Pixels.", min=320, max=VIEWPORT[0])] = 760,
+    width: Annotated[int, typer.Option(help="Pixels.", min=320, max=VIEWPORT[0])] = 800,
     megabytes: Annotated[float, typer.Option(help="At most so large.", min=0.1)] = 6.0,
 ) -> None:
     if picture not in SUBJECTS:

@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 
 from playwright.async_api import Page
 
-VIEWPORT = (1136, 690)
+VIEWPORT = (1240, 750)
 """Pixels of the page: as narrow as its full layout goes, so that its words can be read when it is made smaller."""
 SCRIPT_SECONDS = 60.0
-POSTER_CUE = 9.0
-"""Second of the script that the poster shows: the subject in hand."""
 POINTER_STEPS_A_SECOND = 60
 
 Place = tuple[float, float]
@@ -113,6 +111,7 @@ class Hand:
         await self.follow(arc(here, (target[0] - here[0], target[1] - here[1]), 0.0), seconds)
 
     async def click(self, selector: str) -> None:
+        await self.page.locator(selector).scroll_into_view_if_needed()
         box = await self._box(selector)
         await self.glide((box["x"] + box["width"] / 2, box["y"] + box["height"] / 2))
         await self.press_here()
@@ -159,8 +158,11 @@ class Hand:
 # --- the script -------------------------------------------------------------------------------------------------------
 
 
-async def play(hand: Hand, picture: str) -> None:
-    """The minute: choose, start, drag, pin, path, words, pause, plan, go on."""
+async def play(hand: Hand, picture: str) -> float:
+    """The minute: choose, start, drag, pin, path, words, pause, plan, go on.
+
+    Returns the moment to show in one picture, the subject in hand, as time.time() tells it.
+    """
     subject = SUBJECTS[picture]
     other = next(name for name in SUBJECTS if name != picture)
     await hand.click(f'[data-picture="{other}"]')
@@ -172,7 +174,9 @@ async def play(hand: Hand, picture: str) -> None:
     await hand.reached("running")
 
     await hand.until(6)
+    taken = time.time()
     await hand.drag(round_trip(subject.head, (0.085, 0.05)), 8)  # with the green grid
+    moment = taken + (time.time() - taken) * 0.4
 
     await hand.until(17)
     await hand.click('.segmented [data-tool="pin"]')
@@ -199,3 +203,4 @@ async def play(hand: Hand, picture: str) -> None:
     await hand.reached("running")
     await hand.glide((VIEWPORT[0] * 0.62, VIEWPORT[1] * 0.94), 1.2)
     await hand.until(SCRIPT_SECONDS)
+    return moment
