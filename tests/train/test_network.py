@@ -28,7 +28,7 @@ def test_channels_follow_from_the_vae_and_the_conditioning(latents: int, anchore
 
 
 def test_the_embedded_network_is_as_large_as_its_page_says() -> None:
-    """At most 30 MB in half precision, together with the VAE (design section 7)."""
+    """At most 30 MB in half precision, together with the VAE (docs/architecture.md, section 7)."""
     with torch.device("meta"):
         model = MotionModel(model_config(NETWORK, 24))
     assert 5e6 < sum(p.numel() for p in model.parameters()) < 14e6

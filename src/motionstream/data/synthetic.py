@@ -1,7 +1,7 @@
 """Synthetic worlds: endless clips with exact tracks, made from cut-outs and photographs.
 
 A world is a ground under a camera with things on it, far to near, each carried by an exact map; what moves
-has nothing to do with what is shown, so that a model cannot do without the tracks. Design, section 7.
+has nothing to do with what is shown, so that a model cannot do without the tracks. See docs/architecture.md, section 7.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ RECIPE_FILE = "recipe.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """Sizes of the DiT and what it reads; channel counts follow from the VAE (design section 7).
+    """Sizes of the DiT and what it reads; channel counts follow from the VAE (docs/architecture.md, section 7).
 
     anchored: with the warped anchor as extra channels. parameterization: see `sampling.model`.
     """

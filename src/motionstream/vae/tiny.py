@@ -1,4 +1,4 @@
-"""The tiny VAE: 8×8×4, causal in time, small enough for two CPU cores (design section 7, paper Appendix A).
+"""The tiny VAE: 8×8×4, causal in time, for two CPU cores (docs/architecture.md, section 7; paper Appendix A).
 
 Encoder and decoder each add two paths. The *linear path* maps a block of 4 frames × 8×8 pixels to its latent cell
 and back; it starts as the principal components of the training clips, so that training begins at a fair
