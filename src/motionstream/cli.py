@@ -355,6 +355,7 @@ def zoo_pack(
     stage: Annotated[str, typer.Option(help="causal or self-forcing.")] = "self-forcing",
     name: Annotated[str, typer.Option(help="What the model calls itself.")] = "tiny",
     chunk: Annotated[int | None, typer.Option(help="Latents a live step makes; else the recipe's.", min=1)] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising calls a chunk; else the recipe's.", min=1)] = None,
 ) -> None:
     """Make a model folder of a finished training run, in bfloat16, with hashes and recipes.
 
@@ -362,7 +363,7 @@ def zoo_pack(
     """
     from motionstream.train.pack import pack
 
-    origin = pack(runs, stage, out, name, chunk)
+    origin = pack(runs, stage, out, name, chunk, steps)
     console.report(f"{name} in {out}", {f"{done}, steps": part["steps"] for done, part in origin.items()}, None)
 
 

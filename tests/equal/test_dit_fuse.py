@@ -8,7 +8,10 @@ import torch
 from tests.equal.dit_small import small_config, small_model
 
 from motionstream.dit import ChunkMask, RollingCache, VideoDiT
-from motionstream.dit.fuse import KEPT_TIMESTEPS, FusedDiT, fastest_dtype, fuse
+from motionstream.dit.fuse import KEPT_PROMPTS, KEPT_TIMESTEPS, FusedDiT, fuse
+from motionstream.dit.fuse_block import Said, rms_norm
+from motionstream.dit.fuse_past import highest_score
+from motionstream.products import fastest_dtype
 
 TOLERANCE = 1e-5
 CHUNKS = [(0, 3), (3, 3), (6, 3), (9, 2), (11, 1), (12, 3), (15, 3)]
@@ -59,7 +62,7 @@ def test_equals_the_reference_with_a_picture_and_without_packed_products() -> No
     x, text = clip(model, 2)
     context = model.text_context(text, torch.randn(2, 5, 24))
     t, caches = torch.full((2,), 400.0), [cache_for(model, 2) for _ in range(3)]
-    with patch("motionstream.dit.fuse.pack", return_value=None):
+    with patch("motionstream.products.pack", return_value=None):
         plain = fuse(model)
     for form, cache in zip((model, fuse(model), plain), caches, strict=True):
         form(x[:, :3], torch.zeros(2), context, cache=cache, commit=True)
@@ -69,6 +72,75 @@ def test_equals_the_reference_with_a_picture_and_without_packed_products() -> No
     )
     for out in fused:
         torch.testing.assert_close(out, expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("highest", [0.0, 1e9])
+@torch.inference_mode()
+def test_both_ways_to_attend_equal_the_reference(highest: float) -> None:
+    model = small_model()
+    x, text = clip(model, 2)
+    t, caches = torch.full((2,), 700.0), [cache_for(model, 2) for _ in range(2)]
+    with patch("motionstream.dit.fuse_block.HIGHEST_SCORE", highest):
+        fused = fuse(model)
+    assert {block.bounded for block in fused.fused_blocks} == {highest > 0}
+    expected = stream(model, x, text, caches[0], t)
+    torch.testing.assert_close(stream(fused, x, text, caches[1], t), expected, atol=TOLERANCE, rtol=0)
+
+
+@torch.inference_mode()
+def test_no_score_is_above_the_highest() -> None:
+    torch.manual_seed(0)
+    norm_q, norm_k = torch.rand(32) + 0.5, torch.rand(32) + 0.5
+    bound = highest_score(norm_q, norm_k, 16)
+    alike = torch.zeros(32)
+    alike[2 * int((norm_q * norm_k).view(-1, 2).amax(-1).argmax())] = 1.0
+    tokens = torch.cat([alike[None], torch.randn(500, 32)])
+    q, k = (rms_norm(tokens, norm, 0.0).unflatten(-1, (2, 16)) for norm in (norm_q, norm_k))
+    highest = torch.einsum("ihd,jhd->hij", q, k).amax() / 4
+    assert 0.5 * bound < highest <= bound
+
+
+@pytest.mark.parametrize("words", [7, 60])
+@torch.inference_mode()
+def test_prompts_short_and_long_equal_the_reference(words: int) -> None:
+    """Short ones are merged with the output product, long ones are not."""
+    model = small_model()
+    x, text = clip(model, 2)[0], torch.randn(2, words, model.config.text_dim)
+    fused, context, cache = fuse(model), model.text_context(text), cache_for(model, 2)
+    assert Said.pays(fused.fused_blocks[0], context.layers[0]) == (words == 7)
+    for t in (torch.full((2,), 300.0), torch.rand(2, 3) * 1000):
+        expected = model(x[:, :3], t, context, cache=cache)
+        torch.testing.assert_close(fused(x[:, :3], t, context, cache=cache), expected, atol=TOLERANCE, rtol=0)
+
+
+@torch.inference_mode()
+def test_many_prompts_in_turn_are_each_heard() -> None:
+    model = small_model()
+    fused, cache, x = fuse(model), cache_for(model, 1), clip(model, 1)[0][:, :1]
+    contexts = [model.text_context(torch.randn(1, 7, model.config.text_dim)) for _ in range(KEPT_PROMPTS + 3)]
+    for context in [*contexts, *contexts]:
+        expected = model(x, torch.zeros(1), context, cache=cache)
+        torch.testing.assert_close(fused(x, torch.zeros(1), context, cache=cache), expected, atol=TOLERANCE, rtol=0)
+    assert len(fused._heard) == KEPT_PROMPTS
+
+
+@torch.inference_mode()
+def test_embedded_channels_and_commits_without_output_equal_the_reference() -> None:
+    model = small_model()
+    x, text = clip(model, 2)
+    fused, context, t = fuse(model), model.text_context(text), torch.full((2,), 500.0)
+    caches = [cache_for(model, 2) for _ in range(2)]
+    for begin, n in CHUNKS:
+        part = x[:, begin : begin + n]
+        noisy, embedded = part[:, :, :4], fused.embed(part[:, :, 4:])
+        expected = model(part, t, context, cache=caches[0])
+        out = fused(noisy, t, context, cache=caches[1], embedded=embedded)
+        torch.testing.assert_close(out, expected, atol=TOLERANCE, rtol=0)
+        model(part, torch.zeros(2), context, cache=caches[0], commit=True)
+        fused.commit(noisy, torch.zeros(2), context, caches[1], embedded)
+        torch.testing.assert_close(caches[1].keys, caches[0].keys, atol=TOLERANCE, rtol=0)
+        torch.testing.assert_close(caches[1].values, caches[0].values, atol=TOLERANCE, rtol=0)
+    assert caches[1].snapshot()["window_seen"] == caches[0].snapshot()["window_seen"]
 
 
 @torch.inference_mode()

@@ -30,6 +30,13 @@ def mid_drag(stream: Stream) -> None:
     stream.step(drag(shown(stream), shown(stream) + stream.chunk_frames))
 
 
+def let_go(stream: Stream) -> None:
+    """What the hand left elsewhere is held there, and the same numbers take hold again afterwards."""
+    mid_drag(stream)
+    stream.step()
+    assert stream.state.conditioner.anchor.held.any()
+
+
 def long_dragged(stream: Stream) -> None:
     dragged(stream, 6)
 
@@ -53,7 +60,9 @@ def go_on(stream: Stream) -> np.ndarray:
 
 @pytest.mark.parametrize("chunk", [2, 3])
 @pytest.mark.parametrize(
-    "live", [untouched, without_tracks, mid_drag, long_dragged, after_a_new_prompt, settled], ids=lambda f: f.__name__
+    "live",
+    [untouched, without_tracks, mid_drag, let_go, long_dragged, after_a_new_prompt, settled],
+    ids=lambda f: f.__name__,
 )
 def test_a_resumed_stream_goes_on_bit_for_bit(tmp_path: Path, chunk: int, live: Callable[[Stream], None]) -> None:
     """In the process that took it and through a file into another model object; the stream itself is not disturbed."""

@@ -190,6 +190,37 @@ def test_a_second_hand_leaves_the_first_ones_points_alone(model: StreamingModel)
     assert anchor.ids[0, 4:].tolist() == [20, 21]
 
 
+def test_too_much_held_makes_the_last_frame_the_anchor(model: StreamingModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four points are let go; where three are too many, the step after that starts from what is shown."""
+    stream = model.open(photo(), PROMPT)
+    dragged(stream, 2)
+    stream.step()
+    opened, shown_last = stream.state.conditioner.anchor.picture, stream.state.frame
+    assert stream.state.conditioner.anchor.held.sum() == 4
+    snapshot = stream.snapshot()
+    stream.step()
+    assert (stream.state.conditioner.anchor.picture == opened).all()
+    monkeypatch.setattr("motionstream.conditioning.anchor.MOST_HELD", 3)
+    crowded = model.resume(snapshot)
+    crowded.step()
+    assert (crowded.state.conditioner.anchor.picture == shown_last).all()
+    assert not crowded.state.conditioner.anchor.held.any()
+
+
+def test_gestures_that_come_and_go_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixty drags, each by other points at another place, of which at most eight points may stay held."""
+    monkeypatch.setattr("motionstream.conditioning.anchor.MOST_HELD", 8)
+    stream, known = open_small(save_small(tmp_path, chunk=1)).open(photo(), PROMPT), []
+    for gesture in range(60):
+        begin = shown(stream)
+        moved = drag(begin, begin + stream.chunk_frames, points=3, first_id=3 * gesture)
+        stream.step(Tracks(moved.xy + np.float32(gesture % 7 - 3), moved.visible, moved.ids))
+        stream.step()
+        known.append(stream.state.conditioner.anchor.ids.shape[1])
+    assert max(known) > 0
+    assert max(known) <= 8 + 3
+
+
 def tensor_bytes() -> int:
     """Bytes of all tensors there are in this process, what shares storage counted once."""
     gc.collect()

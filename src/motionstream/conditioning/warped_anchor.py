@@ -1,4 +1,4 @@
-"""The warped anchor: a picture pulled along the tracks, as a first guess of every frame (docs/architecture.md, section 6).
+"""The warped anchor: a picture pulled along the tracks as a first guess of every frame (docs/architecture.md, 6).
 
 The anchor is a picture in which every point has its place. Around each point the picture moves with it; the pull falls
 off softly, to standing still where no point speaks. The network then repairs what a warp cannot know (tears,

@@ -56,6 +56,8 @@ class RollingCache:
         self.window = window
         self.version = 0
         """Grows whenever what is stored changes, so that whatever is derived from it knows."""
+        self.sink_version = 0
+        """Grows when the sink changes."""
         shape = (config.layers, batch, sink + window, tokens, config.heads, config.head_dim)
         # Ordinary tensors even if a stream is opened in inference mode: they are written in place for ever.
         with torch.inference_mode(False):
@@ -75,6 +77,7 @@ class RollingCache:
     def reset(self) -> None:
         """Forget everything."""
         self.sink_filled = 0
+        self.sink_version += 1
         self.reset_window()
 
     def reset_window(self) -> None:
@@ -108,6 +111,7 @@ class RollingCache:
         """Count a chunk that all layers have stored."""
         to_sink, to_window = self._split(latents)
         self.sink_filled += to_sink
+        self.sink_version += to_sink > 0
         self.window_seen += to_window
         self.version += 1
 
@@ -158,6 +162,7 @@ class RollingCache:
         self.keys[:, :, :filled] = state["keys"].to(self.keys)
         self.values[:, :, :filled] = state["values"].to(self.values)
         self.version += 1
+        self.sink_version += 1
 
 
 class CachedAttention:

@@ -25,10 +25,13 @@ FPS = 24.0
 CHAIN = ("vae", "teacher", "teacher-mask", "causal", "self-forcing")
 
 
-def pack(out: Path, stage: str, folder: Path, name: str, chunk: int | None = None) -> dict[str, Any]:
+def pack(
+    out: Path, stage: str, folder: Path, name: str, chunk: int | None = None, steps: int | None = None
+) -> dict[str, Any]:
     """Write the model that a chain in `out` has trained up to `stage` ("causal" or "self-forcing") into `folder`.
 
-    chunk: latents a live step makes, instead of the recipe's. Returns where the weights come from, as written there.
+    chunk: latents a live step makes, steps: calls it takes, instead of the recipe's. Returns where the weights come
+    from, as written there.
     """
     recipe = load(out / stage / RECIPE_FILE)
     if not isinstance(recipe, CausalInitRecipe | SelfForcingRecipe):
@@ -37,17 +40,17 @@ def pack(out: Path, stage: str, folder: Path, name: str, chunk: int | None = Non
     vae = frozen_vae(out / recipe.vae, "cpu", torch.float32)
     network = new_model(recipe.network, vae.latent_channels, out / stage)
     origin = {done: history(out / done) for done in CHAIN[: CHAIN.index(stage) + 1] if (out / done).is_dir()}
-    save_bundle(folder, name, network, vae, live(recipe, chunk), origin)
+    save_bundle(folder, name, network, vae, live(recipe, chunk, steps), origin)
     return origin
 
 
-def live(recipe: CausalInitRecipe | SelfForcingRecipe, chunk: int | None) -> Live:
-    """How the student is run: as it was trained, but for the chunk."""
+def live(recipe: CausalInitRecipe | SelfForcingRecipe, chunk: int | None, steps: int | None) -> Live:
+    """How the student is run: as it was trained, but for the chunk and the calls."""
     if isinstance(recipe, SelfForcingRecipe):
         sizes = (recipe.chunk, recipe.sink, recipe.window, recipe.denoising_steps)
     else:
         sizes = (max(recipe.chunks), max(recipe.sinks), max(recipe.windows), 3)
-    return Live(recipe.size, FPS, chunk or sizes[0], *sizes[1:], recipe.shift)
+    return Live(recipe.size, FPS, chunk or sizes[0], *sizes[1:3], steps or sizes[3], recipe.shift)
 
 
 def history(run_dir: Path) -> dict[str, Any]:
