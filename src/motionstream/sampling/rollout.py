@@ -77,8 +77,7 @@ def commit_chunk(
     model: MotionModel, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext
 ) -> None:
     """Write the clean chunk's keys and values into the cache."""
-    t = torch.zeros(clean.shape[:2], device=clean.device)
-    model.velocity(clean.detach(), t, conditioning, context, cache=cache, commit=True)
+    model.commit(clean.detach(), conditioning, context, cache)
 
 
 def rollout(
