@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from motionstream.conditioning import warp
-from motionstream.conditioning.warped_anchor import FARTHEST, NEAREST, STRIDE, displacement, radii
+from motionstream.conditioning.warped_anchor import FARTHEST, NEAREST, NOTHING, STRIDE, displacement, radii, spread
 
 WIDTH, HEIGHT = 96, 64
 
@@ -115,3 +115,29 @@ def test_a_points_reach_follows_its_nearest_neighbour_within_bounds() -> None:
     assert radii(birth, born)[0, :4].tolist() == pytest.approx([7.0, NEAREST, NEAREST, FARTHEST])
     alone = radii(birth[:, :1], born[:, :1])
     assert alone.tolist() == [[FARTHEST]]
+
+
+def test_a_frame_in_which_nothing_moves_is_the_picture_itself() -> None:
+    birth = torch.tensor([[[20.0, 12.0], [30.0, 14.0]]])
+    born = torch.ones(1, 2, dtype=torch.bool)
+    xy = birth[:, None].repeat(1, 3, 1, 1)
+    xy[:, 1] += 4
+    anchor = smooth_picture()
+    warped, _ = warp(anchor, xy, torch.ones(1, 3, 2, dtype=torch.bool), birth, born)
+    assert torch.equal(warped[:, 0], anchor)
+    assert torch.equal(warped[:, 2], anchor)
+    assert not torch.equal(warped[:, 1], anchor)
+    assert torch.equal(warp(anchor, xy[:, :1], torch.ones(1, 1, 2, dtype=torch.bool), birth, born)[0][:, 0], anchor)
+
+
+def test_weights_too_small_to_matter_are_left_out_without_a_trace() -> None:
+    """The field equals the sum written out in float64 with every weight in it."""
+    torch.manual_seed(0)
+    xy, values = torch.rand(2, 3, 40, 2) * 200, torch.randn(2, 3, 40, 3)
+    inverse = -0.5 / (4 + 16 * torch.rand(2, 1, 40)).square()
+    ys, xs = torch.arange(2.0, 200, 4), torch.arange(2.0, 200, 4)
+    y, x = (xy.double()[..., 1, None] - ys).square(), (xy.double()[..., 0, None] - xs).square()
+    weight = torch.exp((y[..., :, None] + x[..., None, :]) * inverse.double()[..., None, None])
+    expected = torch.einsum("bfnk,bfnyx->bfkyx", values.double(), weight).float()
+    assert (weight < NOTHING).any()
+    torch.testing.assert_close(spread(values, xy, inverse, ys, xs), expected, atol=1e-6, rtol=1e-4)

@@ -9,6 +9,8 @@ Legend: B clips, F frames, N points, H W pixels, h w cells of `STRIDE` pixels.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,6 +19,8 @@ STRIDE = 4
 """Pixels between the places where the displacement is worked out; between them it is interpolated."""
 NEAREST, FARTHEST = 4.0, 20.0
 """Bounds, in pixels, of the radius around a point within which it speaks for its neighbourhood."""
+NOTHING = 1e-18
+"""Weights below this are 0: no digit of a displacement shows them."""
 STILL_WEIGHT = 0.02
 """Weight of standing still against the points' own (1 at a point)."""
 LEFT_WEIGHT = 1e-6
@@ -63,9 +67,11 @@ def spread(values: Tensor, xy: Tensor, inverse: Tensor, ys: Tensor, xs: Tensor) 
 
     A Gaussian in two dimensions is the product of two in one, so this is a matrix product a frame.
     """
-    weight_y = torch.exp((xy[..., 1:] - ys).square() * inverse[..., None])
-    weight_x = torch.exp((xy[..., :1] - xs).square() * inverse[..., None])
-    return torch.einsum("bfnk,bfny,bfnx->bfkyx", values, weight_y, weight_x)
+    weight_y = bell((xy[..., 1:] - ys).square() * inverse[..., None])
+    weight_x = bell((xy[..., :1] - xs).square() * inverse[..., None])
+    weighted_BFKyN = values.mT[..., None, :] * weight_y.mT[:, :, None]
+    field: Tensor = (weighted_BFKyN.flatten(2, 3) @ weight_x).unflatten(2, (values.shape[-1], -1))
+    return field
 
 
 def displacement_at(place: Tensor, xy: Tensor, birth_xy: Tensor, strength: Tensor) -> Tensor:
@@ -75,23 +81,38 @@ def displacement_at(place: Tensor, xy: Tensor, birth_xy: Tensor, strength: Tenso
     return weight @ (birth_xy - xy) / (weight.sum(-1, keepdim=True) + STILL_WEIGHT)
 
 
+def bell(exponent: Tensor) -> Tensor:
+    """exp, with 0 where it is next to nothing: processors are slow at numbers near float32's smallest."""
+    floor = math.log(NOTHING) - 1
+    return F.threshold(exponent.clamp(min=floor).exp(), NOTHING, 0.0)
+
+
 def pull(anchor: Tensor, backward: Tensor) -> Tensor:
     """anchor (B, 3, H, W) seen through a backward displacement (B, F, 2, h, w) → (B, F, 3, H, W)."""
     batch, frames = backward.shape[:2]
     height, width = anchor.shape[-2:]
-    offset = F.interpolate(backward.flatten(0, 1).float(), size=(height, width), mode="bilinear", align_corners=False)
-    ys = torch.arange(height, device=anchor.device) + 0.5
-    xs = torch.arange(width, device=anchor.device) + 0.5
-    x = (offset[:, 0] + xs) * (2 / width) - 1
-    y = (offset[:, 1] + ys[:, None]) * (2 / height) - 1
+    units = backward.flatten(0, 1).float() * (2 / backward.new_tensor([width, height]).float())[:, None, None]
+    offset = F.interpolate(units, size=(height, width), mode="bilinear", align_corners=False)
+    grid = offset.movedim(1, -1) + own_places(height, width, anchor.device)
     # clips side by side in the batch, each with all its frames
-    source = anchor.float()[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1)
-    warped = F.grid_sample(source, torch.stack([x, y], -1), mode="bilinear", padding_mode="border", align_corners=False)
+    source = anchor.float().contiguous()[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1)
+    warped = F.grid_sample(source, grid, mode="bilinear", padding_mode="border", align_corners=False)
     result: Tensor = warped.unflatten(0, (batch, frames))
     return result
 
 
+def own_places(height: int, width: int, device: torch.device) -> Tensor:
+    """(H, W, 2) coordinates x, y of every pixel, −1 … 1 from edge to edge of the picture."""
+    ys = (torch.arange(height, device=device) + 0.5) * (2 / height) - 1
+    xs = (torch.arange(width, device=device) + 0.5) * (2 / width) - 1
+    return torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1)
+
+
 def warp(anchor: Tensor, xy: Tensor, visible: Tensor, birth_xy: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
-    """The warped anchor (B, F, 3, H, W) and its support (B, F, 1, H/4, W/4)."""
+    """The warped anchor (B, F, 3, H, W) and its support (B, F, 1, H/4, W/4); frames in which nothing moves are it."""
     backward, support = displacement(xy, visible, birth_xy, strength, (anchor.shape[-1], anchor.shape[-2]))
-    return pull(anchor, backward), support
+    moves = backward.flatten(2).any(-1)[..., None, None, None]
+    still = anchor.float()[:, None].expand(-1, xy.shape[1], -1, -1, -1)
+    if not moves.any():
+        return still, support
+    return torch.where(moves, pull(anchor, backward), still), support
