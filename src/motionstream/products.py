@@ -44,46 +44,6 @@ class Product:
         return rows.view(base.shape)
 
 
-class Convolution:
-    """A 3×3 convolution over rows (N, H, W, C), then SiLU if asked. activation: "none" or "swish"."""
-
-    def __init__(self, conv: nn.Conv2d, activation: str = "none") -> None:
-        assert conv.bias is not None
-        self.weight = conv.weight.detach().contiguous(memory_format=torch.channels_last)
-        self.bias, self.activation = conv.bias.detach(), activation
-        self.shape = conv.padding, conv.stride, conv.dilation, conv.groups
-        self.fused = fuses_convolutions(self.weight)
-
-    def __call__(self, x_NHWC: Tensor) -> Tensor:
-        x = x_NHWC.movedim(-1, 1)
-        if not self.fused:
-            return activate(self._plain(x), self.activation).movedim(1, -1)
-        out: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self.weight, self.bias, *self.shape, self.activation, [], ""
-        )
-        return out.movedim(1, -1)
-
-    def onto(self, base_NHWC: Tensor, x_NHWC: Tensor) -> Tensor:
-        """base + the convolution of x, in one pass; without activation."""
-        base, x = base_NHWC.movedim(-1, 1), x_NHWC.movedim(-1, 1)
-        if not self.fused:
-            return (base + self._plain(x)).movedim(1, -1)
-        out: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
-            x, base, self.weight, self.bias, *self.shape, "add", 1.0, None, [], None
-        )
-        return out.movedim(1, -1)
-
-    def _plain(self, x: Tensor) -> Tensor:
-        padding, stride, dilation, groups = self.shape
-        return F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
-
-
-def fuses_convolutions(weight: Tensor) -> bool:
-    """Whether activation and residual can happen inside a convolution with this weight."""
-    known = hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-    return weight.device.type == "cpu" and torch.backends.mkldnn.is_available() and known
-
-
 def activate(x: Tensor, activation: str) -> Tensor:
     if activation == "gelu":
         return F.gelu(x, approximate="tanh")

@@ -198,10 +198,10 @@ def test_a_commit_records_no_gradient() -> None:
         assert not torch.is_grad_enabled()
         assert not noisy.requires_grad
 
-    with patch.object(model, "_output", side_effect=silent) as output:
+    with patch.object(model, "velocity", side_effect=silent) as velocity:
         commit_chunk(model, cache_for(model, ROLLING), clean, parts.slice(0, 2), context)
-    assert output.call_count == 1
-    assert output.call_args.args[-1] is True  # commit
+    assert velocity.call_count == 1
+    assert velocity.call_args.kwargs["commit"]
 
 
 def test_without_gradient_nothing_is_recorded() -> None:

@@ -91,12 +91,6 @@ class MotionModel(nn.Module):
             return conditioning.anchor + output
         return clean_of(output, noisy, t)
 
-    @torch.no_grad()
-    def commit(self, clean: Tensor, conditioning: Conditioning, context: TextContext, cache: RollingCache) -> None:
-        """Write a clean chunk's keys and values into the cache."""
-        t = torch.zeros(clean.shape[:2], device=clean.device)
-        self._output(clean, t, conditioning, context, None, cache, True)
-
     def _output(
         self,
         noisy: Tensor,

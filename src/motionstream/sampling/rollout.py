@@ -77,7 +77,8 @@ def commit_chunk(
     model: MotionModel, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext
 ) -> None:
     """Write the clean chunk's keys and values into the cache."""
-    model.commit(clean.detach(), conditioning, context, cache)
+    t = torch.zeros(clean.shape[:2], device=clean.device)
+    model.velocity(clean.detach(), t, conditioning, context, cache=cache, commit=True)
 
 
 def rollout(

@@ -15,7 +15,7 @@ def to_model(frames: Tensor) -> Tensor:
 
 def to_uint8(pixels: Tensor) -> Tensor:
     """−1…1 → uint8 0…255, rounded and clamped, any shape."""
-    return pixels.float().clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
+    return ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def from_image(image: npt.NDArray[np.uint8]) -> Tensor:

@@ -180,23 +180,13 @@ class TinyVAE(nn.Module):
             raise ValueError(f"{video.shape[1]} frames: a stream starts with 1 + 4n and goes on with 4n")
         if starts:  # the first frame fills its block of four
             video = torch.cat([repeat(video[:, :1], "b 1 c h w -> b n c h w", n=TEMPORAL - 1), video], 1)
-        raw, memory = self.run_encoder(video, memory)
+        raw, memory = self.encoder(video, memory)
         return self.normalise(raw), memory
 
     def decode_step(self, latents: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
         skip = TEMPORAL - 1 if memory is None else 0
-        video, memory = self.run_decoder(self.denormalise(latents), memory)
+        video, memory = self.decoder(self.denormalise(latents), memory)
         return video[:, skip:], memory
-
-    def run_encoder(self, video: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
-        """Blocks of 4 frames → raw latents."""
-        out: tuple[Tensor, Memory] = self.encoder(video, memory)
-        return out
-
-    def run_decoder(self, raw: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
-        """Raw latents → blocks of 4 frames."""
-        out: tuple[Tensor, Memory] = self.decoder(raw, memory)
-        return out
 
     def normalise(self, raw_BTCHW: Tensor) -> Tensor:
         return (raw_BTCHW - self.mean[:, None, None]) / self.scale[:, None, None]

@@ -18,13 +18,12 @@ from torch import Tensor, nn
 
 from motionstream.conditioning import ConditioningConfig
 from motionstream.diffusion import few_step_times
-from motionstream.dit import DiTConfig
+from motionstream.dit import DiTConfig, VideoDiT
+from motionstream.dit.fuse import fuse
 from motionstream.geometry import Geometry
 from motionstream.sampling import ModelConfig, MotionModel, Rolling
-from motionstream.sampling.fuse import fuse_motion
 from motionstream.stream.model import StreamingModel
 from motionstream.vae import TinyVAE, TinyVAEConfig
-from motionstream.vae.fuse import fuse_vae
 
 FORMAT = 1
 HEADER, NETWORK, VAE = "model.json", "network.safetensors", "vae.safetensors"
@@ -67,7 +66,7 @@ def save_bundle(
 
 
 def load_bundle(folder: Path, device: torch.device, dtype: torch.dtype, fused: bool = True) -> StreamingModel:
-    """The model in a folder. fused: in its faster form, for streaming only.
+    """The model in a folder. fused: with the faster form of the DiT, for streaming only.
 
     Raises ValueError that names what is missing, damaged or does not fit.
     """
@@ -75,11 +74,13 @@ def load_bundle(folder: Path, device: torch.device, dtype: torch.dtype, fused: b
     network, vae, live = _described(header, folder)
     for file, module in ((NETWORK, network), (VAE, vae)):
         _fill(module, _verified(folder / file, header["sha256"][file]), folder / file)
-    network, vae = network.to(device, dtype).eval().requires_grad_(False), vae.to(device, dtype)
+    network = network.to(device, dtype).eval().requires_grad_(False)
+    if fused and isinstance(network.dit, VideoDiT):
+        network.dit = fuse(network.dit)
     return StreamingModel(
         header["name"],
-        fuse_motion(network) if fused else network,
-        fuse_vae(vae) if fused else vae,
+        network,
+        vae.to(device, dtype),
         Geometry(*live.size),
         live.fps,
         live.rolling,
