@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from motionstream.evaluate import machine
@@ -15,15 +14,7 @@ from motionstream.evaluate.metrics import Mean, Video, psnr, ssim
 from motionstream.evaluate.motion import EvaluationClip
 from motionstream.geometry import chunk_spans
 from motionstream.stream.model import StreamingModel
-from motionstream.vae import Memory
 from motionstream.vae.pixels import to_frames, to_model
-
-
-class Codec(Protocol):
-    """What is measured: both walks of a streaming VAE."""
-
-    def encode(self, video: Tensor) -> Tensor: ...
-    def decode_step(self, latents: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]: ...
 
 
 def evaluate_vae(model: StreamingModel, clips: Iterable[EvaluationClip], chunk: int = 3) -> dict[str, Any]:

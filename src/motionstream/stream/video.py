@@ -97,10 +97,10 @@ class Mp4Writer:
     """An open MP4 (H.264, BT.709) that grows frame by frame; its size is that of the first one.
 
     As a context: leaving it well finishes the file, leaving it by an exception only closes it.
-    count: frames added so far.
+    crf: lower is better and larger. threads: of the encoder, 0 = as many as it likes. count: frames added so far.
     """
 
-    def __init__(self, path: Path, fps: float, crf: int = 18) -> None:
+    def __init__(self, path: Path, fps: float, crf: int = 18, threads: int = 0) -> None:
         import av
 
         if not fps > 0:
@@ -108,20 +108,30 @@ class Mp4Writer:
         self.count = 0
         self._av: Any = av
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
-        self._rate, self._crf = Fraction(fps).limit_denominator(1001), crf
+        self._rate, self._crf, self._threads = Fraction(fps).limit_denominator(1001), crf, threads
         self._stream: Any = None
 
     def __enter__(self) -> Mp4Writer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.finish()
+        else:
+            self.abandon()
+
+    def finish(self) -> None:
+        """Write what the encoder still holds and close. Raises ValueError without a frame."""
         try:
-            if kind is None and self._stream is None:
+            if self._stream is None:
                 raise ValueError("no frames: a video needs at least one")
-            if kind is None:
-                self._container.mux(self._stream.encode())
+            self._container.mux(self._stream.encode())
         finally:
             self._container.close()
+
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        self._container.close()
 
     def add(self, picture: Picture) -> None:
         """Append a (H, W, 3) uint8 frame. Raises ValueError when it is none, of odd or of another size."""
@@ -146,6 +156,7 @@ class Mp4Writer:
         stream: Any = self._container.add_stream("libx264", rate=self._rate)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = 1 / self._rate
+        stream.thread_count = self._threads
         stream.options = {"crf": str(self._crf), "preset": "veryfast"}
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = BT709
