@@ -178,8 +178,9 @@ def test_silence_instead_of_hello_closes(serve: Serve) -> None:
 
 def test_bad_messages_without_end_close(serve: Serve) -> None:
     client = serve().viewer()
-    for _ in range(60):
-        client.socket.send("nonsense")
+    with contextlib.suppress(ConnectionClosed):  # the server may have had enough before the last one is sent
+        for _ in range(60):
+            client.socket.send("nonsense")
     assert close_code(client) == 4429
 
 
