@@ -6,6 +6,7 @@ Started by torchrun, `setup_distributed` joins the group; then either every rank
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -49,9 +50,14 @@ def setup_distributed(device: str = "auto") -> Ranks:
 
 
 def close_distributed() -> None:
-    """Leave the group, if there is one."""
+    """Leave the group, if there is one.
+
+    Sharded modules refer to the group in cycles. What is no longer used of them goes now: a group that outlives the
+    interpreter ends the process with SIGABRT once in a while, as its threads still run (pytorch#179291, #190489).
+    """
     if dist.is_initialized():
         dist.destroy_process_group()
+        gc.collect()
 
 
 def world_size() -> int:

@@ -64,8 +64,9 @@ def train(
         _keep_recipe(chosen, run_dir, ranks)
         seed_weights(chosen.seed)
         own = replace(chosen, device=str(ranks.device), seed=chosen.seed + RANK_SEEDS * ranks.rank)
-        built = builder(stage)(own, assets, out)
-        return run_stage(built, run_dir, pace_of(chosen, minutes, finish), digest(chosen), resume)
+        pace = pace_of(chosen, minutes, finish)
+        # not kept by a name: what it holds of the group of ranks must be gone when that is closed
+        return run_stage(builder(stage)(own, assets, out), run_dir, pace, digest(chosen), resume)
     finally:
         close_distributed()
 
