@@ -1,5 +1,7 @@
 """The program `motionstream`: one thin function a command, each calls the library.
 
+`evaluate` and `bench` have a file each; `options` is what commands share.
+
 Nothing heavy is imported until a command runs, so that --help answers at once. Exit codes: 0 done, 2 the user's input
 was wrong (one line on stderr), 1 our fault (a traceback with --debug), 130 interrupted.
 """
@@ -17,6 +19,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from motionstream import allocator, console, errors
+from motionstream.cli import bench, evaluate
+from motionstream.cli.options import Assets, Device, JsonOut, Model, Seed, Size, load_model, size_of
 
 HEAVY = {"demo", "serve", "generate", "train", "bench", "evaluate"}
 
@@ -29,22 +33,13 @@ app = typer.Typer(
     epilog="Start with: motionstream demo     What can this machine do: motionstream doctor",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Synthetic worlds to train and evaluate on.")
-bench_app = typer.Typer(no_args_is_help=True, help="Speed and latency of this machine.")
-evaluate_app = typer.Typer(no_args_is_help=True, help="How well a model does what it is told.")
 docs_app = typer.Typer(no_args_is_help=True, help="Keep the documents true.")
 zoo_app = typer.Typer(no_args_is_help=True, help="Models that come with the package, and making one of a training run.")
 app.add_typer(data_app, name="data")
-app.add_typer(bench_app, name="bench")
-app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(bench.app, name="bench")
+app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(zoo_app, name="zoo")
 app.add_typer(docs_app, name="docs")
-
-Model = Annotated[str, typer.Option("--model", "-m", help="A zoo name or a folder of weights.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
-JsonOut = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here as JSON.")]
-Assets = Annotated[Path, typer.Option(help="A folder with cutouts/ and backgrounds/, or with manifest.csv.")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
-Size = Annotated[str, typer.Option(metavar="WxH", help="Pixels of a frame, such as 256x144.")]
 
 
 @app.callback()
@@ -101,7 +96,7 @@ def _serve(model: str, device: str, **settings: Any) -> None:
 
     checked = ServeSettings(**settings)
     with suppress(KeyboardInterrupt):  # the way to end a server is no failure
-        run(_load(model, device), checked)
+        run(load_model(model, device), checked)
 
 
 @app.command()
@@ -131,7 +126,7 @@ def generate(
     picture = read_image(image)
     if tracks is not None:
         tracks.stat()  # a missing file is said before a model is loaded
-    stream = _load(model, device).open(picture, prompt=prompt, seed=seed)
+    stream = load_model(model, device).open(picture, prompt=prompt, seed=seed)
     control = None if tracks is None else io.load(tracks, stream.size)
     wanted = control.frames if seconds is None and control is not None else round((seconds or 5.0) * stream.fps)
     with console.progress("frames", wanted) as bar:
@@ -195,7 +190,7 @@ def data_synth(
 
     if not (preview or out or bench):
         raise ValueError("nothing to do: ask for --preview sheet.png, --out folder or --bench")
-    pixels = _size(size)
+    pixels = size_of(size)
     library = AssetLibrary(assets, split=None if split == "all" else split)
     worlds = SyntheticWorlds(library, size=pixels, frames=frames, seed=seed)
     if preview:
@@ -229,115 +224,6 @@ def train(
 
     done = train_stage(stage, recipe, out, assets, minutes, resume, changes or (), finish)
     typer.echo(f"{stage}: step {done.step} ({done.reason}), {done.seconds / 60:.0f} minutes trained in all")
-
-
-@bench_app.command("live")
-def bench_live_command(
-    model: Model = "tiny",
-    seconds: Annotated[float, typer.Option(help="How long to drive the stream.", min=1)] = 60,
-    device: Device = "auto",
-    json_out: JsonOut = None,
-) -> None:
-    """Drive a model with a recorded gesture session, as a viewer would, and say how it kept up.
-
-    [bold]motionstream bench live --model tiny --seconds 60 --json figures.json[/]
-    """
-    from motionstream.evaluate.live import bench_model
-
-    figures = bench_model(_load(model, device), seconds)
-    console.report(f"{model}, live", {"model": model, "seconds": seconds, **figures}, json_out)
-
-
-@evaluate_app.command("motion")
-def evaluate_motion_command(
-    assets: Assets,
-    model: Model = "tiny",
-    device: Device = "auto",
-    clips: Annotated[int, typer.Option(help="Held-out worlds.", min=1)] = 16,
-    frames: Annotated[int, typer.Option(help="1 + 4·n.", min=5, max=241)] = 45,
-    split: Annotated[str, typer.Option(help="heldout or heldout-far.")] = "heldout",
-    seed: Seed = 0,
-    sheet: Annotated[Path | None, typer.Option(help="Also draw true, model and warp side by side, .png.")] = None,
-    lpips: Annotated[Path | None, typer.Option(help="LPIPS weights, .safetensors, to measure that too.")] = None,
-    json_out: JsonOut = None,
-) -> None:
-    """Measure whether a model follows tracks, beside standing still and warping the first frame.
-
-    [bold]motionstream evaluate motion --assets pictures --clips 16 --json motion.json --sheet motion.png[/]
-    """
-    from motionstream.data.assets import AssetLibrary
-    from motionstream.data.synthetic import SyntheticWorlds
-    from motionstream.evaluate import sheets
-    from motionstream.evaluate.lpips import Lpips
-    from motionstream.evaluate.motion import Example, by_model, evaluate_motion
-
-    library = AssetLibrary(assets, split=split)
-    perceptual = Lpips.load(lpips) if lpips else None
-    loaded = _load(model, device)
-    worlds = SyntheticWorlds(library, size=loaded.size, frames=frames, seed=seed)
-    shown: list[Example] = []
-    with console.progress("worlds", clips) as bar:
-        samples = bar.over(worlds.sample(index) for index in range(clips))
-        figures = evaluate_motion(by_model(loaded), samples, seed, lpips=perceptual, examples=shown)
-    if sheet:
-        sheets.draw(shown, sheet)
-    console.report(f"{model}, motion", {**_weights(model, loaded), "split": split, **figures}, json_out)
-
-
-@evaluate_app.command("vae")
-def evaluate_vae_command(
-    assets: Assets,
-    model: Model = "tiny",
-    device: Device = "auto",
-    clips: Annotated[int, typer.Option(help="Held-out worlds.", min=1)] = 32,
-    frames: Annotated[int, typer.Option(help="1 + 4·n.", min=21, max=241)] = 33,
-    split: Annotated[str, typer.Option(help="heldout or heldout-far.")] = "heldout",
-    seed: Seed = 0,
-    json_out: JsonOut = None,
-) -> None:
-    """Measure what a model's VAE keeps of true clips, seams at chunk borders, and its arithmetic.
-
-    [bold]motionstream evaluate vae --assets pictures --clips 32 --json vae.json[/]
-    """
-    from motionstream.data.assets import AssetLibrary
-    from motionstream.data.synthetic import SyntheticWorlds
-    from motionstream.evaluate.vae import evaluate_vae
-
-    loaded = _load(model, device)
-    worlds = SyntheticWorlds(AssetLibrary(assets, split=split), size=loaded.size, frames=frames, seed=seed)
-    with console.progress("worlds", clips) as bar:
-        figures = evaluate_vae(loaded, bar.over(worlds.sample(index) for index in range(clips)))
-    console.report(f"{model}, VAE", {**_weights(model, loaded), "split": split, **figures}, json_out)
-
-
-@evaluate_app.command("endurance")
-def evaluate_endurance_command(
-    pictures: Annotated[list[Path], typer.Argument(help="Start pictures.")],
-    model: Model = "tiny",
-    device: Device = "auto",
-    frames: Annotated[int, typer.Option(help="Length of each stream.", min=121)] = 600,
-    sheet: Annotated[Path | None, typer.Option(help="Also draw frames of every stream, .png.")] = None,
-    json_out: JsonOut = None,
-) -> None:
-    """Run long streams, untouched, dragged and pinned, and measure what is left of the picture at the end.
-
-    [bold]motionstream evaluate endurance photo.jpg --frames 600 --sheet long.png[/]
-    """
-    from motionstream.evaluate.endurance import evaluate_endurance
-    from motionstream.evaluate.sheets import strips
-    from motionstream.stream.model import fitted
-    from motionstream.stream.video import read_image
-
-    loaded = _load(model, device)
-    fitting = {path.stem: fitted(read_image(path), loaded.size)[0] for path in pictures}
-    figures, rows = evaluate_endurance(loaded, fitting, frames)
-    if sheet:
-        strips(rows, sheet)
-    console.report(f"{model}, endurance", {**_weights(model, loaded), **figures}, json_out)
-
-
-def _weights(model: str, loaded: Any) -> dict[str, Any]:
-    return {"model": model, "model_hash": loaded.hash}
 
 
 @zoo_app.command("list")
@@ -394,20 +280,6 @@ def doctor(json_out: JsonOut = None) -> None:
     findings = surgery.examine()
     surgery.show(findings)
     console.write_json(findings, json_out)
-
-
-def _load(model: str, device: str) -> Any:
-    import motionstream
-
-    return motionstream.load(model, device=device)
-
-
-def _size(text: str) -> tuple[int, int]:
-    """ "256x144" → (256, 144)."""
-    width, _, height = text.lower().replace("×", "x").partition("x")
-    if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
-        raise ValueError(f"--size {text}: write width x height, such as 256x144")
-    return int(width), int(height)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
