@@ -22,5 +22,6 @@ train teacher          # flow matching with tracks, prompt and picture
 train teacher-mask     # the same with middle frames masked
 train causal           # sees only the past, in few steps
 train self-forcing     # on its own outputs, scored by the teacher
+train detail           # the picture's own texture, where the student's frames agree with it
 
-"$MOTIONSTREAM" zoo pack --runs "$OUT" --out "$OUT/model" --name "$RECIPE"
+"$MOTIONSTREAM" zoo pack --runs "$OUT" --stage detail --out "$OUT/model" --name "$RECIPE"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,8 @@ from torch import Tensor
 from motionstream.evaluate.metrics import BEST_PSNR, Video
 from motionstream.evaluate.vae import border_frames, decoder_gflop, evaluate_vae, flicker, rebuild
 from motionstream.geometry import Geometry
+from motionstream.stream.model import StreamingModel
+from motionstream.vae import Detail, DetailConfig
 from motionstream.vae.pixels import to_frames, to_model
 
 CHUNK = 3
@@ -43,8 +46,11 @@ class Lossless:
         return video + error, (done + 1,)
 
 
-def model(vae: Any, geometry: Geometry = GEOMETRY) -> Any:
-    return SimpleNamespace(vae=vae, geometry=geometry, device=torch.device("cpu"), dtype=torch.float32)
+def model(vae: Any, geometry: Geometry = GEOMETRY, detail: Detail | None = None) -> Any:
+    """What is needed of a `StreamingModel`, with its own `decode`."""
+    made = SimpleNamespace(vae=vae, geometry=geometry, size=geometry.size, device=torch.device("cpu"), detail=detail)
+    made.dtype, made.decode = torch.float32, partial(StreamingModel.decode, made)
+    return made
 
 
 def clips(count: int = 2, frames: int = 33) -> list[Any]:
@@ -107,3 +113,5 @@ def test_arithmetic_is_that_of_one_later_chunk() -> None:
     assert decoder_gflop(small, 2 * CHUNK) == pytest.approx(2 * one)
     assert decoder_gflop(model(small_vae(), Geometry(96, 32)), CHUNK) == pytest.approx(2 * one)
     assert decoder_gflop(model(Lossless()), CHUNK) == 0
+    with_detail = decoder_gflop(model(small_vae(), detail=Detail(DetailConfig(8))), CHUNK)
+    assert with_detail > one, "what follows the decoder is counted with it"

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from tests.small import GEOMETRY, small_model, small_vae
+from tests.small import GEOMETRY, randomised, small_model, small_vae
 
+from motionstream.conditioning import Anchor, Conditioner, ConditionerState, Conditioning, TrackBatch, Warped
 from motionstream.sampling import MotionModel
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.stream import Stream
 from motionstream.tracks import Tracks
-from motionstream.vae import TinyVAE
+from motionstream.vae import Detail, DetailConfig, TinyVAE
+from motionstream.vae.pixels import from_image
 from motionstream.zoo import Live, load_bundle, save_bundle
 
 Video = npt.NDArray[np.uint8]
@@ -22,7 +24,8 @@ PROMPT = "a red kite over a field"
 
 def save_small(folder: Path, chunk: int = 3, sink: int = 3, window: int = 3, seed: int = 0) -> Path:
     live = Live(GEOMETRY.size, fps=24.0, chunk=chunk, sink=sink, window=window, steps=2, shift=3.0)
-    save_bundle(folder, "small", attentive_model(seed), calm_vae(), live, origin={"made_by": "a test"})
+    origin = {"made_by": "a test"}
+    save_bundle(folder, "small", attentive_model(seed), calm_vae(), live, origin, small_detail())
     return folder
 
 
@@ -43,6 +46,24 @@ def calm_vae() -> TinyVAE:
     vae.decoder.linear.weight.mul_(0.6)
     vae.decoder.out.weight.mul_(0.6)
     return vae
+
+
+def begun(
+    model: StreamingModel, picture: Video, tracks: Tracks, seed: int
+) -> tuple[torch.Tensor, Conditioning, Warped]:
+    """What a whole clip's rollout starts from: the picture's pixels, its conditioning and its warp."""
+    pixels, batch = from_image(picture), TrackBatch.of([tracks])
+    conditioner = Conditioner(model.vae, model.geometry, seed)
+    state = ConditionerState(Anchor.of(pixels[:, 0]).seen(batch, 0))
+    warped = conditioner.warp(state.anchor, batch)
+    return pixels, conditioner.step(state, batch, warped)[0], warped
+
+
+def small_detail() -> Detail:
+    torch.manual_seed(0)
+    detail = Detail(DetailConfig(8))
+    randomised(detail, 0.03)
+    return detail
 
 
 def open_small(folder: Path, fused: bool = True) -> StreamingModel:

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 from tests.small import GEOMETRY, cache_for
-from tests.stream.small_bundle import PROMPT, Video, drag, dragged, open_small, photo, save_small
+from tests.stream.small_bundle import PROMPT, Video, begun, drag, dragged, open_small, photo, save_small
 
-from motionstream.conditioning import Conditioner, TrackBatch
 from motionstream.dit import RollingCache
 from motionstream.geometry import chunk_spans
 from motionstream.sampling import commit_chunk, denoise_chunk, keyed, rollout
 from motionstream.stream.model import StreamingModel
-from motionstream.vae.pixels import from_image, to_frames
+from motionstream.vae.pixels import to_frames
 
 NEW = "a boat, snow"
 LATENTS = 12
@@ -24,10 +23,9 @@ LATENTS = 12
 @torch.inference_mode()
 def changed_after(model: StreamingModel, latents: int) -> tuple[RollingCache, Video]:
     """A clip under PROMPT; its window committed again under NEW; one more chunk: the cache, all frames."""
-    network, rolling, pixels = model.network, model.rolling, from_image(photo())
+    network, rolling = model.network, model.rolling
     chunk, sink, window = rolling.chunk, rolling.sink, rolling.window
-    tracks = TrackBatch.of([drag(0, GEOMETRY.frames(latents + chunk))])
-    conditioning = Conditioner(model.vae, model.geometry, 0).clip(pixels[:, 0], tracks)
+    pixels, conditioning, warped = begun(model, photo(), drag(0, GEOMETRY.frames(latents + chunk)), seed=0)
     known, old, new = model.vae.encode(pixels), network.context([PROMPT]), network.context([NEW])
     cache = cache_for(network, rolling)
     clean = torch.cat(list(rollout(network, cache, conditioning.slice(0, latents), old, rolling, keyed(0), known)), 1)
@@ -40,7 +38,7 @@ def changed_after(model: StreamingModel, latents: int) -> tuple[RollingCache, Vi
     noise, part = keyed(0), conditioning.slice(latents, latents + chunk)
     index = latents // chunk
     after = denoise_chunk(network, cache, part, new, rolling.times, lambda step, shape: noise(index, step, shape))
-    return cache, to_frames(model.vae.decode(torch.cat([clean, after], 1))[0])
+    return cache, to_frames(model.decode(torch.cat([clean, after], 1), warped, None)[0][0])
 
 
 @pytest.mark.parametrize("sizes", [(1, 3, 3), (2, 3, 3), (3, 3, 3), (3, 2, 4), (2, 0, 3)])

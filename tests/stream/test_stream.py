@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 from tests.small import GEOMETRY, cache_for
-from tests.stream.small_bundle import PROMPT, Video, drag, dragged, open_small, photo, save_small, shown
+from tests.stream.small_bundle import PROMPT, Video, begun, drag, dragged, open_small, photo, save_small, shown
 
-from motionstream.conditioning import Conditioner, TrackBatch
 from motionstream.sampling import keyed, rollout
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.stream import Stream
 from motionstream.tracks import Tracks
-from motionstream.vae.pixels import from_image, to_frames
+from motionstream.vae.pixels import to_frames
 
 SIZES = [(1, 3, 3), (2, 3, 3), (3, 3, 3), (2, 0, 4), (3, 1, 0)]
 """(chunk, sink, window) in latents."""
@@ -26,12 +25,11 @@ SIZES = [(1, 3, 3), (2, 3, 3), (3, 3, 3), (2, 0, 4), (3, 1, 0)]
 @torch.inference_mode()
 def rolled_out(model: StreamingModel, picture: Video, tracks: Tracks, prompt: str, seed: int) -> Video:
     """The frames of a clip whose tracks are all known, by the loop of training and the VAE on the whole clip."""
-    pixels = from_image(picture)
-    conditioning = Conditioner(model.vae, model.geometry, seed).clip(pixels[:, 0], TrackBatch.of([tracks]))
+    pixels, conditioning, warped = begun(model, picture, tracks, seed)
     context = model.network.context([prompt])
     cache, known = cache_for(model.network, model.rolling), model.vae.encode(pixels)
     chunks = rollout(model.network, cache, conditioning, context, model.rolling, keyed(seed), known)
-    return to_frames(model.vae.decode(torch.cat(list(chunks), 1))[0])
+    return to_frames(model.decode(torch.cat(list(chunks), 1), warped, None)[0][0])
 
 
 def off_by(a: Video, b: Video) -> int:

@@ -18,6 +18,7 @@ from motionstream.data.loader import loader
 from motionstream.geometry import Geometry
 from motionstream.train import named, train
 from motionstream.train.causal_init import CausalInitStage
+from motionstream.train.detail import DetailStage
 from motionstream.train.motion_data import Drops, MotionData, Sample, frozen_vae
 from motionstream.train.points import Choice
 from motionstream.train.recipe import Recipe
@@ -83,6 +84,12 @@ def causal_stage(out: Path, **changes: object) -> CausalInitStage:
 def forcing_stage(out: Path, **changes: object) -> SelfForcingStage:
     stage = make("self-forcing", out, **changes)
     assert isinstance(stage, SelfForcingStage)
+    return stage
+
+
+def detail_stage(out: Path, **changes: object) -> DetailStage:
+    stage = make("detail", out, **changes)
+    assert isinstance(stage, DetailStage)
     return stage
 
 

@@ -57,17 +57,35 @@ def test_a_packed_model_streams(chain: Path, tmp_path: Path) -> None:
     assert counts == [5, 8, 8], "two latents a chunk, as asked for, not the recipe's one"
 
 
+def test_the_last_stage_packs_its_student_with_the_detail(chain: Path, tmp_path: Path) -> None:
+    origin = pack(chain, "detail", tmp_path / "whole", "try")
+    pack(chain, "self-forcing", tmp_path / "student", "try")
+    whole, student = opened(tmp_path / "whole"), opened(tmp_path / "student")
+    assert tuple(origin) == CHAIN
+    assert student.detail is None
+    assert whole.detail is not None
+    average = newest_weights(chain / "detail", "ema", under="average")
+    assert all(torch.equal(whole.detail.state_dict()[name], average[name].bfloat16().float()) for name in average)
+    assert all(
+        torch.equal(mine, theirs)
+        for mine, theirs in zip(whole.network.state_dict().values(), student.network.state_dict().values(), strict=True)
+    )
+    assert len(whole.open(np.full((48, 64, 3), 90, np.uint8)).step(None)) == 1
+
+
 def test_it_says_where_it_comes_from(chain: Path, tmp_path: Path) -> None:
     origin = pack(chain, "self-forcing", tmp_path, "try")
     assert origin == json.loads(json.dumps(read_header(tmp_path)["origin"]))
-    assert tuple(origin) == CHAIN
+    assert tuple(origin) == CHAIN[:-1]
     assert {part["steps"] for part in origin.values()} == {4}
     assert origin["causal"]["recipe"]["name"] == "smoke"
-    assert tuple(pack(chain, "causal", tmp_path / "causal", "try")) == CHAIN[:-1]
+    assert tuple(pack(chain, "causal", tmp_path / "causal", "try")) == CHAIN[:-2]
 
 
 def test_stages_that_train_no_student_or_did_not_finish_are_refused(chain: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'teacher' does not train a student: pack 'causal' or 'self-forcing'"):
+    with pytest.raises(
+        ValueError, match="'teacher' does not train a student: pack 'causal', 'self-forcing' or 'detail'"
+    ):
         pack(chain, "teacher", tmp_path / "model", "try")
     for done in ("vae", "causal"):
         (tmp_path / done).mkdir()
@@ -90,7 +108,7 @@ def test_the_command_packs(chain: Path, tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (["--runs", "nowhere"], "nowhere/self-forcing/recipe.json: No such file"),
+        (["--runs", "nowhere"], "nowhere/detail/recipe.json: No such file"),
         (["--stage", "teacher"], "does not train a student"),
         (["--stage", "painting"], "painting/recipe.json: No such file"),
         (["--chunk", "0"], "'--chunk'"),

@@ -14,6 +14,7 @@ from tests.train.smoke import (
     STEPS,
     causal_stage,
     changed,
+    detail_stage,
     finite,
     forcing_stage,
     in_this_process,
@@ -111,8 +112,18 @@ def test_self_forcing_changes_the_critic_always_and_the_student_every_fifth_time
     assert not changed(teacher, stage.teacher)
 
 
+def test_the_detail_learns_and_its_student_does_not(chain: Path) -> None:
+    stage = detail_stage(chain)
+    before, student = weights(stage.detail), weights(stage.student)
+    losses = [stage.step(step, step / STEPS) for step in range(3)]
+    assert all(finite(one) for one in losses)
+    assert changed(before, stage.detail) == set(before)
+    assert not changed(student, stage.student)
+    assert losses[0]["psnr_shown"] != losses[0]["psnr_decoded"]
+
+
 @pytest.mark.parametrize(
-    ("stage", "interrupted"), [("teacher-mask", 2), ("causal", 1), ("causal", 3), ("self-forcing", 1)]
+    ("stage", "interrupted"), [("teacher-mask", 2), ("causal", 1), ("causal", 3), ("self-forcing", 1), ("detail", 2)]
 )
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
     chain: Path, tmp_path: Path, stage: str, interrupted: int

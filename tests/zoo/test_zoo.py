@@ -20,6 +20,7 @@ from motionstream import zoo
 from motionstream.zoo import bundle
 
 CPU = torch.device("cpu")
+WEIGHTS = (bundle.NETWORK, bundle.VAE, bundle.DETAIL)
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +45,19 @@ def test_what_is_saved_is_loaded(saved: Path) -> None:
     assert not model.network.training
 
 
+def test_a_model_without_detail_shows_decoded_frames(saved: Path, folder: Path) -> None:
+    rewritten(folder, lambda header: header.pop("detail"))
+    plain, whole = open_small(folder), open_small(saved)
+    assert plain.detail is None
+    assert whole.detail is not None
+    assert plain.hash == whole.hash, "the file is still named"
+    apart = np.abs(dragged(plain.open(photo()), 2).astype(int) - dragged(whole.open(photo()), 2))
+    assert apart.max() > 3
+
+
 def test_weights_are_kept_in_bfloat16_and_nothing_is_pickled(saved: Path) -> None:
-    assert sorted(path.name for path in saved.iterdir()) == sorted((bundle.HEADER, bundle.NETWORK, bundle.VAE))
-    for file in (bundle.NETWORK, bundle.VAE):
+    assert sorted(path.name for path in saved.iterdir()) == sorted((bundle.HEADER, *WEIGHTS))
+    for file in WEIGHTS:
         assert {tensor.dtype for tensor in load_file(saved / file).values()} == {torch.bfloat16}
 
 
@@ -125,7 +136,7 @@ def test_auto_takes_the_cpu_where_there_is_no_gpu(saved: Path, monkeypatch: pyte
     assert zoo.load(saved).device == CPU
 
 
-@pytest.mark.parametrize("file", [bundle.NETWORK, bundle.VAE])
+@pytest.mark.parametrize("file", WEIGHTS)
 def test_one_wrong_bit_is_found(folder: Path, file: str) -> None:
     data = bytearray((folder / file).read_bytes())
     data[-3] ^= 4
@@ -140,6 +151,7 @@ def test_one_wrong_bit_is_found(folder: Path, file: str) -> None:
         (bundle.HEADER, r"holds no model: model\.json is missing"),
         (bundle.NETWORK, r"network\.safetensors is missing: the model is incomplete"),
         (bundle.VAE, r"vae\.safetensors is missing: the model is incomplete"),
+        (bundle.DETAIL, r"detail\.safetensors is missing: the model is incomplete"),
     ],
 )
 def test_a_missing_file_is_named(folder: Path, file: str, says: str) -> None:
@@ -163,7 +175,9 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda header: header["sha256"].pop(bundle.VAE), r"model\.json is incomplete.*vae\.safetensors"),
         (lambda header: header.pop("live"), r"model\.json does not describe a model: 'live'"),
         (lambda header: header["live"].pop("chunk"), r"does not describe a model.*chunk"),
+        (lambda header: header["sha256"].pop(bundle.DETAIL), r"model\.json is incomplete.*detail\.safetensors"),
         (lambda header: header["vae"].update(colour=1), r"does not describe a model.*colour"),
+        (lambda header: header["detail"].update(width=9), r"detail\.safetensors does not fit model\.json"),
         (lambda header: header["network"].update(dit=3), r"does not describe a model"),
         (lambda header: header["network"]["dit"].update(layers=3), r"network\.safetensors does not fit model\.json"),
         (lambda header: header["live"].update(size=[47, 32]), "multiples of 16"),

@@ -6,6 +6,7 @@ from motionstream.conditioning.conditioner import (
     ConditionerState,
     Conditioning,
     ConditioningConfig,
+    Warped,
 )
 from motionstream.conditioning.prompt import TextEncoder
 from motionstream.conditioning.track_head import TrackHead
@@ -21,6 +22,7 @@ __all__ = [
     "TextEncoder",
     "TrackBatch",
     "TrackHead",
+    "Warped",
     "identity_codes",
     "track_volume",
     "warp",

@@ -85,6 +85,23 @@ class ConditionerState:
     memory: Memory | None = None
 
 
+@dataclass(frozen=True)
+class Warped:
+    """The warped anchor of F frames in pixels.
+
+    frames (B, F, 3, H, W) in [−1, 1]; support (B, F, 1, H/4, W/4) in [0, 1]: how surely tracks speak there.
+    """
+
+    frames: Tensor
+    support: Tensor
+
+    @classmethod
+    def join(cls, parts: Iterable[Warped]) -> Warped:
+        """Spans of frames one after another."""
+        every = list(parts)
+        return cls(torch.cat([part.frames for part in every], 1), torch.cat([part.support for part in every], 1))
+
+
 class Conditioner:
     """Makes `Conditioning` with a VAE at one frame size. seed: of the points' identity codes."""
 
@@ -96,34 +113,39 @@ class Conditioner:
         state = ConditionerState(Anchor.of(picture).seen(tracks, 0))
         return self.step(state, tracks)[0]
 
-    def step(self, state: ConditionerState, tracks: TrackBatch) -> tuple[Conditioning, ConditionerState]:
+    def step(
+        self, state: ConditionerState, tracks: TrackBatch, warped: Warped | None = None
+    ) -> tuple[Conditioning, ConditionerState]:
         """The next frames of a stream: 1 + 4n if it starts here (no memory yet), else 4n.
 
-        Points that are not in the anchor steer by their identity alone.
+        warped: their warp, if `warp` has made it already. Points that are not in the anchor steer by their
+        identity alone.
         """
         starts, anchor = state.memory is None, state.anchor
-        warped, support = self._warp(anchor, tracks)
+        warped = self.warp(anchor, tracks) if warped is None else warped
         dtype = anchor.picture.dtype
-        latents, memory = self.vae.encode_step(warped.to(dtype), state.memory)
+        latents, memory = self.vae.encode_step(warped.frames.to(dtype), state.memory)
         conditioning = Conditioning(
             first=self._first(latents, starts),
             volume=track_volume(tracks, self.geometry, self.seed, starts).to(dtype),
             anchor=latents,
-            support=self._support(support, starts).to(dtype),
+            support=self._support(warped.support, starts).to(dtype),
         )
         return conditioning, ConditionerState(anchor.moved(tracks), memory)
 
-    def _warp(self, anchor: Anchor, tracks: TrackBatch) -> tuple[Tensor, Tensor]:
+    def warp(self, anchor: Anchor, tracks: TrackBatch) -> Warped:
         """The anchor pulled along the tracks' points and by those that are held where they were let go."""
         birth_xy, born = anchor.places(tracks.ids)
         held = anchor.strength()
         frames = tracks.frames
-        return warp(
-            anchor.picture,
-            torch.cat([tracks.xy, anchor.xy[:, None].expand(-1, frames, -1, -1)], 2),
-            torch.cat([tracks.visible, anchor.held[:, None].expand(-1, frames, -1)], 2),
-            torch.cat([birth_xy, anchor.birth_xy], 1),
-            torch.cat([born.float(), held], 1),
+        return Warped(
+            *warp(
+                anchor.picture,
+                torch.cat([tracks.xy, anchor.xy[:, None].expand(-1, frames, -1, -1)], 2),
+                torch.cat([tracks.visible, anchor.held[:, None].expand(-1, frames, -1)], 2),
+                torch.cat([birth_xy, anchor.birth_xy], 1),
+                torch.cat([born.float(), held], 1),
+            )
         )
 
     def _first(self, latents: Tensor, starts: bool) -> Tensor:

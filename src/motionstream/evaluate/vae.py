@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from motionstream.conditioning import Warped
 from motionstream.evaluate import machine
 from motionstream.evaluate.metrics import Mean, Video, psnr, ssim
 from motionstream.evaluate.motion import EvaluationClip
@@ -70,10 +71,15 @@ def flicker(rebuilt: Video, true: Video, borders: set[int]) -> tuple[float, floa
 
 @torch.inference_mode()
 def decoder_gflop(model: StreamingModel, chunk: int) -> float:
-    """Arithmetic of decoding one chunk after the first, 10⁹ operations."""
+    """Arithmetic of decoding one chunk after the first, detail included, 10⁹ operations."""
     rows, columns = model.geometry.latent_height, model.geometry.latent_width
     latents = torch.zeros(1, chunk, model.vae.latent_channels, rows, columns, device=model.device, dtype=model.dtype)
     _, memory = model.vae.decode_step(latents, None)
+    width, height = model.size
+    frames = chunk * model.geometry.temporal_stride
+    warped = Warped(
+        latents.new_zeros(1, frames, 3, height, width), latents.new_zeros(1, frames, 1, height // 4, width // 4)
+    )
     with FlopCounterMode(display=False) as counter:
-        model.vae.decode_step(latents, memory)
+        model.decode(latents, warped, memory)
     return float(counter.get_total_flops()) / 1e9

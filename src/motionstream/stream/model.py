@@ -8,15 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from torch import Tensor
 
-from motionstream.conditioning import Anchor, Conditioner, ConditionerState
+from motionstream.conditioning import Anchor, Conditioner, ConditionerState, Warped
 from motionstream.dit import RollingCache, TextContext
 from motionstream.geometry import Fit, Geometry
 from motionstream.sampling import MotionModel, Rolling
 from motionstream.stream.state import StreamState, from_bytes
 from motionstream.stream.stream import Stream
 from motionstream.stream.video import read_image, upright_rgb
-from motionstream.vae import TinyVAE
+from motionstream.vae import Detail, Memory, TinyVAE
 from motionstream.vae.pixels import from_image
 
 Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
@@ -26,7 +27,8 @@ class StreamingModel:
     """What `motionstream.load` gives.
 
     network and vae are on one device, in one dtype, in inference mode. rolling: sizes of the rollout, free to
-    choose at run time. hash: of the weights, so that figures and snapshots name what made them.
+    choose at run time. hash: of the weights, so that figures and snapshots name what made them. detail: gives decoded
+    frames the warped anchor's texture, if the model has that.
     """
 
     def __init__(
@@ -38,10 +40,12 @@ class StreamingModel:
         fps: float,
         rolling: Rolling,
         hash: str,
+        detail: Detail | None = None,
     ) -> None:
         self.name, self.geometry, self.fps, self.rolling, self.hash = name, geometry, fps, rolling, hash
         self.network = network.eval().requires_grad_(False)
         self.vae = vae.eval().requires_grad_(False)
+        self.detail = None if detail is None else detail.eval().requires_grad_(False)
         self.device = next(network.parameters()).device
         self.dtype = next(network.parameters()).dtype
 
@@ -72,6 +76,11 @@ class StreamingModel:
     def resume(self, snapshot: bytes) -> Stream:
         """The stream a snapshot was taken of. Raises ValueError if it is not one of this model's."""
         return Stream(self, from_bytes(snapshot, self.hash, self._cache(), self.device))
+
+    def decode(self, latents: Tensor, warped: Warped, memory: Memory | None) -> tuple[Tensor, Memory]:
+        """The next latents of a stream (B, T, C, h, w) → the frames shown; warped: the anchor at those frames."""
+        video, memory = self.vae.decode_step(latents, memory)
+        return video if self.detail is None else self.detail(video, warped.frames, warped.support), memory
 
     def context(self, prompt: str) -> TextContext:
         """What the network reads of a prompt."""

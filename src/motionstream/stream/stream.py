@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from motionstream.conditioning import ConditionerState, Conditioning, TrackBatch
+from motionstream.conditioning import ConditionerState, Conditioning, TrackBatch, Warped
 from motionstream.geometry import Fit
 from motionstream.sampling import commit_chunk, denoise_chunk, keyed_noise
 from motionstream.stream.state import Chunk, StreamState, to_bytes
@@ -75,9 +75,9 @@ class Stream:
         batch = self._checked(tracks)
         with torch.inference_mode():
             self.settle()
-            conditioning, following = self._condition(batch)
+            conditioning, warped, following = self._condition(batch)
             clean = self._denoise(conditioning)
-            video, decoder = self.model.vae.decode_step(clean, self.state.decoder)
+            video, decoder = self.model.decode(clean, warped, self.state.decoder)
         state = self.state
         state.conditioner, state.decoder = following, decoder
         state.pending = Chunk(clean, conditioning)
@@ -107,12 +107,15 @@ class Stream:
             raise ValueError(f"tracks of {tracks.frames} frames: the next step takes {frames} (stream.chunk_frames)")
         return TrackBatch.of([tracks], self.model.device)
 
-    def _condition(self, tracks: TrackBatch) -> tuple[Conditioning, ConditionerState]:
-        """What steers the next chunk, once the anchor knows who took hold and who let go."""
+    def _condition(self, tracks: TrackBatch) -> tuple[Conditioning, Warped, ConditionerState]:
+        """What steers the next chunk, once the anchor knows who took hold and who let go; and its warp in pixels."""
         state, current = self.state, self.state.conditioner
         anchor = current.anchor.renewed(state.frame) if current.anchor.crowded else current.anchor
         ready = ConditionerState(anchor.following(tracks), current.memory)
-        return self.model.conditioner(state.seed).step(ready, tracks)
+        conditioner = self.model.conditioner(state.seed)
+        warped = conditioner.warp(ready.anchor, tracks)
+        conditioning, following = conditioner.step(ready, tracks, warped)
+        return conditioning, warped, following
 
     def _denoise(self, conditioning: Conditioning) -> torch.Tensor:
         state, model = self.state, self.model

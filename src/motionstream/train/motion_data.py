@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from motionstream.conditioning import Conditioner, ConditionerState, Conditioning, TrackBatch
+from motionstream.conditioning import Conditioner, ConditionerState, Conditioning, TrackBatch, Warped
 from motionstream.conditioning.anchor import Anchor
 from motionstream.data.loader import Arrays, Loader
 from motionstream.geometry import Geometry
@@ -39,10 +39,13 @@ class Drops:
 
 @dataclass(frozen=True)
 class Sample:
-    """B clips: latents (B, T, C, h, w), what steers them, and the same without tracks (for guidance)."""
+    """B clips: pixels (B, F, 3, H, W) in [−1, 1], latents (B, T, C, h, w), what steers them, the warped anchor in
+    pixels, and what steers without tracks (for guidance)."""
 
+    video: Tensor
     latents: Tensor
     conditioning: Conditioning
+    warped: Warped
     prompts: list[str]
     no_motion: Conditioning | None
 
@@ -95,12 +98,14 @@ class MotionData:
         text, track, anchor = draw_drops(len(tracks.ids), drops, random)
         conditioner = Conditioner(self.vae, self.geometry, int(random.integers(1 << 31)))
         boundary = self._boundary(video.shape[1], random) if drops != Drops() else None
-        steered = condition(conditioner, video, tracks.hidden(torch.from_numpy(track)), boundary)
+        steered, warped = condition(conditioner, video, tracks.hidden(torch.from_numpy(track)), boundary)
         everyone, dropped = torch.ones(len(tracks.ids), dtype=torch.bool), torch.from_numpy(anchor)
-        null = condition(conditioner, video, tracks.hidden(everyone), boundary) if no_motion else None
+        null = condition(conditioner, video, tracks.hidden(everyone), boundary)[0] if no_motion else None
         return Sample(
+            video=video,
             latents=self.vae.encode(video).float(),
             conditioning=steered.without_anchor(dropped).to(torch.float32),
+            warped=warped,
             prompts=["" if drop else prompt for prompt, drop in zip(batch["captions"], text, strict=True)],
             no_motion=null.without_anchor(dropped).to(torch.float32) if null else None,
         )
@@ -120,15 +125,20 @@ class MotionData:
         return int(random.choice(starts)) if starts and random.random() < REANCHOR else None
 
 
-def condition(conditioner: Conditioner, video: Tensor, tracks: TrackBatch, boundary: int | None) -> Conditioning:
-    """A clip's conditioning, with the anchor taken anew from the true frame before `boundary`."""
-    if boundary is None:
-        return conditioner.clip(video[:, 0], tracks)
-    start = ConditionerState(Anchor.of(video[:, 0]).seen(tracks, 0))
-    before, state = conditioner.step(start, tracks.slice(0, boundary))
-    anchor = Anchor.of(video[:, boundary - 1]).seen(tracks, boundary - 1)
-    after, _ = conditioner.step(ConditionerState(anchor, state.memory), tracks.slice(boundary, tracks.frames))
-    return Conditioning.join([before, after])
+def condition(
+    conditioner: Conditioner, video: Tensor, tracks: TrackBatch, boundary: int | None
+) -> tuple[Conditioning, Warped]:
+    """A clip's conditioning and warp, with the anchor taken anew from the true frame before `boundary`."""
+    spans = [(0, tracks.frames)] if boundary is None else [(0, boundary), (boundary, tracks.frames)]
+    memory, conditionings, warps = None, [], []
+    for begin, end in spans:
+        seen, span = max(begin - 1, 0), tracks.slice(begin, end)
+        state = ConditionerState(Anchor.of(video[:, seen]).seen(tracks, seen), memory)
+        warps.append(conditioner.warp(state.anchor, span))
+        conditioning, state = conditioner.step(state, span, warps[-1])
+        conditionings.append(conditioning)
+        memory = state.memory
+    return Conditioning.join(conditionings), Warped.join(warps)
 
 
 def draw_drops(clips: int, drops: Drops, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,48 +8,60 @@ from typing import Any
 
 import torch
 
-from motionstream.train.checkpoint import Checkpoints
+from motionstream.train.checkpoint import Checkpoints, newest_weights
 from motionstream.train.motion_data import frozen_vae
 from motionstream.train.network import new_model
 from motionstream.train.recipe import (
     RECIPE_FILE,
     CausalInitRecipe,
+    DetailRecipe,
     Recipe,
     SelfForcingRecipe,
     load,
     to_json,
 )
+from motionstream.vae import Detail
 from motionstream.zoo import Live, save_bundle
 
 FPS = 24.0
-CHAIN = ("vae", "teacher", "teacher-mask", "causal", "self-forcing")
+CHAIN = ("vae", "teacher", "teacher-mask", "causal", "self-forcing", "detail")
+Student = CausalInitRecipe | SelfForcingRecipe | DetailRecipe
 
 
 def pack(
     out: Path, stage: str, folder: Path, name: str, chunk: int | None = None, steps: int | None = None
 ) -> dict[str, Any]:
-    """Write the model that a chain in `out` has trained up to `stage` ("causal" or "self-forcing") into `folder`.
+    """Write the model that a chain in `out` has trained up to `stage` into `folder`.
 
-    chunk: latents a live step makes, steps: calls it takes, instead of the recipe's. Returns where the weights come
-    from, as written there.
+    stage: "causal", "self-forcing" or "detail". chunk: latents a live step makes, steps: calls it takes, instead of the
+    recipe's. Returns where the weights come from, as written there.
     """
     recipe = load(out / stage / RECIPE_FILE)
-    if not isinstance(recipe, CausalInitRecipe | SelfForcingRecipe):
-        raise ValueError(f"stage {stage!r} does not train a student: pack 'causal' or 'self-forcing'")
+    if not isinstance(recipe, Student):
+        raise ValueError(f"stage {stage!r} does not train a student: pack 'causal', 'self-forcing' or 'detail'")
 
     vae = frozen_vae(out / recipe.vae, "cpu", torch.float32)
-    network = new_model(recipe.network, vae.latent_channels, out / stage)
+    student = recipe.student if isinstance(recipe, DetailRecipe) else stage
+    network = new_model(recipe.network, vae.latent_channels, out / student)
+    detail = finished_detail(recipe, out / stage) if isinstance(recipe, DetailRecipe) else None
     origin = {done: history(out / done) for done in CHAIN[: CHAIN.index(stage) + 1] if (out / done).is_dir()}
-    save_bundle(folder, name, network, vae, live(recipe, chunk, steps), origin)
+    save_bundle(folder, name, network, vae, live(recipe, chunk, steps), origin, detail)
     return origin
 
 
-def live(recipe: CausalInitRecipe | SelfForcingRecipe, chunk: int | None, steps: int | None) -> Live:
+def finished_detail(recipe: DetailRecipe, run_dir: Path) -> Detail:
+    """The averaged network of a finished run of stage "detail"."""
+    detail = Detail(recipe.detail)
+    detail.load_state_dict(newest_weights(run_dir, "ema", under="average"))
+    return detail
+
+
+def live(recipe: Student, chunk: int | None, steps: int | None) -> Live:
     """How the student is run: as it was trained, but for the chunk and the calls."""
-    if isinstance(recipe, SelfForcingRecipe):
-        sizes = (recipe.chunk, recipe.sink, recipe.window, recipe.denoising_steps)
-    else:
+    if isinstance(recipe, CausalInitRecipe):
         sizes = (max(recipe.chunks), max(recipe.sinks), max(recipe.windows), 3)
+    else:
+        sizes = (recipe.chunk, recipe.sink, recipe.window, recipe.denoising_steps)
     return Live(recipe.size, FPS, chunk or sizes[0], *sizes[1:3], steps or sizes[3], recipe.shift)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from motionstream.train.typed import parsed, shaped
-from motionstream.vae.tiny import TinyVAEConfig
+from motionstream.vae import DetailConfig, TinyVAEConfig
 
 R = TypeVar("R", bound="Recipe")
 
@@ -196,12 +196,39 @@ class SelfForcingRecipe(Recipe):
     causal: str = "causal"
 
 
+@dataclass(frozen=True, kw_only=True)
+class DetailRecipe(Recipe):
+    """Stage "detail": the network that takes texture from the warped anchor, trained on the student's own rollouts.
+
+    chunk, sink, window, denoising_steps, shift: of the student's rollout, as live. edge_weight: of the error of pixel
+    differences beside the absolute error's 1. student: run of the finished student.
+    """
+
+    stage: ClassVar[str] = "detail"
+
+    network: Network
+    detail: DetailConfig
+    chunk: int = 3
+    sink: int = 3
+    window: int = 3
+    denoising_steps: int = 3
+    shift: float = 6.0
+    edge_weight: float = 1.0
+    text_drop: float = 0.1
+    points_min: int
+    points_max: int
+    mask_probability: float = 0.0
+    vae: str = "vae"
+    student: str = "self-forcing"
+
+
 RECIPES: dict[str, type[Recipe]] = {
     "vae": TinyVAERecipe,
     "teacher": TeacherRecipe,
     "teacher-mask": TeacherRecipe,
     "causal": CausalInitRecipe,
     "self-forcing": SelfForcingRecipe,
+    "detail": DetailRecipe,
 }
 """Stage on the command line → kind of its recipe."""
 

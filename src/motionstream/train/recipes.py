@@ -13,6 +13,7 @@ from typing import TypeVar
 from motionstream.train.recipe import (
     RECIPES,
     CausalInitRecipe,
+    DetailRecipe,
     Network,
     Recipe,
     SelfForcingRecipe,
@@ -20,7 +21,7 @@ from motionstream.train.recipe import (
     TinyVAERecipe,
 )
 from motionstream.train.typed import unknown
-from motionstream.vae.tiny import TinyVAEConfig
+from motionstream.vae import DetailConfig, TinyVAEConfig
 
 R = TypeVar("R", bound=Recipe)
 
@@ -156,6 +157,33 @@ def self_forcing_tiny_cpu() -> SelfForcingRecipe:
     )
 
 
+def detail_tiny_cpu() -> DetailRecipe:
+    student = self_forcing_tiny_cpu()
+    return DetailRecipe(
+        name=student.name,
+        size=student.size,
+        frames=student.frames,
+        batch=4,
+        steps=2000,
+        lr=2e-3,
+        weight_decay=0.0,
+        warmup_steps=20,
+        decay_fraction=0.4,
+        ema_decay=0.98,
+        dtype=student.dtype,
+        network=student.network,
+        detail=DetailConfig(width=32, blocks=1),
+        chunk=student.chunk,
+        sink=student.sink,
+        window=student.window,
+        denoising_steps=student.denoising_steps,
+        shift=student.shift,
+        points_min=student.points_min,
+        points_max=student.points_max,
+        sheet_every=100,
+    )
+
+
 def vae_tiny_gpu() -> TinyVAERecipe:
     return replace(vae_tiny_cpu(), name="tiny_gpu", batch=32, steps=12000, crop=128, sheet_every=1000)
 
@@ -219,6 +247,10 @@ def self_forcing_tiny_gpu() -> SelfForcingRecipe:
     )
 
 
+def detail_tiny_gpu() -> DetailRecipe:
+    return replace(detail_tiny_cpu(), name="tiny_gpu", batch=16, dtype="bfloat16", sheet_every=500)
+
+
 SMALL = replace(NETWORK, width=64, layers=2, heads=2, ffn=128, text_dim=32, text_tokens=16, track_channels=4)
 
 
@@ -267,6 +299,13 @@ def self_forcing_smoke() -> SelfForcingRecipe:
     return _brief(recipe)
 
 
+def detail_smoke() -> DetailRecipe:
+    student = self_forcing_smoke()
+    small = DetailConfig(width=8, blocks=1)
+    sizes = replace(detail_tiny_cpu(), size=student.size, frames=student.frames, batch=1, network=SMALL, detail=small)
+    return _brief(replace(sizes, name="smoke", chunk=student.chunk, sink=student.sink, window=student.window))
+
+
 def _brief(recipe: R) -> R:
     """A run of a few steps, reported at every one."""
     return replace(recipe, steps=4, accumulate=1, warmup_steps=1, log_every=1, sheet_every=4)
@@ -286,6 +325,7 @@ NAMED: dict[str, dict[str, Callable[[], Recipe]]] = {
         "tiny_gpu": self_forcing_tiny_gpu,
         "smoke": self_forcing_smoke,
     },
+    "detail": {"tiny_cpu": detail_tiny_cpu, "tiny_gpu": detail_tiny_gpu, "smoke": detail_smoke},
 }
 """Stage → name → recipe."""
 

@@ -29,6 +29,7 @@ BUILDERS = {
     "teacher-mask": "motionstream.train.teacher",
     "causal": "motionstream.train.causal_init",
     "self-forcing": "motionstream.train.self_forcing",
+    "detail": "motionstream.train.detail",
 }
 """Stage → module with `build(recipe, assets, out) -> Stage`, imported when it is trained."""
 

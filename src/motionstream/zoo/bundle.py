@@ -1,4 +1,5 @@
-"""A model as a folder: `model.json` (sizes, figures of the rollout, hashes), `network.safetensors`, `vae.safetensors`.
+"""A model as a folder: `model.json` (sizes, figures of the rollout, hashes), `network.safetensors`, `vae.safetensors`,
+and `detail.safetensors` where a model has that.
 
 Nothing is unpickled; every file is checked against its SHA-256 and every key accounted for before a weight is used.
 """
@@ -23,10 +24,11 @@ from motionstream.dit.fuse import fuse
 from motionstream.geometry import Geometry
 from motionstream.sampling import ModelConfig, MotionModel, Rolling
 from motionstream.stream.model import StreamingModel
-from motionstream.vae import TinyVAE, TinyVAEConfig
+from motionstream.vae import Detail, DetailConfig, TinyVAE, TinyVAEConfig
 
 FORMAT = 1
 HEADER, NETWORK, VAE = "model.json", "network.safetensors", "vae.safetensors"
+DETAIL = "detail.safetensors"
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,18 @@ class Live:
 
 
 def save_bundle(
-    folder: Path, name: str, network: MotionModel, vae: TinyVAE, live: Live, origin: dict[str, Any]
+    folder: Path,
+    name: str,
+    network: MotionModel,
+    vae: TinyVAE,
+    live: Live,
+    origin: dict[str, Any],
+    detail: Detail | None = None,
 ) -> None:
     """Write a model in bfloat16. origin: where the weights come from (recipes, steps, machine)."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file, module in ((NETWORK, network), (VAE, vae)):
+    parts: dict[str, nn.Module] = {NETWORK: network, VAE: vae} | ({} if detail is None else {DETAIL: detail})
+    for file, module in parts.items():
         save_file(_packed(module), folder / file)
     header = {
         "format": FORMAT,
@@ -59,7 +68,8 @@ def save_bundle(
         "live": dataclasses.asdict(live),
         "network": dataclasses.asdict(network.config),
         "vae": dataclasses.asdict(vae.config),
-        "sha256": {file: _sha256(folder / file) for file in (NETWORK, VAE)},
+        **({} if detail is None else {"detail": dataclasses.asdict(detail.config)}),
+        "sha256": {file: _sha256(folder / file) for file in parts},
         "origin": origin,
     }
     (folder / HEADER).write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -71,8 +81,9 @@ def load_bundle(folder: Path, device: torch.device, dtype: torch.dtype, fused: b
     Raises ValueError that names what is missing, damaged or does not fit.
     """
     header = read_header(folder)
-    network, vae, live = _described(header, folder)
-    for file, module in ((NETWORK, network), (VAE, vae)):
+    network, vae, detail, live = _described(header, folder)
+    parts: dict[str, nn.Module] = {NETWORK: network, VAE: vae} | ({} if detail is None else {DETAIL: detail})
+    for file, module in parts.items():
         _fill(module, _verified(folder / file, header["sha256"][file]), folder / file)
     network = network.to(device, dtype).eval().requires_grad_(False)
     if fused and isinstance(network.dit, VideoDiT):
@@ -85,15 +96,17 @@ def load_bundle(folder: Path, device: torch.device, dtype: torch.dtype, fused: b
         live.fps,
         live.rolling,
         bundle_hash(header),
+        None if detail is None else detail.to(device, dtype),
     )
 
 
-def _described(header: dict[str, Any], folder: Path) -> tuple[MotionModel, TinyVAE, Live]:
+def _described(header: dict[str, Any], folder: Path) -> tuple[MotionModel, TinyVAE, Detail | None, Live]:
     """The parts that a header describes, weights still to be filled in."""
     try:
         network = MotionModel(_network_config(header["network"]))
         vae = TinyVAE(TinyVAEConfig(**{key: _tuple(value) for key, value in header["vae"].items()}))
-        return network, vae, Live(**{key: _tuple(value) for key, value in header["live"].items()})
+        detail = Detail(DetailConfig(**header["detail"])) if "detail" in header else None
+        return network, vae, detail, Live(**{key: _tuple(value) for key, value in header["live"].items()})
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder / HEADER} does not describe a model: {error}") from error
 
@@ -110,14 +123,16 @@ def read_header(folder: Path) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ValueError(f"{path}: this version reads models of format {FORMAT}")
     hashes = header.get("sha256")
-    if "name" not in header or not isinstance(hashes, dict) or not {NETWORK, VAE} <= hashes.keys():
-        raise ValueError(f"{path} is incomplete: it must have a name and the SHA-256 of {NETWORK} and {VAE}")
+    needed = {NETWORK, VAE} | ({DETAIL} if "detail" in header else set())
+    if "name" not in header or not isinstance(hashes, dict) or not needed <= hashes.keys():
+        raise ValueError(f"{path} is incomplete: it must have a name and the SHA-256 of {' and '.join(sorted(needed))}")
     return header
 
 
 def bundle_hash(header: dict[str, Any]) -> str:
     """One short name for these weights: the first 12 digits of the SHA-256 of their files' SHA-256."""
-    return hashlib.sha256("".join(header["sha256"][file] for file in (NETWORK, VAE)).encode()).hexdigest()[:12]
+    files = [file for file in (NETWORK, VAE, DETAIL) if file in header["sha256"]]
+    return hashlib.sha256("".join(header["sha256"][file] for file in files).encode()).hexdigest()[:12]
 
 
 def _packed(module: nn.Module) -> dict[str, Tensor]:

@@ -1,0 +1,67 @@
+"""Detail: what the VAE cannot carry, taken back from the warped anchor (docs/architecture.md, section 7).
+
+A tiny VAE loses texture that is still there, sharp, in the picture that was given. Where decoded frames and the
+warped anchor agree, the warp's own pixels are the better ones; where something was uncovered, torn or recoloured, the
+decoded frames are. A small network decides so for each pixel: it blends the two, lends the warp's fine
+texture to decoded colours, and mends what is left. It has no memory, so streamed frames are those of the whole clip.
+Beyond the paper, and an option: a model without it shows the decoded frames.
+
+Legend: B clips, F frames, C channels, H W pixels, h w cells of `CELL` pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from motionstream.vae.tiny import FrameBlock, flat
+
+CELL = 4
+"""Pixels a side of the cells that the network works on."""
+SMOOTHED = 5
+"""Pixels a side of the box whose mean the fine texture is the difference to."""
+
+
+@dataclass(frozen=True)
+class DetailConfig:
+    """width: channels of the network. blocks: residual blocks."""
+
+    width: int = 32
+    blocks: int = 1
+
+
+class Detail(nn.Module):
+    """Decoded frames + warped anchor → the frames shown. Untrained, it returns the decoded frames nearly unchanged."""
+
+    def __init__(self, config: DetailConfig) -> None:
+        super().__init__()
+        self.config = config
+        pixels = CELL**2
+        self.mix = nn.Conv2d(2 * 3 * pixels + 1, config.width, 3, padding=1)
+        self.blocks = nn.Sequential(*(FrameBlock(config.width) for _ in range(config.blocks)))
+        self.out = nn.Conv2d(config.width, (2 + 3) * pixels, 1)
+        nn.init.zeros_(self.out.weight)
+        with torch.no_grad():
+            self.out.bias.zero_()  # type: ignore[union-attr]
+            self.out.bias[: 2 * pixels] = -3  # type: ignore[index]
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what convolutions are fastest in
+
+    def forward(self, decoded_BFCHW: Tensor, warped_BFCHW: Tensor, support_BF1hw: Tensor) -> Tensor:
+        """All in [−1, 1]; support in [0, 1]: how surely tracks speak there. Returns (B, F, 3, H, W)."""
+        decoded, warped = flat(decoded_BFCHW), flat(warped_BFCHW.to(decoded_BFCHW.dtype))
+        support = support_BF1hw.flatten(0, 1).to(decoded.dtype)
+        cells = torch.cat([F.pixel_unshuffle(decoded, CELL), F.pixel_unshuffle(warped, CELL), support], 1)
+        hidden = self.blocks(F.silu(self.mix(cells.contiguous(memory_format=torch.channels_last))))
+        blend, texture, mend = F.pixel_shuffle(self.out(hidden), CELL).split((1, 1, 3), 1)
+        shown = decoded + blend.sigmoid() * (warped - decoded) + mend
+        shown = shown + texture.sigmoid() * (warped - smoothed(warped))
+        result: Tensor = shown.unflatten(0, decoded_BFCHW.shape[:2])
+        return result
+
+
+def smoothed(frames_NCHW: Tensor) -> Tensor:
+    """Each pixel's mean over a box around it; at the border over what is inside."""
+    return F.avg_pool2d(frames_NCHW, SMOOTHED, stride=1, padding=SMOOTHED // 2, count_include_pad=False)
