@@ -20,5 +20,6 @@ train teacher 20
 train teacher-mask 8
 train causal 8
 train self-forcing 10
+train detail 3
 
-"$MOTIONSTREAM" zoo pack --runs "$OUT" --out "$OUT/model" --name "$RECIPE"
+"$MOTIONSTREAM" zoo pack --runs "$OUT" --stage detail --out "$OUT/model" --name "$RECIPE"
