@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from motionstream.evaluate.depth import Estimator
+    from motionstream.tracks.trackers import PointTracker
 
 Model = Annotated[str, typer.Option("--model", "-m", help="A zoo name or a folder of weights.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
@@ -13,6 +17,20 @@ JsonOut = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Wr
 Assets = Annotated[Path, typer.Option(help="A folder with cutouts/ and backgrounds/, or with manifest.csv.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 Size = Annotated[str, typer.Option(metavar="WxH", help="Pixels of a frame, such as 256x144.")]
+Tracker = Annotated[
+    str, typer.Option("--tracker", help="lucas-kanade, cotracker3, cotracker3-online, tapir or tapnext.")
+]
+TrackerPath = Annotated[
+    Path | None, typer.Option("--tracker-path", help="A published tracker's checkout or weights (docs/trackers.md).")
+]
+Download = Annotated[bool, typer.Option("--download", help="A published tracker may be fetched.")]
+
+Depth = Annotated[str, typer.Option("--depth", help="plane, depth-anything, moge, or a file: .npy, .npz, 16-bit .png.")]
+DepthWeights = Annotated[
+    str | None, typer.Option("--depth-weights", metavar="PATH", help="An estimator's weights on this machine.")
+]
+DepthDownload = Annotated[bool, typer.Option("--download", help="An estimator's weights may be fetched.")]
+InverseDepth = Annotated[bool, typer.Option("--inverse-depth", help="The file holds 1/depth: larger is nearer.")]
 
 
 def load_model(model: str, device: str) -> Any:
@@ -22,12 +40,41 @@ def load_model(model: str, device: str) -> Any:
     return motionstream.load(model, device=device)
 
 
-def size_of(text: str) -> tuple[int, int]:
+def size_of(text: str, option: str = "--size") -> tuple[int, int]:
     """ "256x144" → (256, 144)."""
-    width, _, height = text.lower().replace("×", "x").partition("x")
-    if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
-        raise ValueError(f"--size {text}: write width x height, such as 256x144")
-    return int(width), int(height)
+    return _pair(text, f"{option} {text}: write width x height, such as 256x144")
+
+
+def grid_of(text: str) -> tuple[int, int]:
+    """ "50x28" → (50, 28) columns and rows."""
+    return _pair(text, f"--grid {text}: write columns x rows, such as 50x50")
+
+
+def open_tracker(name: str, path: Path | None, download: bool, device: str) -> PointTracker:
+    """The tracker of this name; the licence of one that is not ours is said on stderr."""
+    from motionstream.tracks import trackers
+
+    opened = trackers.open_tracker(name, path, download, device)
+    if opened.licence:
+        typer.echo(f"{name} is not part of this project; its licence: {opened.licence}", err=True)
+    return opened
+
+
+def open_depth(name: str, weights: str | None, download: bool, inverse: bool = False) -> Estimator:
+    """The depth of this name or file; the licence of an estimator's weights is said on stderr."""
+    from motionstream.evaluate import depth
+
+    opened = depth.estimator(name, weights, download, inverse)
+    if name in depth.PUBLISHED:
+        typer.echo(f"{name} is not part of this project; its licence: {depth.PUBLISHED[name].licence}", err=True)
+    return opened
+
+
+def _pair(text: str, complaint: str) -> tuple[int, int]:
+    first, _, second = text.lower().replace("×", "x").partition("x")
+    if not (first.isascii() and first.isdigit() and second.isascii() and second.isdigit()):
+        raise ValueError(complaint)
+    return int(first), int(second)
 
 
 def weights_of(model: str, loaded: Any) -> dict[str, Any]:

@@ -14,13 +14,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from motionstream.tracks.following import (
+    Mask,
+    Points,
+    Video,
+    check_frame,
+    checked_points,
+    follow,
+    follow_frames,
+    inside,
+)
 from motionstream.tracks.tracks import Tracks
 
-Video = npt.NDArray[np.uint8]
 Grey = npt.NDArray[np.uint8]
-Points = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
-
 
 NEIGHBOURHOOD = 8.0  # pixels, standard deviation: over which light is evened
 FLAT = 2.0  # grey levels of contrast below which a place counts as flat
@@ -57,9 +63,7 @@ class LucasKanade:
         """Follow these (N, 2) points too, at home in the frame given last."""
         if self._last is None:
             raise ValueError("no frame yet: give the tracker the frame in which the points are")
-        new = np.asarray(queries, np.float32)
-        if new.ndim != 2 or new.shape[1] != 2 or not np.isfinite(new).all():
-            raise ValueError(f"queries of shape {new.shape}: send finite points of shape (N, 2)")
+        new = checked_points(queries)
         self.xy = np.concatenate([self.xy, new])
         self.kept = np.concatenate([self.kept, np.ones(len(new), bool)])
         self._birth_xy = np.concatenate([self._birth_xy, new])
@@ -70,16 +74,13 @@ class LucasKanade:
         """Move all points to the (H, W, 3) uint8 frame: positions (N, 2), and whether each is still followed."""
         import cv2
 
-        if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
-            raise ValueError(f"frame of shape {frame.shape}, {frame.dtype}: send (H, W, 3) uint8")
+        check_frame(frame)
         grey = evened(np.asarray(cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY), np.uint8))
         if self._last is not None and len(self.xy):
             moved, found = self._there_and_back(self._last, grey, self.xy, self.xy)
             moved = np.where(np.isfinite(moved), moved, self.xy)
             self.xy = self._settled(grey, moved)
-            height, width = frame.shape[:2]
-            inside = np.all((self.xy >= 0) & (self.xy < (width, height)), axis=-1)
-            self.kept = self.kept & found & inside
+            self.kept = self.kept & found & inside(self.xy, frame)
         self._last = grey
         self._frame += 1
         return self.xy.copy(), self.kept.copy()
@@ -135,13 +136,7 @@ def track_frames(
     frames: Iterable[Video], queries: npt.ArrayLike, settings: Settings | None = None
 ) -> Iterator[tuple[Points, Mask]]:
     """Follow (N, 2) points of the first frame; yields positions (N, 2) and kept (N,) a frame, as frames come."""
-    tracker = LucasKanade(settings or Settings())
-    for number, frame in enumerate(frames):
-        xy, kept = tracker.step(frame)
-        if number == 0:
-            tracker.add(queries)
-            xy, kept = tracker.xy.copy(), tracker.kept.copy()
-        yield xy, kept
+    return follow_frames(LucasKanade(settings or Settings()), frames, queries)
 
 
 def track(
@@ -156,23 +151,4 @@ def track(
     all 0 by default. A point is visible from its birth until it is lost or leaves the frame; lost points keep
     an estimate in `xy`. Raises ValueError on wrong shapes.
     """
-    points = np.asarray(queries, np.float32)
-    if points.ndim != 2 or points.shape[1:] != (2,):
-        raise ValueError(f"queries of shape {points.shape}: send (N, 2)")
-    if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != np.uint8 or len(video) == 0:
-        raise ValueError(f"video of shape {video.shape}, {video.dtype}: send (F, H, W, 3) uint8")
-    born = np.zeros(len(points), np.int64) if births is None else np.asarray(births)
-    if born.shape != (len(points),) or (born < 0).any() or (born >= len(video)).any():
-        raise ValueError(f"births of shape {born.shape}: one frame number from 0 to {len(video) - 1} a query")
-    xy = np.repeat(points[None], len(video), axis=0)
-    visible = np.zeros((len(video), len(points)), bool)
-    order = np.zeros(0, np.int64)  # which query the tracker's n-th point is
-    tracker = LucasKanade(settings or Settings())
-    for number, frame in enumerate(video):
-        tracker.step(frame)
-        new = np.flatnonzero(born == number)
-        if len(new):
-            tracker.add(points[new])
-            order = np.concatenate([order, new])
-        xy[number, order], visible[number, order] = tracker.xy, tracker.kept
-    return Tracks(xy, visible)
+    return follow(LucasKanade(settings or Settings()), video, queries, births)

@@ -1,0 +1,117 @@
+"""Following points frame by frame: what all trackers that see no future have in common, and what every tracker checks.
+
+Legend: F frames, N points, H W height and width. Positions are pixels, centres at +0.5 (docs/conventions.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from motionstream.tracks.tracks import Tracks
+
+Video = npt.NDArray[np.uint8]
+Points = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+Births = npt.NDArray[np.int64]
+Over = Callable[[Iterable[Video]], Iterable[Video]]
+"""Hands frames on, one by one, and may count them: a progress bar."""
+
+
+def every(frames: Iterable[Video]) -> Iterable[Video]:
+    """An `Over` that counts nothing."""
+    return frames
+
+
+class Follower(Protocol):
+    """A tracker at work on one video, given one frame at a time.
+
+    xy: (N, 2) float32 pixels and kept: (N,) bool, of all points in the order in which they were added.
+    """
+
+    @property
+    def xy(self) -> Points: ...
+    @property
+    def kept(self) -> Mask: ...
+
+    def add(self, queries: npt.ArrayLike) -> None:
+        """Follow these (N, 2) points too, at home in the frame given last."""
+
+    def step(self, frame: Video) -> tuple[Points, Mask]:
+        """Move all points to the (H, W, 3) uint8 frame: positions (N, 2), and whether each is seen there."""
+
+
+def follow_frames(follower: Follower, frames: Iterable[Video], queries: npt.ArrayLike) -> Iterator[tuple[Points, Mask]]:
+    """Follow (N, 2) points of the first frame; yields positions (N, 2) and kept (N,) a frame, as frames come."""
+    for number, frame in enumerate(frames):
+        xy, kept = follower.step(frame)
+        if number == 0:
+            follower.add(queries)
+            xy, kept = follower.xy.copy(), follower.kept.copy()
+        yield xy, kept
+
+
+def follow(
+    follower: Follower, video: Video, queries: npt.ArrayLike, births: npt.ArrayLike | None, over: Over = every
+) -> Tracks:
+    """Follow points through a (F, H, W, 3) uint8 video, each from its own frame on; see `checked` for the rest."""
+    points, born = checked(video, queries, births)
+    xy = np.repeat(points[None], len(video), axis=0)
+    visible = np.zeros((len(video), len(points)), bool)
+    order = np.zeros(0, np.int64)  # which query the follower's n-th point is
+    for number, frame in enumerate(over(video)):
+        follower.step(frame)
+        new = np.flatnonzero(born == number)
+        if len(new):
+            follower.add(points[new])
+            order = np.concatenate([order, new])
+        xy[number, order], visible[number, order] = follower.xy, follower.kept
+    return Tracks(xy, visible)
+
+
+def checked(video: Video, queries: npt.ArrayLike, births: npt.ArrayLike | None) -> tuple[Points, Births]:
+    """(N, 2) float32 points and the (N,) frames in which they are, 0 by default, fit for this video.
+
+    Raises ValueError when the video is not (F, H, W, 3) uint8, on queries or births of another shape or out of range.
+    """
+    if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != np.uint8 or len(video) == 0:
+        raise ValueError(f"video of shape {video.shape}, {video.dtype}: send (F, H, W, 3) uint8")
+    points = checked_points(queries)
+    born = np.zeros(len(points), np.int64) if births is None else np.asarray(births)
+    if born.shape != (len(points),) or (born < 0).any() or (born >= len(video)).any():
+        raise ValueError(f"births of shape {born.shape}: one frame number from 0 to {len(video) - 1} a query")
+    return points, born.astype(np.int64)
+
+
+def checked_points(queries: npt.ArrayLike) -> Points:
+    """(N, 2) float32. Raises ValueError when they are not finite points."""
+    points = np.asarray(queries, np.float32)
+    if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
+        raise ValueError(f"queries of shape {points.shape}: send finite points of shape (N, 2)")
+    return points
+
+
+def check_frame(frame: Video) -> None:
+    """Raise ValueError unless the frame is (H, W, 3) uint8."""
+    if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
+        raise ValueError(f"frame of shape {frame.shape}, {frame.dtype}: send (H, W, 3) uint8")
+
+
+def inside(xy: Points, frame: Video) -> Mask:
+    """(…,) whether positions (…, 2) are finite and within the (H, W, 3) frame."""
+    height, width = frame.shape[:2]
+    within: Mask = np.all((xy >= 0) & (xy < (width, height)), axis=-1)  # false for NaN too
+    return within
+
+
+def known(xy: Points, visible: Mask, points: Points, born: Births, frame: Video) -> Tracks:
+    """Whole tracks as a network says them (F, N, 2), (F, N) → Tracks by our rules.
+
+    Nothing is visible before its birth or outside the (H, W, 3) frame, and at birth a point is where it was asked for.
+    """
+    number = np.arange(len(xy))[:, None]
+    xy = np.where((number <= born)[..., None], points, xy).astype(np.float32)
+    return Tracks(xy, ((number == born) | visible) & (number >= born) & inside(xy, frame))
