@@ -1,0 +1,195 @@
+"""Where a camera goes: poses over time, named movements and poses from a file.
+
+A pose is the 4×4 matrix from the camera to the world; axes as in OpenCV: x right, y down, z forwards. Lengths have the
+unit of the depth they are used with. Turning between two poses is along the shortest arc (K. Shoemake,
+"Animating Rotation with Quaternion Curves", SIGGRAPH 1985); places in between lie on a line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+ROTATION_ERROR = 1e-3  # how far a pose may be from a rotation, in any number of Rᵀ R
+PARALLEL = 1e-9  # radians between rotations that count as one
+LARGEST_TEXT = 16 << 20
+FORMAT = "send a JSON list of at least two 4×4 matrices, camera to world, x right, y down, z forwards"
+
+
+@dataclass(frozen=True)
+class Move:
+    """A named movement: how much of it when nobody says, and what a positive amount means."""
+
+    amount: float
+    means: str
+
+
+MOVES = {
+    "orbit": Move(20.0, "degrees around what is in the middle of the picture, to the right"),
+    "dolly": Move(0.3, "forwards, in parts of the distance to the middle, below 1"),
+    "truck": Move(0.2, "to the right, in parts of the distance to the middle"),
+    "crane": Move(0.15, "up, in parts of the distance to the middle"),
+    "pan": Move(10.0, "degrees to the right"),
+    "tilt": Move(6.0, "degrees up"),
+    "roll": Move(10.0, "degrees clockwise"),
+    "zoom": Move(1.4, "times the focal length, more than 0"),
+}
+
+
+@dataclass(frozen=True)
+class CameraPath:
+    """A camera over T frames.
+
+    poses: (T, 4, 4) camera to world. zoom: (T,) factor on the lens's focal length.
+    """
+
+    poses: Floats
+    zoom: Floats
+
+    @property
+    def frames(self) -> int:
+        return len(self.poses)
+
+
+def eased(frames: int) -> Floats:
+    """(T,) from 0 to 1 that starts and stops without a jerk: speed and acceleration are 0 at both ends."""
+    if frames < 2:
+        raise ValueError(f"{frames} frames: a movement needs at least 2")
+    s = np.linspace(0, 1, frames)
+    result: Floats = s**3 * (s * (6 * s - 15) + 10)
+    return result
+
+
+def moved(name: str, frames: int, amount: float | None = None, distance: float = 1.0) -> CameraPath:
+    """A named movement from the identity pose on.
+
+    amount: as `MOVES` says, its own by default. distance: from the camera to what it looks at, in the depth's unit.
+    Raises ValueError for an unknown name or an impossible amount.
+    """
+    if name not in MOVES:
+        raise ValueError(f"camera path {name!r}: use one of {', '.join(MOVES)}, or a JSON file of poses")
+    whole = MOVES[name].amount if amount is None else amount
+    if not np.isfinite(whole) or (name == "zoom" and whole <= 0) or (name == "dolly" and whole >= 1):
+        raise ValueError(f"amount {whole:g} of {name}: send a number of {MOVES[name].means}")
+    part = whole * eased(frames)
+    poses = np.tile(np.eye(4), (frames, 1, 1))
+    zoom = np.ones(frames)
+    if name in ("truck", "crane", "dolly"):
+        axis, sign = {"truck": (0, 1), "crane": (1, -1), "dolly": (2, 1)}[name]
+        poses[:, axis, 3] = sign * part * distance
+    elif name == "zoom":
+        zoom = whole ** eased(frames)
+    elif name == "orbit":
+        pivot = np.array([0, 0, distance])
+        poses[:, :3, :3] = about(1, -np.radians(part))
+        poses[:, :3, 3] = pivot - poses[:, :3, :3] @ pivot
+    else:
+        poses[:, :3, :3] = about({"tilt": 0, "pan": 1, "roll": 2}[name], np.radians(part))
+    return CameraPath(poses, zoom)
+
+
+def about(axis: int, angle: Floats) -> Floats:
+    """(T, 3, 3) right-handed rotations by `angle` (T,) radians about one axis (0 x, 1 y, 2 z)."""
+    first, second = (axis + 1) % 3, (axis + 2) % 3
+    turn = np.tile(np.eye(3), (len(angle), 1, 1))
+    turn[:, first, first] = turn[:, second, second] = np.cos(angle)
+    turn[:, second, first] = np.sin(angle)
+    turn[:, first, second] = -np.sin(angle)
+    return turn
+
+
+def through(poses: Floats, frames: int) -> CameraPath:
+    """A camera that passes through (P, 4, 4) key poses, evenly spread in time, starting and stopping smoothly."""
+    if frames < 2 or len(poses) < 2:
+        raise ValueError(f"{len(poses)} poses over {frames} frames: a path needs at least 2 of each")
+    place = eased(frames) * (len(poses) - 1)
+    before = np.minimum(place.astype(int), len(poses) - 2)
+    made = [between(poses[i], poses[i + 1], p - i) for p, i in zip(place, before, strict=True)]
+    return CameraPath(np.stack(made), np.ones(frames))
+
+
+def interpolated(start: Floats, end: Floats, frames: int) -> CameraPath:
+    """A camera from one pose to another, as far each frame as the one before (paper, camera control)."""
+    if frames < 2:
+        raise ValueError(f"{frames} frames: a path needs at least 2")
+    made = [between(start, end, part) for part in np.linspace(0, 1, frames)]
+    return CameraPath(np.stack(made), np.ones(frames))
+
+
+def between(start: Floats, end: Floats, part: float) -> Floats:
+    """The pose (4, 4) at `part` of the way: rotation along the shortest arc, place on the line."""
+    a, b = quaternion_of(start[:3, :3]), quaternion_of(end[:3, :3])
+    b = b if a @ b >= 0 else -b
+    angle = np.arctan2(np.linalg.norm(a - b), np.linalg.norm(a + b)) * 2
+    apart = angle > PARALLEL
+    mixed = (np.sin((1 - part) * angle) * a + np.sin(part * angle) * b) / np.sin(angle) if apart else a
+    pose = np.eye(4)
+    pose[:3, :3] = rotation_of(mixed)
+    pose[:3, 3] = (1 - part) * start[:3, 3] + part * end[:3, 3]
+    return pose
+
+
+def rotation_of(quaternion: Floats) -> Floats:
+    """(w, x, y, z) of any length → (3, 3)."""
+    w, x, y, z = quaternion / np.linalg.norm(quaternion)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def quaternion_of(rotation: Floats) -> Floats:
+    """(3, 3) → (w, x, y, z) of length 1, sign free: the nearest one (I. Bar-Itzhack, J. Guidance 23(6), 2000)."""
+    r = rotation
+    near = np.array(
+        [
+            [r[0, 0] + r[1, 1] + r[2, 2], r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]],
+            [r[2, 1] - r[1, 2], r[0, 0] - r[1, 1] - r[2, 2], r[0, 1] + r[1, 0], r[0, 2] + r[2, 0]],
+            [r[0, 2] - r[2, 0], r[0, 1] + r[1, 0], r[1, 1] - r[0, 0] - r[2, 2], r[1, 2] + r[2, 1]],
+            [r[1, 0] - r[0, 1], r[0, 2] + r[2, 0], r[1, 2] + r[2, 1], r[2, 2] - r[0, 0] - r[1, 1]],
+        ]
+    )
+    vectors: Floats = np.linalg.eigh(near)[1]
+    return vectors[:, -1]
+
+
+def load_poses(file: str | os.PathLike[str]) -> Floats:
+    """(P, 4, 4) poses of a JSON file, seen from the first one. Raises ValueError on what is no list of poses."""
+    if Path(file).stat().st_size > LARGEST_TEXT:
+        raise ValueError(f"{file}: over {LARGEST_TEXT >> 20} MiB; {FORMAT}")
+    try:
+        poses = np.asarray(json.loads(Path(file).read_text(encoding="utf-8")), np.float64)
+    except (ValueError, TypeError, RecursionError):
+        raise ValueError(f"{file}: not a list of poses; {FORMAT}") from None
+    if len(poses) < 2 if poses.ndim else True:
+        raise ValueError(f"{file}: no list of poses; {FORMAT}")
+    return relative(checked(poses, str(file)))
+
+
+def checked(poses: Floats, where: str) -> Floats:
+    """The poses, if they are finite (P, 4, 4) rotations and places; else ValueError that says which is not."""
+    if poses.ndim != 3 or poses.shape[1:] != (4, 4):
+        raise ValueError(f"{where}: poses of shape {poses.shape}; {FORMAT}")
+    for number, pose in enumerate(poses):
+        turn = pose[:3, :3]
+        if not np.isfinite(pose).all() or not np.array_equal(pose[3], [0, 0, 0, 1]):
+            raise ValueError(f"{where}: pose {number} is not finite with a last row of 0 0 0 1; {FORMAT}")
+        if np.abs(turn.T @ turn - np.eye(3)).max() > ROTATION_ERROR or np.linalg.det(turn) < 0:
+            raise ValueError(f"{where}: the upper left 3×3 of pose {number} is no rotation; {FORMAT}")
+    return poses
+
+
+def relative(poses: Floats) -> Floats:
+    """The same path in the frame of its first camera, whose pose becomes the identity."""
+    seen: Floats = np.linalg.inv(poses[0]) @ poses
+    return seen
