@@ -18,7 +18,10 @@ from motionstream.evaluate.metrics import (
     distance,
     measurable,
     moving,
+    near,
+    pooled_psnr,
     psnr,
+    squares,
     ssim,
     turned,
 )
@@ -52,6 +55,34 @@ def test_ssim_falls_with_noise() -> None:
 def test_videos_that_differ_in_form_are_refused(other: np.ndarray) -> None:
     with pytest.raises(ValueError, match="send"):
         psnr(other, VIDEO)
+
+
+def test_squared_errors_of_clips_add_up_to_those_of_all() -> None:
+    where = np.zeros(VIDEO.shape[:3], bool)
+    where[:, :10] = True
+    made = VIDEO.copy()
+    made[:, :10] += np.uint8(5)
+    assert squares(made, VIDEO, where).value == 25
+    assert squares(made, VIDEO, ~where).value == 0
+    both = squares(made, VIDEO, where)
+    both.join(squares(made, VIDEO, ~where).total, squares(made, VIDEO, ~where).count)
+    assert both == squares(made, VIDEO)
+    assert both.count == VIDEO[1:].size
+    assert pooled_psnr(both) == pytest.approx(10 * np.log10(255**2 / (25 / 4)))
+    assert pooled_psnr(squares(VIDEO, VIDEO)) == BEST_PSNR
+    assert pooled_psnr(Mean()) is None
+    with pytest.raises(ValueError, match="send two alike"):
+        squares(VIDEO[:3], VIDEO)
+
+
+def test_pixels_near_points() -> None:
+    xy = np.array([[[10.5, 20.5], [3, 3]], [[10.5, 20.5], [-5, 3]]])
+    shown = np.array([[True, False], [False, True]])
+    close = near(xy, shown, (48, 40), 4)
+    assert close.shape == (2, 40, 48)
+    y, x = np.mgrid[:40, :48] + 0.5
+    np.testing.assert_array_equal(close[0], np.hypot(x - 10.5, y - 20.5) <= 4)
+    assert not close[1].any(), "a point outside the frame is near nothing"
 
 
 def tracks() -> Tracks:

@@ -20,6 +20,8 @@ Floats = npt.NDArray[np.float64]
 
 BEST_PSNR = 100.0
 """dB that an identical frame counts as, so that a mean stays finite."""
+PEAK = 255.0
+"""The brightest level of a channel."""
 
 
 def unit_frames(video: Video) -> Tensor:
@@ -50,6 +52,45 @@ def ssim(made: Video, true: Video) -> float:
     value = structural_similarity_index_measure(*_pair(made, true), data_range=1.0)
     assert isinstance(value, Tensor)
     return float(value)
+
+
+def squares(made: Video, true: Video, where: Mask | None = None) -> Mean:
+    """Squared differences of levels (0…255) in the frames after the first: of the pixels in the (F, H, W) mask, or all.
+
+    Sums of whole numbers, so that clips measured apart add up to exactly what they are together.
+    """
+    if made.shape != true.shape or (where is not None and where.shape != true.shape[:3]):
+        raise ValueError(f"videos of shape {made.shape} and {true.shape}: send two alike, and a mask of their frames")
+    apart = made[1:].astype(np.int32) - true[1:]
+    squared = np.square(apart) if where is None else np.square(apart[where[1:]])
+    return Mean(float(squared.sum(dtype=np.int64)), squared.size)
+
+
+def pooled_psnr(squared: Mean) -> float | None:
+    """dB of a mean of `squares`, over however many clips: still frames do not lift it as they lift a mean of dB."""
+    if squared.value is None:
+        return None
+    return BEST_PSNR if squared.value == 0 else min(BEST_PSNR, 10 * float(np.log10(PEAK**2 / squared.value)))
+
+
+def near(xy: Floats | npt.NDArray[np.float32], shown: Mask, size: tuple[int, int], within: float) -> Mask:
+    """(F, H, W) pixels whose middle is at most so many pixels from one with a shown point in it.
+
+    xy (F, N, 2), shown (F, N), size (W, H).
+    """
+    import cv2
+
+    width, height = size
+    close = np.zeros((len(xy), height, width), bool)
+    for frame, (places, seen) in enumerate(zip(xy, shown, strict=True)):
+        columns, rows = np.floor(places[seen]).astype(int).T
+        inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+        if not inside.any():
+            continue
+        empty = np.ones((height, width), np.uint8)
+        empty[rows[inside], columns[inside]] = 0
+        close[frame] = cv2.distanceTransform(empty, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= within
+    return close
 
 
 def distance(given: Tracks, found: Tracks) -> Floats:
@@ -103,6 +144,11 @@ class Mean:
         array = np.asarray(values, np.float64)
         self.total += float(array.sum())
         self.count += array.size
+
+    def join(self, total: float, count: int) -> None:
+        """Take in what another mean has summed up."""
+        self.total += total
+        self.count += count
 
     @property
     def value(self) -> float | None:

@@ -1,0 +1,91 @@
+"""Which points of a clip are given to a model: all of them, or the few that a hand would take hold of.
+
+dense: every point. A number: so many points that are visible at the beginning and stay for half of the clip, apart
+from one another; up to five are on what moves, of twenty half, of a hundred none in particular. object: points of the
+one object that moves most, as a hand drags, where the clip tells its objects.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from motionstream.evaluate.clips import Clip
+from motionstream.tracks import Tracks
+from motionstream.tracks.tracks import IntArray
+
+DENSE, OBJECT = "dense", "object"
+POINTS = {"1": 1, "5": 5, "20": 20, "100": 100, "few": 20}
+CONTROLS = (DENSE, "1", "5", "20", "100", OBJECT)
+NAMES = (DENSE, *POINTS, OBJECT)
+MOVED = 4.0  # pixels from home from which on a point counts as moving
+LASTING = 0.5  # of the frames that a point must be visible in to be worth taking hold of
+ALL_MOVING, HALF_MOVING = 5, 20
+ON_OBJECT, LEAST_ON_OBJECT = 25, 4
+CLOSER = 0.7  # from round to round, how much closer points may be where there is too little room
+
+
+def points_given(control: str, clip: Clip, rng: np.random.Generator) -> IntArray:
+    """Indices of the points of one control; none where the clip has none such. Raises ValueError on an unknown one."""
+    if control == DENSE:
+        return np.flatnonzero(clip.tracks.visible.any(0))
+    if control == OBJECT:
+        return on_object(clip, rng)
+    if control not in POINTS:
+        raise ValueError(f"control {control!r}: use {', '.join(NAMES)}")
+    return by_hand(clip.tracks, POINTS[control], rng)
+
+
+def by_hand(tracks: Tracks, count: int, rng: np.random.Generator) -> IntArray:
+    """Up to `count` points that a hand would take hold of."""
+    stays = tracks.visible[0] & (tracks.visible.mean(0) >= LASTING)
+    ready = np.flatnonzero(stays if stays.any() else tracks.visible[0])
+    moves = ready[travelled(tracks)[ready] >= MOVED]
+    wanted = count if count <= ALL_MOVING else count // 2 if count <= HALF_MOVING else 0
+    begin = tracks.xy[0]
+    first = moves[apart(begin[moves], wanted, rng)]
+    left = np.setdiff1d(ready, first)
+    rest = left[apart(begin[left], count - len(first), rng, begin[first])]
+    return np.sort(np.concatenate([first, rest]))
+
+
+def on_object(clip: Clip, rng: np.random.Generator) -> IntArray:
+    """Up to 25 points of the object that moves most, if one does."""
+    far = np.linalg.norm(clip.tracks.xy - clip.tracks.xy[:1], axis=-1).max(0)
+    best, farthest = np.zeros(0, np.int64), MOVED
+    for number in np.unique(clip.object_of[clip.object_of > 0]):
+        points = np.flatnonzero((clip.object_of == number) & clip.tracks.visible[0])
+        if len(points) >= LEAST_ON_OBJECT and np.median(far[points]) > farthest:
+            best, farthest = points, float(np.median(far[points]))
+    return np.sort(rng.permutation(best)[:ON_OBJECT])
+
+
+def travelled(tracks: Tracks) -> npt.NDArray[np.float64]:
+    """(N,) pixels that each point is from its place in frame 0 at most, while visible."""
+    far = np.linalg.norm(tracks.xy.astype(np.float64) - tracks.xy[:1], axis=-1)
+    most: npt.NDArray[np.float64] = np.where(tracks.visible, far, 0.0).max(0)
+    return most
+
+
+def apart(
+    xy: npt.NDArray[np.float32], count: int, rng: np.random.Generator, beside: npt.NDArray[np.float32] | None = None
+) -> IntArray:
+    """Indices of up to `count` of (N, 2) places, in random order, none close to another one or to those in `beside`.
+
+    How close they may be follows from the room there is, and shrinks until enough are found.
+    """
+    taken: list[int] = []
+    wanted = min(count, len(xy))
+    free = np.full(len(xy), np.inf)
+    for place in beside if beside is not None else ():
+        free = np.minimum(free, np.linalg.norm(xy - place, axis=-1))
+    least = float(np.linalg.norm(np.ptp(xy, axis=0))) / np.sqrt(count) if wanted else 0.0
+    order = rng.permutation(len(xy))
+    while len(taken) < wanted:
+        for index in order:
+            if free[index] >= least and len(taken) < wanted:
+                taken.append(int(index))
+                free = np.minimum(free, np.linalg.norm(xy - xy[index], axis=-1))
+                free[index] = -1  # taken
+        least = least * CLOSER if least > 1 else 0.0
+    return np.array(taken, np.int64)
