@@ -1,0 +1,198 @@
+"""The probe knows effects on pictures it never saw, and tells a model that reads its prompt from one that does not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from motionstream.data.assets import AssetLibrary
+from motionstream.data.effects import BY_NAME, NONE
+from motionstream.data.synthetic import SyntheticWorlds
+from motionstream.evaluate import text
+from motionstream.evaluate.baselines import still, warp
+from motionstream.evaluate.journal import Journal
+from motionstream.evaluate.metrics import Video
+from motionstream.evaluate.probe import Probe, features
+from motionstream.evaluate.text import CLASSES, evaluate_text
+from motionstream.tracks import Tracks
+
+pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
+
+ASSETS = Path(__file__).parents[1] / "data" / "assets"
+FRAMES, PROBED, COUNT = 21, 8, 2
+
+
+def worlds(split: str, **other: Any) -> SyntheticWorlds:
+    usual: dict[str, Any] = {"size": (128, 80), "frames": FRAMES, "seed": 4, "effects": False, "points": 60}
+    return SyntheticWorlds(AssetLibrary(ASSETS, split=split), **{**usual, **other})
+
+
+@pytest.fixture(scope="module")
+def training() -> SyntheticWorlds:
+    return worlds("train")
+
+
+@pytest.fixture(scope="module")
+def heldout() -> SyntheticWorlds:
+    return worlds("heldout")
+
+
+@pytest.fixture(scope="module")
+def journal(training: SyntheticWorlds, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The probe's clips, so that they are drawn once for all tests here."""
+    file = tmp_path_factory.mktemp("text") / "probe.jsonl"
+    kept = Journal(file, {})
+    for number in range(PROBED):
+        kept.measured(f"probe {number}", lambda n=number: text._true_features(training, n, 0))
+    return file
+
+
+def effect_of(prompt: str) -> str:
+    return next((one.name for one in BY_NAME.values() if any(prompt.endswith(p) for p in one.phrases)), NONE)
+
+
+class Reader:
+    """Plays the true clip of a held-out world with whatever effect the prompt names."""
+
+    def __init__(self, heldout: SyntheticWorlds) -> None:
+        self.drawn = [heldout.world(number) for number in range(COUNT)]
+        self.firsts = [text._true(world, NONE, number, 0)[0] for number, world in enumerate(self.drawn)]
+
+    def __call__(self, first: Video, tracks: Tracks, caption: str, seed: int) -> Video:
+        number = next(n for n, mine in enumerate(self.firsts) if (mine == first).all())
+        return text._true(self.drawn[number], effect_of(caption), number, 7)
+
+    def change(
+        self, first: Video, tracks: Tracks, prompts: tuple[str, str], wanted: int, seed: int
+    ) -> tuple[Video, int]:
+        assert effect_of(prompts[0]) == NONE
+        number = next(n for n, mine in enumerate(self.firsts) if (mine == first).all())
+        strength = np.clip((np.arange(FRAMES) - wanted) / 4, 0, 1).astype(np.float32)
+        world = replace(self.drawn[number], effect=effect_of(prompts[1]), strength=strength)
+        return world.render().permute(0, 2, 3, 1).contiguous().numpy(), wanted
+
+
+def measured(
+    generate: text.Generate,
+    change: text.Change | None,
+    training: SyntheticWorlds,
+    heldout: SyntheticWorlds,
+    journal: Path,
+    tmp_path: Path,
+) -> dict[str, Any]:
+    copy = tmp_path / "journal.jsonl"
+    copy.write_text(journal.read_text())
+    figures = evaluate_text(generate, change, training, heldout, PROBED, COUNT, journal=Journal(copy, {}))
+    json.dumps(figures, allow_nan=False)
+    return figures
+
+
+def test_a_model_that_reads_its_prompt_is_recognised(
+    training: SyntheticWorlds, heldout: SyntheticWorlds, journal: Path, tmp_path: Path
+) -> None:
+    reader = Reader(heldout)
+    figures = measured(reader, reader.change, training, heldout, journal, tmp_path)
+    assert figures["probe"]["recognised"] >= 0.8
+    assert figures["model"]["recognised"] >= 0.8
+    assert figures["model"]["midstream_recognised"] >= 0.6
+    assert set(figures["model"]["effects"]) == set(BY_NAME)
+    for effect in figures["model"]["effects"].values():
+        assert effect["epe_none_px"] < 0.5, "the true clip moves as told"
+        assert effect["epe_px"] < 2
+    counts = figures["probe"]["confusion"]
+    assert all(sum(counts[name].values()) == COUNT for name in CLASSES)
+
+
+@pytest.mark.parametrize("generate", [warp, still])
+def test_a_model_that_ignores_its_prompt_scores_chance(
+    generate: text.Generate, training: SyntheticWorlds, heldout: SyntheticWorlds, journal: Path, tmp_path: Path
+) -> None:
+    figures = measured(generate, None, training, heldout, journal, tmp_path)
+    assert figures["chance"] == 1 / 8
+    assert figures["model"]["recognised"] == pytest.approx(1 / 8)
+    assert figures["warp"]["recognised"] == pytest.approx(1 / 8)
+    assert figures["model"]["midstream_recognised"] is None
+    assert all(effect["epe_change"] == pytest.approx(0) for effect in figures["model"]["effects"].values())
+
+
+def test_a_prompt_that_breaks_the_motion_shows(
+    training: SyntheticWorlds, heldout: SyntheticWorlds, journal: Path, tmp_path: Path
+) -> None:
+    def stops_in_snow(first: Video, tracks: Tracks, caption: str, seed: int) -> Video:
+        return (still if effect_of(caption) == "snow" else warp)(first, tracks)
+
+    effects = measured(stops_in_snow, None, training, heldout, journal, tmp_path)["model"]["effects"]
+    assert effects["snow"]["epe_change"] > 1
+    assert effects["rain"]["epe_change"] == pytest.approx(0)
+
+
+def test_effects_begin_after_the_first_frame_and_are_whole_before_the_last_third() -> None:
+    for seed in range(20):
+        strength = text.ramp(45, np.random.default_rng(seed))
+        assert strength[0] == 0
+        assert (strength[22:] == 1).all()
+        assert (np.diff(strength) >= 0).all()
+
+
+def test_prompts_name_the_effect_as_training_does() -> None:
+    rng = np.random.default_rng(0)
+    assert text.told("a lake", NONE, rng) == "a lake"
+    said = {text.told("a lake", "rain", rng) for _ in range(40)}
+    assert said == {f"a lake, {phrase}" for phrase in BY_NAME["rain"].phrases}
+    assert text.told("", "fog", rng) in BY_NAME["fog"].phrases
+
+
+def test_a_prompt_changes_at_the_first_chunk_from_the_frame_wanted_on() -> None:
+    prompts: list[str] = []
+
+    class Stream:
+        chunk_frames = 4
+
+        def __init__(self, prompt: str) -> None:
+            self.prompt = prompt
+
+        def step(self, tracks: Tracks | None) -> Video:
+            prompts.append(self.prompt)
+            return np.zeros((4, 8, 8, 3), np.uint8)
+
+    class Model:
+        def open(self, image: Video, prompt: str, seed: int) -> Stream:
+            return Stream(prompt)
+
+    video, changed = text.by_changing(Model())(np.zeros((8, 8, 3), np.uint8), Tracks.empty(16), ("a", "b"), 6, 0)
+    assert (len(video), changed) == (16, 8)
+    assert prompts == ["a", "a", "b", "b"]
+
+
+def test_each_effect_has_a_row_of_true_and_made_frames(heldout: SyntheticWorlds) -> None:
+    rows = text.shown(heldout, warp)
+    assert [row.partition(":")[0] for row in rows] == list(CLASSES)
+    assert all(len(frames) == 2 * text.SHOWN for frames in rows.values())
+
+
+def test_a_probe_finds_what_tells_classes_apart() -> None:
+    rng = np.random.default_rng(0)
+    labels = [("calm", "loud")[n % 2] for n in range(60)]
+    clips = [{"useless": rng.normal(), "level": rng.normal() + 6 * (label == "loud")} for label in labels]
+    probe = Probe.fit(clips[:40], labels[:40])
+    assert probe.names_of(clips[40:]) == labels[40:]
+    assert probe.names_of([]) == []
+    with pytest.raises(ValueError, match="two classes or more"):
+        Probe.fit(clips[:2], ["calm", "calm"])
+
+
+def test_wrong_calls_are_refused(training: SyntheticWorlds, heldout: SyntheticWorlds) -> None:
+    with pytest.raises(ValueError, match="effects=False"):
+        evaluate_text(warp, None, worlds("train", effects=True), heldout, 1, 1)
+    with pytest.raises(ValueError, match="9 or more"):
+        features(np.zeros((5, 16, 16, 3), np.uint8), Tracks.empty(5))
+    with pytest.raises(ValueError, match="send uint8 of shape"):
+        evaluate_text(lambda *given: still(*given)[1:], None, training, heldout, 1, 1)
+    late = lambda first, tracks, *_: (still(first, tracks), tracks.frames)  # noqa: E731
+    with pytest.raises(ValueError, match="ask for more frames"):
+        evaluate_text(warp, late, training, heldout, 1, 1)
