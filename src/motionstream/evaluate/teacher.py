@@ -1,0 +1,58 @@
+"""A trained teacher as a generator: the whole clip at once, under joint guidance (paper Section 3.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from motionstream.conditioning import Conditioner, TrackBatch
+from motionstream.evaluate.baselines import Generate
+from motionstream.evaluate.metrics import Video
+from motionstream.geometry import Geometry
+from motionstream.sampling import Control, Guidance, MotionModel, keyed_noise, sample_clip
+from motionstream.tracks import Tracks
+from motionstream.vae import TinyVAE
+from motionstream.vae.pixels import from_image, to_frames
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """network, vae: on one device, in float32. frames: of the clips it was trained on, 1 + 4 n. shift: of its times.
+
+    name: of the training stage. hash: of the network's weights.
+    """
+
+    name: str
+    network: MotionModel
+    vae: TinyVAE
+    geometry: Geometry
+    frames: int
+    shift: float
+    hash: str
+
+    def generator(self, guidance: Guidance, steps: int) -> Generate:
+        """(first frame, tracks, caption, seed) → (F, H, W, 3) by so many steps of the guided ODE."""
+
+        @torch.inference_mode()
+        def generate(first: Video, tracks: Tracks, caption: str, seed: int) -> Video:
+            device = next(self.network.parameters()).device
+            picture = from_image(first).to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu"):
+                control = self._control(picture[:, 0], TrackBatch.of([tracks], device), caption, seed)
+                given = self.vae.encode(picture).float()
+                noise = keyed_noise(tuple(control.conditioning.anchor.shape), seed, 0, 0).to(device)
+                latents = sample_clip(self.network, given, control, noise, steps, self.shift, guidance)
+                return to_frames(self.vae.decode(latents)[0])
+
+        return generate
+
+    def _control(self, picture: torch.Tensor, tracks: TrackBatch, caption: str, seed: int) -> Control:
+        conditioner = Conditioner(self.vae, self.geometry, seed)
+        hidden = tracks.hidden(torch.ones(len(tracks.ids), dtype=torch.bool))
+        return Control(
+            conditioner.clip(picture, tracks).to(torch.float32),
+            self.network.context([caption]),
+            conditioner.clip(picture, hidden).to(torch.float32),
+            self.network.context([""]),
+        )

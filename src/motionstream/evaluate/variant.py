@@ -1,0 +1,83 @@
+"""The same weights run in another way: other sizes of the rollout, or without part of what steers them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from motionstream import zoo
+from motionstream.conditioning import Conditioner, ConditionerState, Conditioning, TrackBatch, Warped
+from motionstream.geometry import Geometry
+from motionstream.sampling import Rolling
+from motionstream.stream.model import StreamingModel
+from motionstream.vae import VideoVAE
+
+_SIZES = re.compile(r"c(\d+)s(\d+)w(\d+)")
+
+
+class Variant(StreamingModel):
+    """A model that shares everything with the one given, but for its rolling sizes and what its network is told.
+
+    identity: whether points say where they are by their codes. anchor: whether the network sees the warped anchor.
+    """
+
+    def __init__(self, model: StreamingModel, rolling: Rolling, identity: bool = True, anchor: bool = True) -> None:
+        self.__dict__.update(vars(model))
+        self.rolling, self.identity, self.anchor = rolling, identity, anchor
+        if not anchor:
+            self.detail = None  # it would bring the anchor's texture in by another door
+
+    def conditioner(self, seed: int) -> Conditioner:
+        return _Partial(self.vae, self.geometry, seed, self.identity, self.anchor)
+
+
+class _Partial(Conditioner):
+    """A conditioner that keeps something back."""
+
+    def __init__(self, vae: VideoVAE, geometry: Geometry, seed: int, identity: bool, anchor: bool) -> None:
+        super().__init__(vae, geometry, seed)
+        self.identity, self.anchor = identity, anchor
+
+    def step(
+        self, state: ConditionerState, tracks: TrackBatch, warped: Warped | None = None
+    ) -> tuple[Conditioning, ConditionerState]:
+        conditioning, following = super().step(state, tracks, warped)
+        if not self.identity:
+            conditioning = replace(conditioning, volume=torch.zeros_like(conditioning.volume))
+        if not self.anchor:
+            everyone = torch.ones(len(conditioning.anchor), dtype=torch.bool, device=conditioning.anchor.device)
+            conditioning = conditioning.without_anchor(everyone)
+        return conditioning, following
+
+
+def sizes_name(rolling: Rolling) -> str:
+    """Chunk, sink and window in latents: "c3s3w3" (the paper, which counts in chunks, writes c3s1w1 for that)."""
+    return f"c{rolling.chunk}s{rolling.sink}w{rolling.window}"
+
+
+def with_sizes(rolling: Rolling, text: str) -> Rolling:
+    """The rollout with the sizes of a name such as "c1s0w3". Raises ValueError on anything else."""
+    found = _SIZES.fullmatch(text.strip())
+    if found is None or int(found[1]) == 0:
+        raise ValueError(f"variant {text!r}: write chunk, sink and window in latents, such as c1s3w3")
+    chunk, sink, window = (int(number) for number in found.groups())
+    return replace(rolling, chunk=chunk, sink=sink, window=window)
+
+
+def resized(rolling: Rolling, chunk: int | None = None, sink: int | None = None, window: int | None = None) -> Rolling:
+    """The rollout with those sizes, in latents, that are given."""
+    return replace(
+        rolling,
+        chunk=rolling.chunk if chunk is None else chunk,
+        sink=rolling.sink if sink is None else sink,
+        window=rolling.window if window is None else window,
+    )
+
+
+def shift_of(model: str) -> float:
+    """Shift of the student's times, of a zoo name or a folder of weights: with it, other numbers of calls are timed."""
+    folder = Path(model) if model not in zoo.names() and Path(model).is_dir() else zoo.embedded(model)
+    return float(zoo.read_header(folder)["live"]["shift"])

@@ -1,0 +1,65 @@
+"""Plots are files that show what they are given, and say what they cannot show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from motionstream.evaluate import plots
+
+pytest.importorskip("matplotlib", reason="plots need Matplotlib (extra: evaluate)")
+
+
+def drawn(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        return np.asarray(picture.convert("RGB")).astype(int)
+
+
+def has(picture: np.ndarray, colour: str) -> bool:
+    wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+    return bool((np.abs(picture - wanted).max(-1) < 30).any())
+
+
+def test_each_curve_has_its_colour_and_an_empty_panel_stays_empty(tmp_path: Path) -> None:
+    two = {"a": ([0, 1, 2], [1.0, 3.0, 2.0]), "b": ([0, 1], [2.0, 2.5])}
+    panels = {
+        "first": plots.Panel("frame", "EPE, pixels", two),
+        "second": plots.Panel("frame", "ms", {}),
+        "third": plots.Panel("frame", "ratio", {"b": ([1], [1.0])}, wanted=(0.9, 1.1)),
+    }
+    plots.lines(tmp_path / "deep" / "lines.png", panels, columns=2)
+    picture = drawn(tmp_path / "deep" / "lines.png")
+    assert picture.shape[1] > picture.shape[0]
+    assert all(has(picture, colour) for colour in plots.COLOURS[:2])
+    assert not has(picture, plots.COLOURS[2])
+    beside = picture[:, picture.shape[1] * 2 // 3 :]  # the second panel, and below it none
+    assert (beside == 255).all()
+
+
+def test_marks_are_joined_and_labelled(tmp_path: Path) -> None:
+    series = {"w_t 0": [(0.1, 5.0, "0"), (0.2, 3.0, "1.5")], "w_t 3": [(0.3, 4.0, "0")]}
+    plots.scatter(tmp_path / "one.png", series, x="LPIPS", y="EPE, pixels", title="guidance")
+    plots.scatter(tmp_path / "other.png", {"w_t 0": series["w_t 0"]}, x="LPIPS", y="EPE, pixels")
+    one, other = drawn(tmp_path / "one.png"), drawn(tmp_path / "other.png")
+    assert has(one, plots.COLOURS[1])
+    assert not has(other, plots.COLOURS[1])
+
+
+def test_the_same_figures_give_the_same_file(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        plots.lines(tmp_path / name, {"p": plots.Panel("x", "y", {"a": ([0, 1], [0, 1])})})
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_nothing_to_draw_and_wrong_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no curves"):
+        plots.lines(tmp_path / "a.png", {"p": plots.Panel("x", "y", {})})
+    with pytest.raises(ValueError, match="no marks"):
+        plots.scatter(tmp_path / "a.png", {"p": []}, x="x", y="y")
+    with pytest.raises(ValueError, match=r"ends in \.png"):
+        plots.check_target("a.pdf")
+    assert list(tmp_path.iterdir()) == []
