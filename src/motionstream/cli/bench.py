@@ -2,28 +2,163 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from motionstream import console
-from motionstream.cli.options import Device, JsonOut, Model, load_model
+from motionstream.cli.options import Device, JsonOut, Model, load_model, size_of, weights_of
 
 app = typer.Typer(no_args_is_help=True, help="Speed and latency of this machine.")
+
+LIBRARY, SERVER = "library", "server"
+FULL, REDUCED = "full", "reduced"
+
+Config = Annotated[
+    str | None, typer.Option("--config", help="A published size with random weights, such as wan2.1-1.3b.")
+]
+Layers = Annotated[int | None, typer.Option(help="Only so many layers of it.", min=1)]
+Width = Annotated[str | None, typer.Option(help="full, or reduced: two heads and small frames.")]
+Through = Annotated[str, typer.Option(help="library: in this process; server: as viewers of the real one.")]
+Viewers = Annotated[str, typer.Option(metavar="N,…", help="Viewers at once, count after count; server only.")]
+JournalFile = Annotated[
+    Path | None, typer.Option("--journal", metavar="FILE", help="Go on where a run was cut; server only.")
+]
+FrameSize = Annotated[str | None, typer.Option("--size", metavar="WxH", help="Other frames, such as 832x480.")]
 
 
 @app.command("live")
 def bench_live_command(
     model: Model = "tiny",
     seconds: Annotated[float, typer.Option(help="How long to drive the stream.", min=1)] = 60,
+    through: Through = LIBRARY,
+    viewers: Viewers = "1",
     device: Device = "auto",
+    journal: JournalFile = None,
     json_out: JsonOut = None,
 ) -> None:
     """Drive a model with a recorded gesture session, as a viewer would, and say how it kept up.
 
     [bold]motionstream bench live --model tiny --seconds 60 --json figures.json[/]
+
+    [bold]motionstream bench live --through server --viewers 1,2,4 --seconds 60 --json figures.json[/]
+
+    What is measured, and how: docs/latency.md
     """
+    if through not in (LIBRARY, SERVER):
+        raise ValueError(f"--through {through}: use {LIBRARY} or {SERVER}")
+    if through == SERVER:
+        _through_server(model, seconds, counts_of(viewers), device, journal, json_out)
+        return
+    if viewers != "1" or journal is not None:
+        raise ValueError("--viewers and --journal: only with --through server")
     from motionstream.evaluate.live import bench_model
 
     figures = bench_model(load_model(model, device), seconds)
-    console.report(f"{model}, live", {"model": model, "seconds": seconds, **figures}, json_out)
+    console.report(f"{model}, live", {"model": model, "through": through, "seconds": seconds, **figures}, json_out)
+
+
+def counts_of(text: str) -> list[int]:
+    """ "1,2,4" → [1, 2, 4]."""
+    counts = [part.strip() for part in text.split(",")]
+    if not all(count.isascii() and count.isdigit() and int(count) for count in counts):
+        raise ValueError(f"--viewers {text}: write whole numbers from 1 up, such as 1,2,4")
+    return [int(count) for count in counts]
+
+
+def _through_server(
+    model: str, seconds: float, counts: list[int], device: str, journal: Path | None, json_out: Path | None
+) -> None:
+    from motionstream.evaluate.journal import Journal
+    from motionstream.evaluate.served import bench_server, weights_hash
+
+    weights = {"model": model, "model_hash": weights_hash(model)}
+    key = {**weights, "bench": "live through server", "seconds": seconds, "device": device}
+    with console.progress("runs", len(counts)) as bar:
+        figures = bench_server(model, seconds, counts, device, Journal(journal, key), bar.over)
+    console.table(f"{model}, live through the server", console.flat(_without_each({**weights, **figures})))
+    console.write_json({**weights, **figures}, json_out)
+
+
+def _without_each(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """For people: what all viewers met together. The file has each of them."""
+    viewers = {
+        count: {name: value for name, value in one.items() if name != "each"}
+        for count, one in figures["viewers"].items()
+    }
+    return {**figures, "viewers": viewers}
+
+
+@app.command("step")
+def bench_step_command(
+    model: Model = "tiny",
+    config: Config = None,
+    layers: Layers = None,
+    width: Width = None,
+    size: FrameSize = None,
+    steps: Annotated[int, typer.Option(help="Steps to measure, once the cache is full.", min=30)] = 30,
+    device: Device = "auto",
+    json_out: JsonOut = None,
+) -> None:
+    """Time one chunk of a stream under way, part by part, beside what this machine can do at most.
+
+    [bold]motionstream bench step --model tiny --json step.json[/]
+
+    [bold]motionstream bench step --config wan2.1-1.3b --layers 1 --width reduced[/]
+
+    [bold]motionstream bench step --config wan2.2-5b --device cuda --json step.json[/]
+    """
+    from motionstream.evaluate.step import bench_network, bench_step
+    from motionstream.evaluate.untrained import device_of, shape_of
+
+    if config is None:
+        if layers or width or size:
+            raise ValueError("--layers, --width and --size: only with --config")
+        loaded = load_model(model, device)
+        with console.progress("steps", steps) as bar:
+            figures = {**weights_of(model, loaded), **bench_step(loaded, steps, over=bar.over)}
+    else:
+        shape = shape_of(config, layers, _is_reduced(width, FULL), size_of(size) if size else None)
+        with console.progress("steps", steps) as bar:
+            found = bench_network(shape, device_of(device), steps, over=bar.over)
+        figures = {"model": shape.label, "model_hash": None, **found}
+    console.report(f"{figures['model']}, a step", figures, json_out)
+
+
+@app.command("compare")
+def bench_compare_command(
+    rounds: Annotated[int, typer.Option(help="Every form has its turn in each.", min=1)] = 5,
+    config: Config = None,
+    layers: Layers = None,
+    width: Width = None,
+    size: FrameSize = None,
+    device: Device = "auto",
+    json_out: JsonOut = None,
+) -> None:
+    """Time our transformer and Diffusers' in turns, on the same weights and tokens, once they are seen to agree.
+
+    [bold]motionstream bench compare --rounds 5 --json compare.json[/]
+
+    [bold]motionstream bench compare --config wan2.1-1.3b --device cuda --rounds 5 --json compare.json[/]
+
+    Without --config it is wan2.1-1.3b, two layers, reduced. A ratio over 1 says that ours is faster.
+    """
+    from motionstream.evaluate.compare import bench_compare
+    from motionstream.evaluate.untrained import device_of, shape_of
+
+    reduced = _is_reduced(width, FULL if config else REDUCED)
+    layers = 2 if config is None and layers is None else layers
+    shape = shape_of(config or "wan2.1-1.3b", layers, reduced, size_of(size) if size else None)
+    with console.progress("rounds", rounds) as bar:
+        found = bench_compare(shape, device_of(device), rounds, over=bar.over)
+    figures = {"model": shape.label, "model_hash": None, **found}
+    console.report(f"{figures['model']}, beside Diffusers", figures, json_out)
+
+
+def _is_reduced(width: str | None, default: str) -> bool:
+    chosen = width or default
+    if chosen not in (FULL, REDUCED):
+        raise ValueError(f"--width {chosen}: use {FULL} or {REDUCED}")
+    return chosen == REDUCED

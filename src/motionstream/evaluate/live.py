@@ -1,28 +1,28 @@
-"""How a stream keeps up with a hand: `motionstream bench live`.
+"""How a stream keeps up with a hand, in this process: `motionstream bench live --through library`.
 
 A recorded gesture session is played to a stream as a viewer would. The viewer's clock shows `stream.fps` frames a
 second from a small buffer; a chunk is started just in time for it (so that the hand is read late), gestures arrive
 when the clock reaches their time, and where a chunk comes too late the picture, and the clock, stand still.
 
-Everything is measured in wall time, in one thread: drawing and encoding are not in these figures.
+Everything is measured in wall time, in one thread: drawing and encoding are not in these figures. Those of a viewer of
+the real server are in `served.py`.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from motionstream.evaluate import machine
-from motionstream.evaluate.session import recorded_session
+from motionstream.evaluate.session import POINTER, Coming, recorded_session
 from motionstream.tracks import Tracks
-from motionstream.tracks.events import Clear, Event, Gesture, GridDown, Move, Path, Pin, Prompt, Unpin, Up
+from motionstream.tracks.events import Gesture, Prompt
 from motionstream.tracks.record import Recording
 
 __all__ = ["bench_live", "bench_model", "recorded_session"]
@@ -30,7 +30,6 @@ __all__ = ["bench_live", "bench_model", "recorded_session"]
 MARGIN = 1.05  # a chunk is started this many times its expected duration before it is needed
 SLACK = 0.01  # seconds on top
 REMEMBERED = 8  # chunks whose slowest is the expectation
-POINTER = (GridDown, Move, Up, Pin, Unpin, Path)
 LEAST_CHUNKS = 4  # fewer have no quarters to compare
 
 
@@ -116,7 +115,7 @@ class _Run:
         self.stream = self.stream_factory()
         recording = self.recording.on(self.stream.size)
         self.session = recording.header.session()
-        self.coming = _Coming(recording)
+        self.coming = Coming(recording)
         self.fps = float(self.stream.fps)
         self._step()
         self.zero = self.clock.now()  # wall time at which frame 0 is shown, moved on by every stall
@@ -212,39 +211,6 @@ class _Run:
     def _displayed(self) -> float:
         """Frames shown by the time the run ended."""
         return min(float(self.session.next_frame), (self.elapsed - sum(self.late)) * self.fps)
-
-
-class _Coming:
-    """The events of a session, played again and again; each round begins with everything let go."""
-
-    def __init__(self, recording: Recording) -> None:
-        self.events = sorted(recording.events, key=lambda event: event.time)
-        frames = recording.frames / recording.header.fps
-        self.length = max([frames, *(event.time for event in self.events)]) or 1.0
-        self.queue: deque[Event] = deque()
-        self.round = 0
-
-    def until(self, seconds: float) -> Iterator[Event]:
-        """Events not yet given whose time has come."""
-        while True:
-            if not self.queue:
-                self.queue.extend(self._next_round())
-            if self.queue[0].time > seconds:
-                return
-            yield self.queue.popleft()
-
-    def _next_round(self) -> Iterable[Event]:
-        begin = self.round * self.length
-        self.round += 1
-        yield Clear(begin)
-        yield from (_shifted(event, begin) for event in self.events)
-
-
-def _shifted(event: Event, seconds: float) -> Event:
-    moved = replace(event, time=event.time + seconds)
-    if isinstance(moved, Path) and moved.start is not None:
-        moved = replace(moved, start=moved.start + seconds)
-    return moved
 
 
 def percentiles(values: Sequence[float], ranks: Sequence[int]) -> dict[str, float | None]:

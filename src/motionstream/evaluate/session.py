@@ -1,5 +1,8 @@
 """The gesture session that live figures are measured with: half a minute of what people do in the studio.
 
+`recorded_session` is that session, `Coming` plays it again and again, and `textured_picture` is something to drag in
+which movement can be seen wherever the hand takes hold.
+
 Drags of several lengths and speeds, two hands at once, pins, a path drawn ahead, a soft drag, rests, a change of
 words. `sessions/studio.jsonl` holds it as a recording; `python -m motionstream.evaluate.session` writes it anew.
 The hand is modelled: it moves with the least jerk (Flash and Hogan 1985), trembles a little, and is sampled
@@ -9,14 +12,18 @@ The hand is modelled: it moves with the least jerk (Flash and Hogan 1985), tremb
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
 from motionstream.geometry import Geometry
 from motionstream.tracks import events
-from motionstream.tracks.events import Event, GridDown, Move, Pin, Prompt, Unpin, Up
+from motionstream.tracks.events import Clear, Event, GridDown, Move, Pin, Prompt, Unpin, Up
 from motionstream.tracks.record import Header, Recorder, Recording
 
 FILE = Path(__file__).parent / "sessions" / "studio.jsonl"
@@ -24,6 +31,8 @@ SIZE, FPS, SECONDS = (256, 144), 24.0, 30.0
 CHUNK = 3  # latents
 RATE = 60.0  # pointer samples a second
 TREMBLE = 0.25  # pixels
+POINTER = (GridDown, Move, Up, Pin, Unpin, events.Path)
+CELLS = (48, 24, 12)  # pixels of the blobs of a textured picture 256 wide
 
 Place = tuple[float, float]
 
@@ -31,6 +40,50 @@ Place = tuple[float, float]
 def recorded_session() -> Recording:
     """The committed session."""
     return Recording.load(FILE)
+
+
+class Coming:
+    """The events of a session, played again and again; each round begins with everything let go."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.events = sorted(recording.events, key=lambda event: event.time)
+        frames = recording.frames / recording.header.fps
+        self.length = max([frames, *(event.time for event in self.events)]) or 1.0
+        self.queue: deque[Event] = deque()
+        self.round = 0
+
+    def until(self, seconds: float) -> Iterator[Event]:
+        """Events not yet given whose time has come."""
+        while True:
+            if not self.queue:
+                self.queue.extend(self._next_round())
+            if self.queue[0].time > seconds:
+                return
+            yield self.queue.popleft()
+
+    def _next_round(self) -> Iterable[Event]:
+        begin = self.round * self.length
+        self.round += 1
+        yield Clear(begin)
+        yield from (_shifted(event, begin) for event in self.events)
+
+
+def _shifted(event: Event, seconds: float) -> Event:
+    moved = replace(event, time=event.time + seconds)
+    if isinstance(moved, events.Path) and moved.start is not None:
+        moved = replace(moved, start=moved.start + seconds)
+    return moved
+
+
+def textured_picture(size: tuple[int, int], seed: int = 0) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) of soft blobs of several sizes: no place in it looks like its neighbourhood. size: (W, H) pixels."""
+    rng, total = np.random.default_rng(seed), np.zeros((size[1], size[0], 3), np.float32)
+    for cell in CELLS:
+        columns, rows = (max(2, math.ceil(SIZE[0] / cell * side / size[0])) for side in size)
+        coarse = rng.integers(0, 256, (rows, columns, 3), dtype=np.uint8)
+        total += np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC), np.float32)
+    picture: npt.NDArray[np.uint8] = np.clip((total / len(CELLS) - 127.5) * 1.5 + 127.5, 0, 255).astype(np.uint8)
+    return picture
 
 
 def compose() -> Recording:

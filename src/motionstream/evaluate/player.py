@@ -1,0 +1,92 @@
+"""The studio page's player without a screen: frames at the stream's own pace from a small queue, and when they came.
+
+The rule is that of `serve/web/js/player.js`: a frame is shown at the first refresh of the screen after it is due; after
+a gap of more than a frame the pace starts afresh, it does not rush.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+LATE_FRAMES = 1  # a frame so many frames after it was due is a missed deadline, and the pace starts afresh
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of the stream: its number, the newest message that shaped it (`applied_seq`), (H, W, 3) uint8."""
+
+    number: int
+    applied: int
+    pixels: npt.NDArray[np.uint8]
+
+
+@dataclass
+class Player:
+    """Shows at `fps` frames a second; all times are wall seconds of the caller's clock.
+
+    intervals: between frames shown one after another. missed: frames shown more than a frame late. underruns: times
+    that nothing was there when a frame was due; starved: seconds by which the picture then stood too long.
+    """
+
+    fps: float
+    queue: deque[Frame] = field(default_factory=deque)
+    shown: Frame | None = None
+    shown_at: float = 0.0
+    first_at: float = 0.0
+    due: float = 0.0
+    dry: bool = False
+    frames: int = 0
+    missed: int = 0
+    underruns: int = 0
+    starved: float = 0.0
+    intervals: list[float] = field(default_factory=list)
+
+    def add(self, frames: Iterable[Frame]) -> None:
+        """Frames that have arrived."""
+        self.queue.extend(frames)
+
+    def seconds(self, now: float) -> float:
+        """Stream seconds of what is on display, running on between frames but never past the next one."""
+        if self.shown is None:
+            return 0.0
+        return self.shown.number / self.fps + min(now - self.shown_at, 1 / self.fps)
+
+    def tick(self, now: float) -> Frame | None:
+        """The screen refreshes: the frame that is newly shown, or None."""
+        if self.shown is not None and now < self.due:
+            return None
+        if not self.queue:
+            self._run_dry()
+            return None
+        frame = self.queue.popleft()
+        self._time(now)
+        self.shown, self.shown_at = frame, now
+        self.frames += 1
+        return frame
+
+    def finish(self, now: float) -> None:
+        """The viewer leaves: a picture that stands still counts up to here."""
+        if self.dry:
+            self.starved += max(0.0, now - self.due)
+
+    def _run_dry(self) -> None:
+        if self.shown is not None and not self.dry:
+            self.dry = True
+            self.underruns += 1
+
+    def _time(self, now: float) -> None:
+        step = 1 / self.fps
+        if self.shown is None:
+            self.first_at, self.due = now, now + step
+            return
+        late = now - self.due
+        self.intervals.append(now - self.shown_at)
+        self.starved += late if self.dry else 0.0
+        self.dry = False
+        self.missed += late > LATE_FRAMES * step
+        self.due = now + step if late > LATE_FRAMES * step else self.due + step

@@ -1,0 +1,315 @@
+"""What a chunk costs once a stream is under way, part by part, and how much of it the machine could not do faster.
+
+`motionstream bench step`. Nothing waits for a viewer here: steps follow one another, each part is timed on its own
+(on an accelerator this takes away what overlaps), and rounds of the machine's ceiling are run in between.
+Arithmetic is counted by PyTorch on the plain modules, so a faster form of them is not credited with less work.
+
+`bench_step` takes a model that can be shown; `bench_network` the DiT alone, of any published size, with random weights.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from motionstream.conditioning import Conditioning, TrackBatch
+from motionstream.dit import RollingCache, VideoDiT
+from motionstream.dit.fuse import fuse
+from motionstream.evaluate import machine
+from motionstream.evaluate.ceiling import ATTENTION, CONVOLUTION, MATRIX, Ceiling, Sizes
+from motionstream.evaluate.session import Coming, recorded_session, textured_picture
+from motionstream.evaluate.stopwatch import Stopwatch, Took, figures
+from motionstream.evaluate.untrained import Shape, Untrained
+from motionstream.products import fastest_dtype
+from motionstream.sampling import MotionModel, Rolling, commit_chunk, denoise_chunk, keyed_noise
+from motionstream.stream.model import StreamingModel
+from motionstream.stream.state import Chunk
+from motionstream.stream.stream import Stream
+from motionstream.tracks import Tracks
+from motionstream.tracks.events import Gesture
+
+CONDITION, DENOISE, DECODE, COMMIT = "condition", "denoise", "decode", "commit"
+CALL = "call"  # of `Stream.step`: what of it is neither condition nor denoise is decode
+LEAST_STEPS, SETTLING = 30, 2  # steps measured at least; steps run after the cache has filled and not counted
+STEPS_A_ROUND = 5  # between two rounds of the ceiling
+
+Over = Callable[[Iterable[int]], Iterable[int]]
+T = TypeVar("T")
+
+
+def bench_step(model: StreamingModel, steps: int = LEAST_STEPS, seed: int = 0, over: Over = iter) -> dict[str, Any]:
+    """Figures of a model's live step, driven by the committed gesture session, JSON-ready.
+
+    step: all of these together. condition: tracks → channels, with the warped anchor and its encoding. denoise: all
+    calls. decode: latents → uint8 frames. commit: the clean chunk into the cache, which a stream does while its frames
+    are looked at.
+    over: goes through the steps (a progress bar). Raises ValueError on fewer than 30 steps.
+    """
+    check_steps(steps)
+    parts = _Parts(model.device)
+    opened = model.open(textured_picture(model.size, seed), seed=seed)
+    stream = _TimedStream(model, opened.state)
+    stream.parts, hand = parts, _Hand(stream)
+    driven = _Driven(parts, model.rolling, stream.state.cache, lambda: _step(stream, hand), model.network)
+    found = driven.run(steps, over, Ceiling(_sizes(model), model.dtype, model.device))
+    frames = stream.chunk_frames
+    step = found["step"]["ms"]["p50"]
+    return {
+        **found,
+        "chunk_frames": frames,
+        "fps": frames / step * 1e3,
+        "size": "x".join(map(str, model.size)),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "machine": machine.describe(),
+        "date": machine.today(),
+    }
+
+
+def bench_network(shape: Shape, device: torch.device, steps: int = LEAST_STEPS, over: Over = iter) -> dict[str, Any]:
+    """Figures of a DiT's live step (denoise and commit) with random weights; there is no VAE to decode with.
+
+    Raises ValueError on fewer than 30 steps.
+    """
+    check_steps(steps)
+    dtype = fastest_dtype(device)
+    made = Untrained(shape, dtype, device)
+    if isinstance(made.network.dit, VideoDiT):
+        made.network.dit = fuse(made.network.dit)
+    parts, cache, context, conditioning = _Parts(device), made.cache(), made.context(), made.conditioning()
+
+    @torch.inference_mode()
+    def step() -> None:
+        clean = parts.timed(DENOISE, lambda: _denoise(made, cache, conditioning, context, parts.count))
+        parts.timed(COMMIT, lambda: commit_chunk(made.network, cache, clean, conditioning, context))
+
+    driven = _Driven(parts, made.rolling, cache, step, made.network)
+    sizes = _attention_sizes(made.network, made.rolling, shape.geometry.tokens_per_latent)
+    return {
+        **driven.run(steps, over, Ceiling(sizes, dtype, device)),
+        "size": "x".join(map(str, shape.geometry.size)),
+        "dtype": str(dtype).removeprefix("torch."),
+        "machine": machine.describe(),
+        "date": machine.today(),
+    }
+
+
+def check_steps(steps: int) -> None:
+    """Raises ValueError on fewer than 30 steps."""
+    if steps < LEAST_STEPS:
+        raise ValueError(f"{steps} steps: measure at least {LEAST_STEPS}")
+
+
+def _denoise(made: Untrained, cache: RollingCache, conditioning: Conditioning, context: Any, chunk: int) -> Tensor:
+    return denoise_chunk(
+        made.network,
+        cache,
+        conditioning,
+        context,
+        made.rolling.times,
+        lambda step, shape: keyed_noise(shape, 0, chunk, step),
+    )
+
+
+@dataclass
+class _Parts:
+    """Times of the parts of a step, one entry a step, and, while `counter` is set, their operations by kind."""
+
+    device: torch.device
+    times: dict[str, list[Took]] = field(default_factory=lambda: defaultdict(list))
+    gflop: dict[str, dict[str, float]] = field(default_factory=dict)
+    counter: FlopCounterMode | None = None
+    count: int = 0
+
+    def timed(self, part: str, work: Callable[[], T]) -> T:
+        """Do the work and write down what it took."""
+        if self.counter is not None:
+            before = _by_kind(self.counter)
+            done = work()
+            after = _by_kind(self.counter)
+            self.gflop[part] = {kind: after[kind] - before.get(kind, 0.0) for kind in after}
+            return done
+        done, took = Stopwatch(self.device).timed(work)
+        self.times[part].append(took)
+        return done
+
+    def rest(self, part: str, of: str, without: tuple[str, ...]) -> None:
+        """Replace the part `of`, just timed, by what remains of it without others within it."""
+        if self.counter is not None:
+            whole = self.gflop.pop(of)
+            self.gflop[part] = {
+                kind: amount - sum(self.gflop[inner][kind] for inner in without) for kind, amount in whole.items()
+            }
+            return
+        took = self.times[of].pop()
+        for inner in without:
+            took = took - self.times[inner][-1]
+        del self.times[of]
+        self.times[part].append(took)
+
+
+@dataclass
+class _Driven:
+    """A step that is run again and again, and the network whose arithmetic is counted."""
+
+    parts: _Parts
+    rolling: Rolling
+    cache: RollingCache
+    step: Callable[[], object]
+    network: MotionModel
+
+    def run(self, steps: int, over: Over, ceiling: Ceiling) -> dict[str, Any]:
+        self._settle()
+        self._count()
+        self.step()
+        self.parts.times.clear()
+        for index in over(range(steps)):
+            if index % STEPS_A_ROUND == 0:
+                ceiling.round()
+            self._once()
+        return self._figures(ceiling)
+
+    def _once(self) -> None:
+        self.step()
+        self.parts.count += 1
+
+    def _settle(self) -> None:
+        """Go on until the cache is full, so that all later steps are alike."""
+        while self.cache.filled < self.rolling.sink + self.rolling.window:
+            self._once()
+        for _ in range(SETTLING):
+            self._once()
+
+    def _count(self) -> None:
+        """One step on the plain modules, under PyTorch's counter."""
+        with plain(self.network), FlopCounterMode(display=False) as counter:
+            self.parts.counter = counter
+            try:
+                self._once()
+            finally:
+                self.parts.counter = None
+
+    def _figures(self, ceiling: Ceiling) -> dict[str, Any]:
+        times, gflop = self.parts.times, self.parts.gflop
+        whole = [sum(rest, first) for first, *rest in zip(*times.values(), strict=True)]
+        total = {kind: sum(part.get(kind, 0.0) for part in gflop.values()) for kind in (MATRIX, CONVOLUTION, ATTENTION)}
+        calls = len(self.rolling.times)
+        return {
+            "steps": len(whole),
+            "step": _figures(whole, total, ceiling),
+            **{part: _figures(found, gflop[part], ceiling) for part, found in times.items()},
+            "call_ms": _median([took.wall for took in times[DENOISE]]) * 1e3 / calls,
+            "calls": calls,
+            "chunk_latents": self.rolling.chunk,
+            "ceiling": {
+                f"{kind}_gflop_per_s{suffix}": rate
+                for clock, suffix in (("wall", ""), ("process", "_process"))
+                for kind, rate in ceiling.rates(clock).items()
+            },
+        }
+
+
+def _figures(times: list[Took], gflop: Mapping[str, float], ceiling: Ceiling) -> dict[str, Any]:
+    """Times, arithmetic, shares of the ceiling: by the wall (an accelerator: its clock) and by processor time."""
+    wall = _median([took.wall if took.device is None else took.device for took in times])
+    return {
+        **figures(times),
+        "gflop": sum(gflop.values()),
+        "share_of_ceiling": ceiling.share(gflop, wall),
+        "share_of_ceiling_process": ceiling.share(gflop, _median([took.process for took in times]), "process"),
+    }
+
+
+def _median(values: list[float]) -> float:
+    return float(np.median(values))
+
+
+@contextmanager
+def plain(network: MotionModel) -> Iterator[None]:
+    """The network with its DiT unfused and, on a CPU, attention as products: PyTorch can count all of that."""
+    fused = network.dit
+    reference = fused if isinstance(fused, VideoDiT) else fused.reference
+    kernel = reference.kernel
+    on_cpu = next(reference.parameters()).device.type == "cpu"
+    network.dit, reference.kernel = reference, "matmul" if on_cpu else "sdpa"
+    try:
+        yield
+    finally:
+        network.dit, reference.kernel = fused, kernel
+
+
+def _by_kind(counter: FlopCounterMode) -> dict[str, float]:
+    """10⁹ operations counted so far. Products of batches are attention's."""
+    found = {MATRIX: 0.0, CONVOLUTION: 0.0, ATTENTION: 0.0}
+    for operator, flop in counter.get_flop_counts().get("Global", {}).items():
+        name = str(operator)
+        kind = CONVOLUTION if "conv" in name else MATRIX if name.endswith(("mm", "addmm")) else ATTENTION
+        found[ATTENTION if "bmm" in name else kind] += flop / 1e9
+    return found
+
+
+class _TimedStream(Stream):
+    """A stream whose parts are timed where it does them."""
+
+    parts: _Parts
+
+    def _condition(self, tracks: TrackBatch) -> Any:
+        return self.parts.timed(CONDITION, lambda: super(_TimedStream, self)._condition(tracks))
+
+    def _denoise(self, conditioning: Conditioning) -> Tensor:
+        return self.parts.timed(DENOISE, lambda: super(_TimedStream, self)._denoise(conditioning))
+
+    def _commit(self, chunk: Chunk) -> None:
+        self.parts.timed(COMMIT, lambda: super(_TimedStream, self)._commit(chunk))
+
+
+class _Hand:
+    """The committed session on the clock of a stream; its changes of words are left out."""
+
+    def __init__(self, stream: Stream) -> None:
+        recording = recorded_session().on(stream.size)
+        self.session, self.coming, self.fps = recording.header.session(), Coming(recording), stream.fps
+
+    def tracks(self, frames: int) -> Tracks:
+        """Of the next frames."""
+        for event in self.coming.until(self.session.next_frame / self.fps):
+            if isinstance(event, Gesture):
+                self.session.apply(event)
+        return self.session.tracks(self.session.next_frame, frames)
+
+
+def _step(stream: _TimedStream, hand: _Hand) -> None:
+    """One step and the commit that a server does after it."""
+    tracks = hand.tracks(stream.chunk_frames)
+    stream.parts.timed(CALL, lambda: stream.step(tracks))
+    stream.parts.rest(DECODE, of=CALL, without=(CONDITION, DENOISE))
+    stream.settle()
+
+
+def _sizes(model: StreamingModel) -> Sizes:
+    """Of a model's chunk, with the convolutions of its decoder."""
+    geometry, chunk = model.geometry, model.rolling.chunk
+    rows, columns = geometry.latent_height, geometry.latent_width
+    latent, frame, half = model.vae.config.decoder
+    frames = chunk * geometry.temporal_stride
+    convolutions = (
+        (chunk, latent, rows, columns),
+        (frames, frame, rows, columns),
+        (frames, half, 2 * rows, 2 * columns),
+    )
+    sizes = _attention_sizes(model.network, model.rolling, geometry.tokens_per_latent)
+    return replace(sizes, convolutions=convolutions)
+
+
+def _attention_sizes(network: MotionModel, rolling: Rolling, tokens: int) -> Sizes:
+    """Of a network's chunk once the cache is full. tokens: of a latent."""
+    config = network.dit.config
+    seen = rolling.sink + rolling.window + rolling.chunk
+    return Sizes(rolling.chunk * tokens, config.width, config.ffn, config.heads, seen * tokens)
