@@ -52,7 +52,8 @@ soak: setup  ## ten minutes of stream: does time or memory grow?
 	@mkdir -p $(OUT)
 	$(BIN)/motionstream bench live --model tiny --seconds $(SOAK_SECONDS) --json $(OUT)/soak_tiny.json
 
-figures: setup  ## put the figures of docs/results/ into the README
+figures: setup  ## docs/results/ → its report, and the figures in the README
+	$(BIN)/motionstream evaluate report --results docs/results --markdown docs/results/README.md --html $(OUT)/report.html
 	$(BIN)/motionstream docs figures
 
 clean:  ## remove what the tools left, keep .venv

@@ -1,4 +1,4 @@
-"""The README quotes what was measured, and nothing else."""
+"""The README quotes what was measured, in few words, and nothing else."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ LIVE = {
     "seconds": 60,
     "fps": 31.41592,
     "chunk_ms": {"p50": 300.0, "p95": 333.3},
+    "gesture_to_frame_ms": {"p50": 150.0, "p95": 240.5},
     "model_hash": "0123456789abcdef",
     "machine": {"processor": "Some CPU", "cores": 2, "gpu": "none", "torch": "2.13.0"},
     "date": "2026-01-02",
@@ -22,12 +23,16 @@ LIVE = {
 MOTION = {
     "model": "tiny",
     "clips": 16,
+    "pictures": 1,
+    "missing": ["lpips"],
+    "skipped": [{"name": "short", "reason": "4 frames"}],
     "dense": {
         "clips": 15,
-        "model": {"psnr_db": 20.0, "epe_px": 3.5},
-        "still": {"psnr_db": 15.0, "epe_px": None},
+        "model": {"psnr_db": 20.0, "epe_px": 3.5, "tracker_kept": 0.5},
+        "still": {"psnr_db": 15.0, "epe_px": None, "tracker_kept": 1.0},
         "still_ratio": 6.25,
     },
+    "per_clip": [{"name": "one clip"}] * 100,
     "date": "2026-01-02",
 }
 
@@ -38,18 +43,23 @@ def document(folder: Path) -> Path:
     return path
 
 
+def results(folder: Path) -> Path:
+    (folder / "results").mkdir()
+    return folder / "results"
+
+
 def test_figures_are_put_between_the_markers_once(tmp_path: Path) -> None:
-    readme = document(tmp_path)
-    (tmp_path / "live_tiny.json").write_text(json.dumps(LIVE))
-    assert figures.update(readme, tmp_path)
+    readme, folder = document(tmp_path), results(tmp_path)
+    (folder / "live_tiny.json").write_text(json.dumps(LIVE))
+    assert figures.update(readme, folder)
     text = readme.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "| frames a second, free running | 31.42 |" in text
-    assert "| a chunk, ms, p95 | 333.3 |" in text
-    assert "tiny, weights `0123456789ab`, 60 seconds, Some CPU, 2 cores, torch 2.13.0, 2026-01-02" in text
-    assert not figures.update(readme, tmp_path)
+    assert "**Live** ([live_tiny.json](results/live_tiny.json))" in text
+    assert "| in this process | 31.42 | 150 | 240.5 |" in text
+    assert "tiny 0123456789ab, 60 s, Some CPU, 2 cores, torch 2.13.0, 2026-01-02" in text
+    assert not figures.update(readme, folder)
 
 
 def test_asking_changes_nothing(tmp_path: Path) -> None:
@@ -59,12 +69,30 @@ def test_asking_changes_nothing(tmp_path: Path) -> None:
     assert readme.read_text() == before
 
 
-def test_compared_methods_share_a_table(tmp_path: Path) -> None:
+def test_compared_methods_share_a_short_table(tmp_path: Path) -> None:
     (tmp_path / "motion_tiny.json").write_text(json.dumps(MOTION))
     text = figures.markdown(tmp_path)
-    assert "tiny, 16 clips, 2026-01-02" in text
-    assert "| dense | psnr db | epe px |\n| --- | --- | --- |\n| model | 20 | 3.5 |\n| still | 15 | – |" in text
-    assert "| dense, still ratio | 6.25 |" in text
+    assert "tiny, 16 clips, 1 picture, 2026-01-02" in text
+    assert (
+        "| Motion transfer | PSNR, dB ↑ | EPE, px ↓ | still ratio ↑ |\n| --- | --- | --- | --- |\n"
+        "| model, dense | 20 | 3.5 | 6.25 |\n| still, dense | 15 | – | – |" in text
+    )
+    assert "Not measured: lpips." in text
+    assert not any(word in text for word in ("one clip", "short", "tracker", "0.5"))
+
+
+def test_a_file_of_no_known_kind_is_only_linked(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text(json.dumps({"model": "tiny", "samples": [1, 2, 3], "value": 5}))
+    assert figures.markdown(tmp_path, tmp_path) == "**other** ([other.json](other.json))\n\ntiny"
+
+
+def test_the_report_is_pointed_to_where_there_is_one(tmp_path: Path) -> None:
+    readme, folder = document(tmp_path), results(tmp_path)
+    (folder / "live.json").write_text(json.dumps(LIVE))
+    assert "All figures" not in figures.markdown(folder, tmp_path)
+    (folder / figures.REPORT).write_text("# Figures")
+    figures.update(readme, folder)
+    assert "what is missing: [README.md](results/README.md)." in readme.read_text()
 
 
 def test_nothing_measured_is_said(tmp_path: Path) -> None:
