@@ -24,4 +24,4 @@ train causal           # sees only the past, in few steps
 train self-forcing     # on its own outputs, scored by the teacher
 train detail           # the picture's own texture, where the student's frames agree with it
 
-"$MOTIONSTREAM" zoo pack --runs "$OUT" --stage detail --out "$OUT/model" --name "$RECIPE"
+"$MOTIONSTREAM" zoo pack --runs "$OUT" --stage detail --window 1 --out "$OUT/model" --name "$RECIPE"

@@ -22,4 +22,4 @@ train causal 8
 train self-forcing 10
 train detail 3
 
-"$MOTIONSTREAM" zoo pack --runs "$OUT" --stage detail --out "$OUT/model" --name "$RECIPE"
+"$MOTIONSTREAM" zoo pack --runs "$OUT" --stage detail --window 1 --out "$OUT/model" --name "$RECIPE"

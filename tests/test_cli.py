@@ -20,6 +20,8 @@ from motionstream import allocator, cli, errors
 from motionstream.stream.video import read_video
 from motionstream.tracks import Tracks
 
+ASSETS = Path(__file__).parent / "data" / "assets"
+
 
 class FakeStream:
     """Keeps to the public contract; every frame is as bright as the mean x of its visible points."""
@@ -237,10 +239,22 @@ def test_doctor_looks_and_tells(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["track", "-v", "nowhere.mp4", "-o", "t.npz"], "nowhere.mp4: No such file"),
         (["track", "-v", "words.mp4", "-o", "t.npz"], "words.mp4: not a video"),
         (["track", "-v", "words.mp4", "-o", "t.txt"], "ends in .npz"),
+        (["track", "-v", "words.mp4", "-o", "t.npz", "--preview", "t.jpg"], "t.jpg: a preview is written to a name"),
+        (["track", "-v", "words.mp4", "-o", "t.npz", "--grid", "50"], "--grid 50: write columns x rows"),
+        (["track", "-v", "words.mp4", "-o", "t.npz", "--grid", "5x5", "--points", "8"], "name one of the two"),
+        (["track", "-v", "words.mp4", "-o", "t.npz", "--tracker", "flow"], "tracker 'flow' is unknown"),
+        (["track", "-v", "words.mp4", "-o", "t.npz", "--download"], "lucas-kanade has no weights"),
+        (["track", "-v", "words.mp4", "-o", "t.npz", "--tracker-path", "nowhere"], "nowhere: No such file"),
+        (["track", "-v", "words.mp4", "-o", "t.npz", "--tracker", "tapir", "--device", "tpu9"], "use auto, cpu, cuda"),
         (["train", "painting", "-r", "smoke", "--assets", ".", "-o", "out"], "painting"),
         (["train", "vae", "-r", "smoky", "--assets", ".", "-o", "out"], "smoky"),
         (["bench", "live", "--model", "huge"], "model 'huge' is unknown"),
         (["evaluate", "motion", "--assets", "nowhere"], "no assets folder at nowhere"),
+        (["evaluate", "motion"], "name a folder of them with --assets"),
+        (["evaluate", "motion", "-d", ".", "--controls", "7"], "controls 7: use dense"),
+        (["evaluate", "tracker", "--assets", "nowhere"], "no assets folder at nowhere"),
+        (["evaluate", "tracker", "--assets", str(ASSETS), "--size", "wide"], "such as 256x144"),
+        (["evaluate", "tracker", "--assets", str(ASSETS), "--tracker", "flow"], "tracker 'flow' is unknown"),
         (["docs", "figures"], "README.md: No such file"),
     ],
 )
@@ -272,13 +286,26 @@ def test_live_figures_are_written(model: FakeModel, capsys: pytest.CaptureFixtur
 
 def test_motion_is_measured_on_held_out_worlds(model: FakeModel) -> None:
     assets = str(Path(__file__).parent / "data" / "assets")
-    arguments = ["evaluate", "motion", "--assets", assets, "--clips", "2", "--frames", "9"]
+    arguments = ["evaluate", "motion", "--assets", assets, "--clips", "2", "--frames", "9", "--controls", "dense, 5"]
     assert cli.run([*arguments, "--json", "motion.json", "--sheet", "motion.png"]) == errors.DONE
     figures = json.loads(Path("motion.json").read_text())
     assert (figures["model"], figures["split"], figures["clips"]) == ("tiny", "heldout", 2)
     assert figures["dense"]["warp"]["psnr_db"] > figures["dense"]["model"]["psnr_db"], "the fake shows flat grey"
+    assert {row["control"] for row in figures["per_clip"]} == {"dense", "5"}
+    assert (figures["layout"], figures["missing"], figures["tracker"]["clips"]) == ("worlds", ["lpips"], 2)
     with Image.open("motion.png") as sheet:
         assert sheet.width > 256
+
+
+def test_a_trackers_own_error_is_measured_and_resumed(model: FakeModel) -> None:
+    arguments = ["evaluate", "tracker", "--assets", str(ASSETS), "--clips", "2", "--frames", "5", "--size", "96x64"]
+    for clips in ("1", "2"):
+        assert cli.run([*arguments, "--clips", clips, "--journal", "t.jsonl", "--json", "t.json"]) == errors.DONE
+    figures = json.loads(Path("t.json").read_text())
+    assert (figures["model"], figures["split"], figures["clips"]) == ("lucas-kanade", "heldout", 2)
+    assert figures["epe_px"] < 5
+    assert {"model_hash", "machine", "date", "epe_median_px", "within_1px", "by_speed", "tap_vid_256"} <= set(figures)
+    assert len(Path("t.jsonl").read_text().splitlines()) == 3
 
 
 def test_a_port_in_use_is_said(model: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:
@@ -296,7 +323,11 @@ def test_a_video_becomes_control(model: FakeModel, tmp_path: Path) -> None:
     texture = np.random.default_rng(0).integers(0, 255, (24, 48, 3), np.uint8)
     field = np.asarray(Image.fromarray(texture).resize((384, 192), Image.Resampling.BICUBIC))
     write_mp4(tmp_path / "pan.mp4", (field[20 : 20 + 144, 60 - 2 * t : 60 - 2 * t + 256] for t in range(12)), 24)
-    assert cli.run(["track", "-v", "pan.mp4", "-o", "pan.npz", "--points", "8"]) == errors.DONE
+    arguments = ["track", "-v", "pan.mp4", "-o", "pan.npz"]
+    assert cli.run([*arguments, "--grid", "5x4", "--frames", "3", "--preview", "pan.png"]) == errors.DONE
+    with np.load("pan.npz") as arrays, Image.open("pan.png") as sheet:
+        assert (arrays["xy"].shape, sheet.size) == ((3, 20, 2), (3 * 256, 144))
+    assert cli.run([*arguments, "--points", "8"]) == errors.DONE
     with np.load("pan.npz") as arrays:
         xy, visible = arrays["xy"], arrays["visible"]
     moved = (xy[-1] - xy[0])[visible.all(0)]

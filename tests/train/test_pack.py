@@ -51,7 +51,8 @@ def test_it_runs_as_it_was_trained(chain: Path, tmp_path: Path, stage: str, size
 
 
 def test_a_packed_model_streams(chain: Path, tmp_path: Path) -> None:
-    pack(chain, "self-forcing", tmp_path, "try", chunk=2)
+    pack(chain, "self-forcing", tmp_path, "try", chunk=2, window=3)
+    assert read_header(tmp_path)["live"]["window"] == 3
     stream = opened(tmp_path).open(np.full((48, 64, 3), 90, np.uint8))
     counts = [len(stream.step(None)) for _ in range(3)]
     assert counts == [5, 8, 8], "two latents a chunk, as asked for, not the recipe's one"

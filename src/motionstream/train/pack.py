@@ -29,12 +29,18 @@ Student = CausalInitRecipe | SelfForcingRecipe | DetailRecipe
 
 
 def pack(
-    out: Path, stage: str, folder: Path, name: str, chunk: int | None = None, steps: int | None = None
+    out: Path,
+    stage: str,
+    folder: Path,
+    name: str,
+    chunk: int | None = None,
+    steps: int | None = None,
+    window: int | None = None,
 ) -> dict[str, Any]:
     """Write the model that a chain in `out` has trained up to `stage` into `folder`.
 
-    stage: "causal", "self-forcing" or "detail". chunk: latents a live step makes, steps: calls it takes, instead of the
-    recipe's. Returns where the weights come from, as written there.
+    stage: "causal", "self-forcing" or "detail". chunk: latents a live step makes, steps: calls it takes, window: latest
+    latents it sees, instead of the recipe's. Returns where the weights come from, as written there.
     """
     recipe = load(out / stage / RECIPE_FILE)
     if not isinstance(recipe, Student):
@@ -45,7 +51,7 @@ def pack(
     network = new_model(recipe.network, vae.latent_channels, out / student)
     detail = finished_detail(recipe, out / stage) if isinstance(recipe, DetailRecipe) else None
     origin = {done: history(out / done) for done in CHAIN[: CHAIN.index(stage) + 1] if (out / done).is_dir()}
-    save_bundle(folder, name, network, vae, live(recipe, chunk, steps), origin, detail)
+    save_bundle(folder, name, network, vae, live(recipe, chunk, steps, window), origin, detail)
     return origin
 
 
@@ -56,13 +62,14 @@ def finished_detail(recipe: DetailRecipe, run_dir: Path) -> Detail:
     return detail
 
 
-def live(recipe: Student, chunk: int | None, steps: int | None) -> Live:
-    """How the student is run: as it was trained, but for the chunk and the calls."""
+def live(recipe: Student, chunk: int | None, steps: int | None, window: int | None) -> Live:
+    """How the student is run: as it was trained, but for what is given."""
     if isinstance(recipe, CausalInitRecipe):
         sizes = (max(recipe.chunks), max(recipe.sinks), max(recipe.windows), 3)
     else:
         sizes = (recipe.chunk, recipe.sink, recipe.window, recipe.denoising_steps)
-    return Live(recipe.size, FPS, chunk or sizes[0], *sizes[1:3], steps or sizes[3], recipe.shift)
+    seen = sizes[2] if window is None else window
+    return Live(recipe.size, FPS, chunk or sizes[0], sizes[1], seen, steps or sizes[3], recipe.shift)
 
 
 def history(run_dir: Path) -> dict[str, Any]:
