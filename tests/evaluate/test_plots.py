@@ -40,6 +40,19 @@ def test_each_curve_has_its_colour_and_an_empty_panel_stays_empty(tmp_path: Path
     assert (beside == 255).all()
 
 
+def test_more_curves_than_colours_can_still_be_told_apart(tmp_path: Path) -> None:
+    names = [str(number) for number in range(len(plots.COLOURS) + 1)]
+    others = {name: ([0, 1], [0.0, 0.0]) for name in names}
+    pictures = []
+    for shown in (names[0], names[-1]):
+        panels = {"all": plots.Panel("x", "y", others), "one": plots.Panel("x", "y", {shown: ([0, 1], [0.0, 1.0])})}
+        plots.lines(tmp_path / f"{shown}.png", panels)
+        pictures.append(drawn(tmp_path / f"{shown}.png"))
+    right = pictures[0].shape[1] * 2 // 3
+    inked = [(picture[:, right:] != 255).any(-1).sum() for picture in pictures]
+    assert inked[1] < 0.98 * inked[0]  # the same colour, dashed
+
+
 def test_marks_are_joined_and_labelled(tmp_path: Path) -> None:
     series = {"w_t 0": [(0.1, 5.0, "0"), (0.2, 3.0, "1.5")], "w_t 3": [(0.3, 4.0, "0")]}
     plots.scatter(tmp_path / "one.png", series, x="LPIPS", y="EPE, pixels", title="guidance")

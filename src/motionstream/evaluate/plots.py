@@ -24,6 +24,8 @@ PANEL = (4.2, 2.6)  # inches
 DOTS = 110  # an inch
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 """Okabe and Ito's, told apart by colour-blind readers too."""
+DASHES = ("-", "--", ":")
+"""For names beyond the colours: the same colour again, in another dash."""
 GRID, BAND = "#dddddd", "#009e7322"
 
 
@@ -49,20 +51,20 @@ def check_target(path: str | os.PathLike[str]) -> None:
 
 
 def lines(path: str | os.PathLike[str], panels: Mapping[str, Panel], columns: int = 3) -> None:
-    """Write a PNG of panels by title, `columns` side by side; a name has one colour in all of them.
+    """Write a PNG of panels by title, `columns` side by side; a name has one colour and dash in all of them.
 
     Raises ValueError where there is no curve at all.
     """
     names = list(dict.fromkeys(name for panel in panels.values() for name in panel.series))
     if not names:
         raise ValueError("no curves: a plot needs at least one")
-    colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(names)}
+    looks = {name: _look(number) for number, name in enumerate(names)}
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     figure = _figure(columns, rows)
     for number, (title, panel) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(rows, columns, number)
-        _draw_panel(axes, title, panel, colours)
+        _draw_panel(axes, title, panel, looks)
     _write(figure, path)
 
 
@@ -88,15 +90,21 @@ def scatter(
     _write(figure, path)
 
 
-def _draw_panel(axes: Axes, title: str, panel: Panel, colours: Mapping[str, str]) -> None:
+def _look(number: int) -> tuple[str, str]:
+    """Colour and dash of the curve with this number."""
+    return COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
+
+
+def _draw_panel(axes: Axes, title: str, panel: Panel, looks: Mapping[str, tuple[str, str]]) -> None:
     if not panel.series:
         axes.set_axis_off()
         return
     if panel.wanted is not None:
         axes.axhspan(*panel.wanted, color=BAND, linewidth=0)
     for name, (xs, ys) in panel.series.items():
-        axes.plot(xs, ys, "." if len(xs) == 1 else "-", color=colours[name], label=name, linewidth=1.4)
-    _dress(axes, title, panel.x, panel.y, named=len(colours) > 1)
+        colour, dash = looks[name]
+        axes.plot(xs, ys, "." if len(xs) == 1 else dash, color=colour, label=name, linewidth=1.4)
+    _dress(axes, title, panel.x, panel.y, named=len(looks) > 1)
 
 
 def _dress(axes: Axes, title: str, x: str, y: str, named: bool) -> None:

@@ -1,9 +1,9 @@
 """Live figures through the real server: `motionstream bench live --through server`.
 
 `motionstream serve` is started as a process of its own on a free loopback port, simulated viewers connect to it
-(`viewer.py`), and it is ended again whatever happens: a keeper beside it ends it as soon as a pipe from here is closed, which
-the system does even where this process is killed. Server and viewers share this machine, so the processor time of
-both is reported: where together they need more than there is, a server alone would do better.
+(`viewer.py`), and it is ended again whatever happens: a keeper beside it ends it as soon as a pipe from here is
+closed, which the system does even where this process is killed. Server and viewers share this machine, so the
+processor time of both is reported: where together they need more than there is, a server alone would do better.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ FAILED = "the server ended before it could be reached"
 NOT_INHERITED = ("MOTIONSTREAM_TOKEN", "MOTIONSTREAM_OPEN_BROWSER", "MOTIONSTREAM_ALLOWED_HOSTS")
 
 KEEPER = f"""
-import signal, subprocess, sys, threading
+import os, signal, subprocess, sys, threading
 server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 print(server.pid, flush=True)
 def end():
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):
+        pass
     server.terminate()
     try:
         server.wait({END_SECONDS})
@@ -48,7 +49,9 @@ def end():
 threading.Thread(target=end, daemon=True).start()
 sys.exit(abs(server.wait()))
 """
-"""A program that runs the command in its arguments until that ends or its own standard input does."""
+"""A program that runs the command in its arguments until that ends or its own standard input does.
+
+It reads without a buffer: a thread that waits within one keeps Python from ending."""
 
 Over = Callable[[Iterable[int]], Iterable[int]]
 
