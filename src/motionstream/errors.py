@@ -26,6 +26,7 @@ EXTRAS = {
     "cv2": "data",
     "tensorboard": "train",
     "torchmetrics": "evaluate",
+    "matplotlib": "evaluate",
     "diffusers": "wan",
     "transformers": "wan",
 }

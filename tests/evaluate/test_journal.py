@@ -39,7 +39,7 @@ def test_a_line_cut_in_writing_is_measured_again_and_the_rest_kept(tmp_path: Pat
 def test_another_evaluations_journal_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "journal.jsonl"
     Journal(file, {"model": "abc"})
-    with pytest.raises(ValueError, match="another evaluation"):
+    with pytest.raises(ValueError, match=r"another evaluation \(other: model\): remove it"):
         Journal(file, {"model": "xyz"})
 
 

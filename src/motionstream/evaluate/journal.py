@@ -33,7 +33,12 @@ class Journal:
             _begin(file, {KEY: self.key})
             return
         if whole[0].get(KEY) != self.key:
-            raise ValueError(f"{file} is the journal of another evaluation: remove it, or name another file")
+            other = whole[0].get(KEY)
+            names = sorted(n for n in {*self.key, *other} if self.key.get(n) != other.get(n)) if other else []
+            raise ValueError(
+                f"{file} is the journal of another evaluation (other: {', '.join(names) or 'all'}): remove it, or name "
+                "another file"
+            )
         self.items = {line["item"]: line["figures"] for line in whole[1:]}
         _begin(file, *whole)  # without a line that was cut
 

@@ -199,11 +199,16 @@ def _draw(nearest: Floats, xy: Floats, depth: Floats, half: Floats, column: int,
 
 
 def _unhidden(xy: Floats, depth: Floats, slack: Floats, nearest: Floats) -> Mask:
-    """(N,) inside the frame, in front, and not behind what was drawn there."""
+    """(N,) inside the frame, in front, and not behind what was drawn in all of the four pixels around.
+
+    One pixel would not do: beside every silhouette, squares that reach over it would hide what is next to it.
+    """
     height, width = nearest.shape
     seen: Mask = np.isfinite(depth) & np.all((xy >= 0) & (xy < (width, height)), axis=-1)
-    x, y = np.floor(xy[seen]).astype(int).T
-    seen[seen] = depth[seen] <= nearest[y, x] * (1 + slack[seen])
+    left, top = np.floor(xy[seen] - 0.5).astype(int).T
+    columns, rows = (np.clip((low, low + 1), 0, limit - 1) for low, limit in ((left, width), (top, height)))
+    farthest = nearest[rows[:, None], columns[None]].max((0, 1))
+    seen[seen] = depth[seen] <= farthest * (1 + slack[seen])
     return seen
 
 
