@@ -52,8 +52,8 @@ def test_text_figures_are_written(folder: Path) -> None:
     assert cli.run([*arguments, "--json", "t.json", "--sheet", "t.png"]) == errors.DONE
     figures = json.loads(Path("t.json").read_text())
     assert (figures["worlds"], figures["probe_worlds"], figures["chance"]) == (1, 2, 0.125)
-    assert 0 <= figures["model"]["recognised"] <= 1
-    assert figures["model"]["midstream_recognised"] is not None
+    assert 0 <= figures["scores"]["model"]["recognised"] <= 1
+    assert figures["scores"]["model"]["midstream_recognised"] is not None
     assert {"model_hash", "machine", "date", "probe"} <= set(figures)
     assert Path("t.png").is_file()
 

@@ -157,8 +157,8 @@ def test_llff_compares_the_last_frame_with_the_target(data: Path) -> None:
     assert (figures["size"], figures["compared_at"], figures["paper_size"]) == ("96x64", "96x64", False)
     assert figures["by_scene"]["fern"]["poses"] == "colmap"
     assert figures["tracks"]["epe_px"] < 0.5
-    assert figures["model"] == figures["warp"]
-    assert figures["warp"]["psnr_db"] > figures["still"]["psnr_db"] + 1
+    assert figures["scores"]["model"] == figures["scores"]["warp"]
+    assert figures["scores"]["warp"]["psnr_db"] > figures["scores"]["still"]["psnr_db"] + 1
     assert list(shown[0].videos) == ["target", "model", "warp", "still"]
 
 

@@ -90,58 +90,66 @@ def measured(generate: counterfactual.Generate, control: str = "object", **rest:
 @pytest.mark.parametrize("control", counterfactual.CONTROLS)
 def test_one_that_follows_scores_as_following(control: str) -> None:
     figures = measured(warp, control)
-    model = figures["model"]
+    model = figures["scores"]["model"]
     assert model["not_given_over_given"] > 8
     assert model["epe_given_px"] < 1
     assert model["counted"] > 50
     moved = set(counterfactual.VARIANTS) - {"still"}
     assert all(model["variants"][name]["not_given_over_given"] > 4 for name in moved)
     assert model["variants"]["still"]["epe_given_px"] < 0.01
-    assert model == figures["warp"]
+    assert model == figures["scores"]["warp"]
     assert (figures["clips"], figures["frames"], figures["size"]) == (2, FRAMES, "128x96")
 
 
 @pytest.mark.parametrize("control", counterfactual.CONTROLS)
 def test_one_that_ignores_its_tracks_scores_as_ignoring_them(control: str) -> None:
     figures = measured(still, control)
-    model = figures["model"]
+    model = figures["scores"]["model"]
     assert model["not_given_over_given"] == pytest.approx(1, abs=0.05)
     assert model["variants"]["turned"]["not_given_over_given"] == pytest.approx(1, abs=0.05)
     assert model["variants"]["mirrored"]["not_given_over_given"] == pytest.approx(1, abs=0.05)
-    assert model["epe_given_px"] == pytest.approx(figures["still"]["epe_given_px"], abs=0.2)
+    assert model["epe_given_px"] == pytest.approx(figures["scores"]["still"]["epe_given_px"], abs=0.2)
 
 
 def test_one_that_knows_only_the_truth_is_found_out() -> None:
-    figures = measured(only_the_truth)["model"]
+    figures = measured(only_the_truth)["scores"]["model"]
     assert figures["not_given_over_given"] < 0.2
     assert figures["variants"]["true"]["not_given_over_given"] > 8, "which luck alone would have passed"
     assert figures["variants"]["still"]["epe_given_px"] > 4
     assert figures["variants"]["still"]["epe_not_given_px"] < 2
 
 
+def test_what_is_not_counted_is_told_beside_the_headline() -> None:
+    dense = measured(warp, "dense")["scores"]["model"]
+    assert 0 < dense["counted_share"] < 1
+    assert dense["epe_given_all_px"] > 2 * dense["epe_given_px"], "where the warp fails, and is not counted"
+    assert dense["not_given_over_given_all"] < dense["not_given_over_given"]
+    assert measured(still)["scores"]["model"]["not_given_over_given_all"] == pytest.approx(1, abs=0.05)
+
+
 def test_movement_outside_is_leakage() -> None:
-    leaking, following = measured(everything_slides)["model"]["leakage"], measured(warp)["model"]["leakage"]
+    leaking, following = (measured(each)["scores"]["model"]["leakage"] for each in (everything_slides, warp))
     assert leaking["leakage_share"] == pytest.approx(1, abs=0.25)
     assert leaking["leakage_px"] > 4
     assert following["leakage_share"] < 0.05
-    assert "leakage" not in measured(warp, "dense")["model"]
+    assert "leakage" not in measured(warp, "dense")["scores"]["model"]
 
 
 def test_hidden_released_and_pinned_points_are_told_apart() -> None:
-    knowing = measured(only_the_truth)["model"]["sensitivity"]["occluded"]
+    knowing = measured(only_the_truth)["scores"]["model"]["sensitivity"]["occluded"]
     assert knowing["in_place_while_hidden_share"] > 0.9
     assert knowing["in_place_when_back_share"] > 0.7, "all but what the tracker loses at the edge of the disc"
-    warped = measured(warp)["model"]["sensitivity"]
+    warped = measured(warp)["scores"]["model"]["sensitivity"]
     assert warped["occluded"]["in_place_while_hidden_share"] < 0.4, "a warp forgets what it is not told"
     assert warped["occluded"]["in_place_when_back_share"] > 0.9
     assert warped["released"]["went_home_share"] > 0.9
     assert warped["released"]["stayed_where_left_share"] < 0.4
-    standing = measured(still)["model"]["sensitivity"]
+    standing = measured(still)["scores"]["model"]["sensitivity"]
     assert standing["occluded"]["in_place_when_back_share"] == 0, "it never was where it should be"
     assert standing["released"]["stayed_where_left_share"] == 0
     assert warped["pinned"]["pins_moved_px"] < 0.5
     assert warped["pinned"]["dragged_epe_px"] < 1
-    slid = measured(everything_slides)["model"]["sensitivity"]["pinned"]
+    slid = measured(everything_slides)["scores"]["model"]["sensitivity"]["pinned"]
     assert slid["pins_moved_px"] > 2, "pins that do not hold"
 
 
@@ -152,7 +160,7 @@ def test_one_that_keeps_what_was_left_is_told_from_one_that_lets_it_spring_back(
         xy = tracks.xy[held, np.arange(tracks.points)]
         return warp(first, Tracks(xy, np.ones_like(tracks.visible)))
 
-    released = measured(warp, let_go=keeps)["model"]["sensitivity"]["released"]
+    released = measured(warp, let_go=keeps)["scores"]["model"]["sensitivity"]["released"]
     assert released["stayed_where_left_share"] > 0.9
     assert released["went_home_share"] < 0.4
 
@@ -205,7 +213,7 @@ def test_clips_without_a_moved_object_are_counted_and_none_at_all_is_refused() -
     resting = clip(3, (0.0, 0.0))
     figures = evaluate_counterfactual(still, [CLIPS[0], resting].__getitem__, 2, "object")
     assert (figures["clips"], figures["clips_without_moved_object"]) == (1, 1)
-    assert figures["model"]["variants"]["swapped"]["counted"] == 0
+    assert figures["scores"]["model"]["variants"]["swapped"]["counted"] == 0
     with pytest.raises(ValueError, match="none of 1 clips has an object that moves"):
         evaluate_counterfactual(still, [resting].__getitem__, 1, "hand")
     with pytest.raises(ValueError, match="use dense, object, hand"):

@@ -27,7 +27,7 @@ STAMP: dict[str, Any] = {
 }
 SCORES = {"psnr_db": 20.5, "ssim": 0.75, "epe_px": 3.25, "epe_moving_px": 5.5, "false_ratio": 4.0}
 GENERATORS = {"model": SCORES, "warp": SCORES, "still": {**SCORES, "epe_px": None}}
-AGAINST = {"epe_given_px": 2.0, "epe_not_given_px": 7.0, "not_given_over_given": 3.5, "counted": 10}
+AGAINST = {"epe_given_px": 2.0, "epe_not_given_px": 7.0, "not_given_over_given": 3.5, "counted_share": 0.25}
 CONTROLLED = {**AGAINST, "variants": {"mirrored": AGAINST}, "sensitivity": {"pinned": {"pins_moved_px": 0.5}}}
 TIMES = {"ms": {"p50": 60.0, "p95": 70.0}, "process_ms": {"p50": 100.0, "p95": 110.0}}
 PERCENTILES = {"p50": 150.0, "p95": 240.0}
@@ -56,12 +56,12 @@ EXAMPLES: dict[str, tuple[str, Mapping[str, Any], str]] = {
     "motion": ("evaluate motion", MOTION, "| model, 5 points | 2 | 20.5 | 0.75 | – | 3.25 |"),
     "counterfactual": (
         "evaluate counterfactual",
-        {**STAMP, "control": "object", "clips": 2, "tracker": {}, "model": CONTROLLED, "warp": CONTROLLED},
-        "| model | 2 | 7 | 3.5 | 10 | control object, 2 clips | 0123456789ab |",
+        {**STAMP, "control": "object", "clips": 2, "tracker": {}, "scores": {"model": CONTROLLED}},
+        "| model | 2 | 7 | 3.5 | 0.25 | control object, 2 clips | tiny 0123456789ab |",
     ),
     "text": (
         "evaluate text",
-        {**STAMP, "chance": 0.125, "probe": {"recognised": 0.9}, "model": {"recognised": 0.5, "effects": {"snow": {}}}},
+        {**STAMP, "chance": 0.125, "probe": {"recognised": 0.9}, "scores": {"model": {"recognised": 0.5}}},
         "| chance | 0.125 |",
     ),
     "camera": (
@@ -71,7 +71,7 @@ EXAMPLES: dict[str, tuple[str, Mapping[str, Any], str]] = {
     ),
     "llff": (
         "evaluate camera --data LLFF",
-        {**STAMP, "by_scene": {"fern": {}}, "compared_at": "512x288", **GENERATORS},
+        {**STAMP, "by_scene": {"fern": {}}, "compared_at": "512x288", "scores": GENERATORS},
         "| model | 20.5 | 0.75 | – | compared at 512x288 |",
     ),
     "long": (

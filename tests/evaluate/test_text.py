@@ -98,10 +98,10 @@ def test_a_model_that_reads_its_prompt_is_recognised(
     reader = Reader(heldout)
     figures = measured(reader, reader.change, training, heldout, journal, tmp_path)
     assert figures["probe"]["recognised"] >= 0.8
-    assert figures["model"]["recognised"] >= 0.8
-    assert figures["model"]["midstream_recognised"] >= 0.6
-    assert set(figures["model"]["effects"]) == set(BY_NAME)
-    for effect in figures["model"]["effects"].values():
+    assert figures["scores"]["model"]["recognised"] >= 0.8
+    assert figures["scores"]["model"]["midstream_recognised"] >= 0.6
+    assert set(figures["scores"]["model"]["effects"]) == set(BY_NAME)
+    for effect in figures["scores"]["model"]["effects"].values():
         assert effect["epe_none_px"] < 0.5, "the true clip moves as told"
         assert effect["epe_px"] < 2
     counts = figures["probe"]["confusion"]
@@ -114,10 +114,10 @@ def test_a_model_that_ignores_its_prompt_scores_chance(
 ) -> None:
     figures = measured(generate, None, training, heldout, journal, tmp_path)
     assert figures["chance"] == 1 / 8
-    assert figures["model"]["recognised"] == pytest.approx(1 / 8)
-    assert figures["warp"]["recognised"] == pytest.approx(1 / 8)
-    assert figures["model"]["midstream_recognised"] is None
-    assert all(effect["epe_change"] == pytest.approx(0) for effect in figures["model"]["effects"].values())
+    assert figures["scores"]["model"]["recognised"] == pytest.approx(1 / 8)
+    assert figures["scores"]["warp"]["recognised"] == pytest.approx(1 / 8)
+    assert figures["scores"]["model"]["midstream_recognised"] is None
+    assert all(effect["epe_change"] == pytest.approx(0) for effect in figures["scores"]["model"]["effects"].values())
 
 
 def test_a_prompt_that_breaks_the_motion_shows(
@@ -126,8 +126,10 @@ def test_a_prompt_that_breaks_the_motion_shows(
     def stops_in_snow(first: Video, tracks: Tracks, caption: str, seed: int) -> Video:
         return (still if effect_of(caption) == "snow" else warp)(first, tracks)
 
-    effects = measured(stops_in_snow, None, training, heldout, journal, tmp_path)["model"]["effects"]
+    effects = measured(stops_in_snow, None, training, heldout, journal, tmp_path)["scores"]["model"]["effects"]
     assert effects["snow"]["epe_change"] > 1
+    assert effects["snow"]["epe_moving_change"] > effects["snow"]["epe_change"]
+    assert 0 < effects["snow"]["tracker_kept_moving_share"] <= 1
     assert effects["rain"]["epe_change"] == pytest.approx(0)
 
 

@@ -437,6 +437,8 @@ def evaluate_counterfactual_command(
 
     Movement is mirrored, turned, delayed, taken from another clip, and stopped. not_given_over_given: how many times
     nearer the video is to the tracks given than to the true ones; a model that ignores its tracks has 1 or less.
+    It counts where the tracker works on the warped picture: read it beside counted_share and not_given_over_given_all,
+    the same of all visible places. The truth is between the two.
     Then what else moved (leakage), and what hidden, released and pinned points do.
     """
     from functools import lru_cache
@@ -464,8 +466,8 @@ def evaluate_counterfactual_command(
     if sheet:
         sheets.draw(examples(generate, clip_at, clips, control, seed), sheet)
     report = {**head, **figures}
-    of_others = {name: {**report[name], "variants": len(report[name]["variants"])} for name in ("warp", "still")}
-    console.report(f"{model}, counterfactual", {**report, **of_others}, None)
+    headline = {name: {**one, "variants": len(one["variants"])} for name, one in figures["scores"].items()}
+    console.report(f"{model}, counterfactual", {**report, "scores": headline}, None)
     console.write_json(report, json_out)
 
 

@@ -252,6 +252,7 @@ def evaluate_llff(
     count = sum(map(len, measured.values()))
     if not count:
         raise ValueError(f"no pair of views could be measured: {next(iter(left_out.values()), 'no scenes')}")
+    scores = averaged([_figures_only(each) for each in scenes.values()])
     return {
         "scenes": len(scenes),
         "pairs": count,
@@ -260,7 +261,8 @@ def evaluate_llff(
         "compared_at": f"{at[0]}x{at[1]}",
         "paper_size": at == PAPER_SIZE,
         "prompt": PROMPT,
-        **averaged([_figures_only(each) for each in scenes.values()]),
+        "tracks": scores.pop("tracks"),
+        "scores": scores,
         "by_scene": scenes,
         "skipped": left_out,
         **_stamp(setting),

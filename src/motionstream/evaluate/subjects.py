@@ -161,16 +161,16 @@ def _by_group(path: str, figures: Figures) -> Found:
 
 def _generators(path: str, figures: Figures) -> Found:
     """model, warp and still; path: to the group within each, "" for the whole of it."""
+    scores = group(figures, "scores")
     for name in GENERATORS:
-        found = group(figures, f"{name}.{path}" if path else name)
+        found = group(scores, f"{name}.{path}" if path else name)
         if found:
             yield name, found
 
 
 def _text(figures: Figures) -> Found:
-    for name, told in (("model", "model"), ("warp", "warp"), ("probe", "true clips: the probe's own accuracy")):
-        if found := group(figures, name):
-            yield told, found
+    yield from _generators("", figures)
+    yield "true clips: the probe's own accuracy", group(figures, "probe")
     yield "chance", {"recognised": figures.get("chance")}
 
 
@@ -268,32 +268,38 @@ BY_SPEED = Subject(
     partial(_by_group, "by_speed"),
     ("share", "epe_px", "within_1px"),
 )
-AGAINST = ("epe_given_px", "epe_not_given_px", "not_given_over_given")
+AGAINST = ("epe_given_px", "epe_not_given_px", "not_given_over_given", "counted_share")
+EVERYWHERE = ("epe_given_all_px", "not_given_over_given_all")
 COUNTERFACTUAL = (
     Subject(
         "Tracks that did not happen",
         partial(_generators, ""),
-        (*AGAINST, "leakage.leakage_px", "leakage.leakage_share", "counted"),
-        (*AGAINST, "leakage.leakage_share"),
-        note="Over movement mirrored, turned and taken from another clip. What ignores its tracks has 1 or less.",
+        (*AGAINST, *EVERYWHERE, "leakage.leakage_px", "leakage.leakage_share"),
+        (*AGAINST, *EVERYWHERE, "leakage.leakage_share"),
+        note="Over movement mirrored, turned and taken from another clip. What ignores its tracks has 1 or less. "
+        "Counted: places where the tracker works on the warped first frame, which favours models built on that warp; "
+        "with _all: every visible place, with the tracker's own failures.",
     ),
     Subject(
         "The model, by what was given",
-        partial(_by_group, "model.variants"),
-        (*AGAINST, "leakage_px", "leakage_share", "counted"),
+        partial(_by_group, "scores.model.variants"),
+        (*AGAINST, *EVERYWHERE, "leakage_px", "leakage_share"),
     ),
     Subject(
         "Hidden, released and pinned points",
         partial(_generators, "sensitivity"),
         (
-            *(f"occluded.epe_{name}_px" for name in ("hidden", "hidden_if_shown", "back", "back_if_shown")),
-            *("released.from_where_left_px", "released.nearer_home_share"),
+            *("occluded.in_place_while_hidden_share", "occluded.in_place_when_back_share"),
+            *("released.stayed_where_left_share", "released.went_home_share"),
             *("pinned.pins_moved_px", "pinned.same_unpinned_moved_px", "pinned.dragged_epe_px"),
         ),
     ),
 )
 RECOGNISED = ("recognised", "recognised_effects", "midstream_recognised", "midstream_recognised_effects")
-EFFECT = ("recognised", "midstream_recognised", "epe_px", "epe_none_px", "epe_change", "tracker_epe_px")
+EFFECT = (
+    *("recognised", "midstream_recognised", "epe_px", "epe_none_px", "epe_change", "epe_moving_px"),
+    *("epe_none_moving_px", "epe_moving_change", "tracker_epe_px", "tracker_kept_share", "tracker_kept_moving_share"),
+)
 TEXT = (
     Subject(
         "Does the prompt do what it says?",
@@ -302,7 +308,7 @@ TEXT = (
         ("recognised", "recognised_effects", "midstream_recognised"),
         note="Shares of clips in which a probe fitted on true clips of other pictures found the effect asked for.",
     ),
-    Subject("By effect", partial(_by_group, "model.effects"), EFFECT),
+    Subject("By effect", partial(_by_group, "scores.model.effects"), EFFECT),
 )
 SCENES = Subject(
     "Camera, scenes whose truth is known",
@@ -397,7 +403,7 @@ COMPARE = (
 
 KINDS = (
     Kind("Motion", "evaluate motion", lambda figures: bool(_controls(figures)), (MOTION, PACKAGES, OWN_ERROR)),
-    Kind("Control", "evaluate counterfactual", _has("control", "model", "tracker", "clips"), COUNTERFACTUAL),
+    Kind("Control", "evaluate counterfactual", _has("control", "scores", "tracker", "clips"), COUNTERFACTUAL),
     Kind("Text", "evaluate text", _has("probe", "chance"), TEXT),
     Kind("Camera, exact scenes", "evaluate camera", _has("true_depth", "estimated_depth"), (SCENES,)),
     Kind("Camera, LLFF", "evaluate camera --data LLFF", _has("by_scene", "compared_at"), (LLFF,)),
