@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from motionstream.evaluate.report import link
-from motionstream.evaluate.results import NONE, Result, missing, read
-from motionstream.evaluate.subjects import headline, kind_of
-from motionstream.evaluate.tables import marked
+from motionstream.evaluate.reporting.report import link
+from motionstream.evaluate.reporting.results import NONE, Result, missing, read
+from motionstream.evaluate.reporting.subjects import headline, kind_of
+from motionstream.evaluate.reporting.tables import marked
 
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 DOCUMENTS = (Path("README.md"), Path("src/motionstream/zoo/tiny/README.md"))

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.evaluate.llff_folder import write
+from tests.evaluate.views.llff_folder import write
 
 from motionstream import cli, errors
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.scenes import Scene, Scenes
-from motionstream.evaluate import llff
 from motionstream.evaluate.baselines import still, warp
 from motionstream.evaluate.camera import Setting, averaged, evaluate_llff, evaluate_scenes
-from motionstream.evaluate.depth import DepthMap, estimator
 from motionstream.evaluate.journal import Journal
 from motionstream.evaluate.metrics import Video
 from motionstream.evaluate.motion import Example
+from motionstream.evaluate.views import llff
+from motionstream.evaluate.views.depth import DepthMap, estimator
 from motionstream.tracks import Tracks, io
 from motionstream.tracks.camera_path import MOVES
 

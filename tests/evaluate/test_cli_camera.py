@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.evaluate.llff_folder import write
+from tests.evaluate.views.llff_folder import write
 from tests.small import small_model, small_vae
 
 from motionstream import cli, errors, zoo

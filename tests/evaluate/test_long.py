@@ -14,8 +14,8 @@ from tests.stream.small_bundle import open_small, photo, save_small
 
 from motionstream.evaluate.long import Plan, against_reference, draw, evaluate_long
 from motionstream.evaluate.lpips import Lpips
+from motionstream.evaluate.pictures.sheets import strips
 from motionstream.evaluate.scenes import PERIOD, SCENES
-from motionstream.evaluate.sheets import strips
 from motionstream.evaluate.variant import Variant, resized, shift_of, sizes_name, with_sizes
 from motionstream.geometry import Geometry
 from motionstream.sampling import Rolling

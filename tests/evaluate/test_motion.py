@@ -12,14 +12,15 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from motionstream.evaluate import motion, sheets
+from motionstream.evaluate import motion
 from motionstream.evaluate.baselines import still, warp
 from motionstream.evaluate.clips import Clip, Skipped, Source, Unusable
 from motionstream.evaluate.controls import apart, by_hand
-from motionstream.evaluate.illustrate import Pictures
 from motionstream.evaluate.journal import Journal
 from motionstream.evaluate.metrics import Video
 from motionstream.evaluate.motion import by_model, evaluate_motion, examples
+from motionstream.evaluate.pictures import sheets
+from motionstream.evaluate.pictures.illustrate import Pictures
 from motionstream.stream.video import read_video
 from motionstream.tracks import Tracks
 

@@ -238,7 +238,7 @@ def camera(
     distance to the middle (forwards, right, up); zoom in focal lengths. Negative ones go the other way.
     Depth, files of poses, and what the fallback `plane` cannot do: docs/camera.md
     """
-    from motionstream.evaluate.shots import shot
+    from motionstream.evaluate.views.shots import shot
     from motionstream.stream.video import read_image, write_sheet
     from motionstream.tracks import io
     from motionstream.tracks.preview import drawn

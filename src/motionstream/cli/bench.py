@@ -54,7 +54,7 @@ def bench_live_command(
         return
     if viewers != "1" or journal is not None:
         raise ValueError("--viewers and --journal: only with --through server")
-    from motionstream.evaluate.live import bench_model
+    from motionstream.evaluate.latency.live import bench_model
 
     figures = bench_model(load_model(model, device), seconds)
     console.report(f"{model}, live", {"model": model, "through": through, "seconds": seconds, **figures}, json_out)
@@ -72,7 +72,7 @@ def _through_server(
     model: str, seconds: float, counts: list[int], device: str, journal: Path | None, json_out: Path | None
 ) -> None:
     from motionstream.evaluate.journal import Journal
-    from motionstream.evaluate.served import bench_server, weights_hash
+    from motionstream.evaluate.latency.served import bench_server, weights_hash
 
     weights = {"model": model, "model_hash": weights_hash(model)}
     key = {**weights, "bench": "live through server", "seconds": seconds, "device": device}
@@ -110,8 +110,8 @@ def bench_step_command(
 
     [bold]motionstream bench step --config wan2.2-5b --device cuda --json step.json[/]
     """
-    from motionstream.evaluate.step import bench_network, bench_step
-    from motionstream.evaluate.untrained import device_of, shape_of
+    from motionstream.evaluate.speed.step import bench_network, bench_step
+    from motionstream.evaluate.speed.untrained import device_of, shape_of
 
     if config is None:
         if layers or width or size:
@@ -145,8 +145,8 @@ def bench_compare_command(
 
     Without --config it is wan2.1-1.3b, two layers, reduced. A ratio over 1 says that ours is faster.
     """
-    from motionstream.evaluate.compare import bench_compare
-    from motionstream.evaluate.untrained import device_of, shape_of
+    from motionstream.evaluate.speed.compare import bench_compare
+    from motionstream.evaluate.speed.untrained import device_of, shape_of
 
     reduced = _is_reduced(width, FULL if config else REDUCED)
     layers = 2 if config is None and layers is None else layers

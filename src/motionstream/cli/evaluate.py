@@ -78,9 +78,9 @@ def evaluate_motion_command(
     from motionstream.evaluate import clips as reading
     from motionstream.evaluate import external, motion
     from motionstream.evaluate.controls import CONTROLS, OBJECT
-    from motionstream.evaluate.illustrate import Pictures
     from motionstream.evaluate.journal import Journal
     from motionstream.evaluate.lpips import Lpips
+    from motionstream.evaluate.pictures.illustrate import Pictures
 
     exact = data == "worlds"
     if exact and assets is None:
@@ -187,10 +187,10 @@ def evaluate_long_command(
 
     [bold]motionstream evaluate long photo.jpg --variants c3s3w3,c3s0w3,c3s3w18 --scenes moving --plot sink.png[/]
     """
-    from motionstream.evaluate import plots
     from motionstream.evaluate.long import Plan, draw, evaluate_long
     from motionstream.evaluate.lpips import Lpips
-    from motionstream.evaluate.sheets import strips
+    from motionstream.evaluate.pictures import plots
+    from motionstream.evaluate.pictures.sheets import strips
     from motionstream.evaluate.variant import Variant, resized, sizes_name, with_sizes
     from motionstream.stream.model import fitted
     from motionstream.stream.video import read_image
@@ -260,9 +260,10 @@ def evaluate_ablate_command(
     from motionstream.cli.teacher import load_teacher
     from motionstream.data.assets import AssetLibrary
     from motionstream.data.synthetic import SyntheticWorlds
-    from motionstream.evaluate import ablate, plots
+    from motionstream.evaluate import ablate
     from motionstream.evaluate.journal import Journal
     from motionstream.evaluate.lpips import Lpips
+    from motionstream.evaluate.pictures import plots
     from motionstream.evaluate.variant import shift_of
 
     tables = ablate.tables_of_recipe(recipe, with_teacher=runs is not None)
@@ -381,11 +382,12 @@ def evaluate_camera_command(
 
     Synthetic scenes tell the depth's error from the model's; LLFF is the paper's protocol (docs/camera.md).
     """
-    from motionstream.evaluate import llff, sheets
     from motionstream.evaluate.camera import Setting, evaluate_llff, evaluate_scenes, synthetic
     from motionstream.evaluate.journal import Journal
     from motionstream.evaluate.lpips import Lpips
     from motionstream.evaluate.motion import Example, by_model
+    from motionstream.evaluate.pictures import sheets
+    from motionstream.evaluate.views import llff
 
     points, at = grid_of(grid), None if compare_at is None else size_of(compare_at, "--compare-at")
     estimate = open_depth(depth, depth_weights, download)
@@ -445,10 +447,10 @@ def evaluate_counterfactual_command(
 
     from motionstream.data.assets import AssetLibrary
     from motionstream.data.synthetic import SyntheticWorlds
-    from motionstream.evaluate import sheets
     from motionstream.evaluate.counterfactual import checked_control, evaluate_counterfactual, examples, letting_go
     from motionstream.evaluate.journal import Journal
     from motionstream.evaluate.motion import by_model
+    from motionstream.evaluate.pictures import sheets
 
     checked_control(control)
     library = AssetLibrary(assets, split=split)
@@ -498,7 +500,7 @@ def evaluate_text_command(
     from motionstream.evaluate import text
     from motionstream.evaluate.journal import Journal
     from motionstream.evaluate.motion import by_model
-    from motionstream.evaluate.sheets import strips
+    from motionstream.evaluate.pictures.sheets import strips
 
     libraries = AssetLibrary(assets, split="train"), AssetLibrary(assets, split=split)
     loaded = load_model(model, device)
@@ -538,7 +540,7 @@ def evaluate_report_command(
     A .png, .mp4 or .webm in the folder, or one folder down, stands with the JSON file whose name it begins with
     (motion.json: motion.png, motion/dog.mp4). Damaged files are named, left out and counted.
     """
-    from motionstream.evaluate import page, report
+    from motionstream.evaluate.reporting import page, report
 
     if markdown_out is None and html_out is None:
         raise ValueError("nowhere to write to: name a file with --markdown, --html or both")

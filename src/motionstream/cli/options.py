@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from motionstream.evaluate.depth import Estimator
+    from motionstream.evaluate.views.depth import Estimator
     from motionstream.tracks.trackers import PointTracker
 
 Model = Annotated[str, typer.Option("--model", "-m", help="A zoo name or a folder of weights.")]
@@ -62,7 +62,7 @@ def open_tracker(name: str, path: Path | None, download: bool, device: str) -> P
 
 def open_depth(name: str, weights: str | None, download: bool, inverse: bool = False) -> Estimator:
     """The depth of this name or file; the licence of an estimator's weights is said on stderr."""
-    from motionstream.evaluate import depth
+    from motionstream.evaluate.views import depth
 
     opened = depth.estimator(name, weights, download, inverse)
     if name in depth.PUBLISHED:

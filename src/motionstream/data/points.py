@@ -56,10 +56,10 @@ def follow(
     frame, born, and under no nearer layer.
     """
     frames = layers[0].placement.frames
-    grid = _on_frame(layers, 0, _jittered_grid(size, int(count * GRID_SHARE), rng))
+    grid = on_frame(layers, 0, _jittered_grid(size, int(count * GRID_SHARE), rng))
     things = _on_objects(layers, int(count * OBJECT_SHARE), rng)
     late = _later(layers, size, rng, int(count * LATE_SHARE))
-    spare = _on_frame(layers, 0, rng.uniform(0, size, (count - len(grid), 2)))
+    spare = on_frame(layers, 0, rng.uniform(0, size, (count - len(grid), 2)))
     points = Points.join([grid, things, late, spare])
     xy, shown = trace(layers, points, size)
     kind = np.repeat(np.arange(4), [len(grid), len(things), len(late), len(spare)])
@@ -107,7 +107,7 @@ def _jittered_grid(size: tuple[int, int], count: int, rng: np.random.Generator) 
     return np.asarray((cells + rng.random(cells.shape)) * np.array(size) / (columns, rows))
 
 
-def _on_frame(layers: Sequence[Layer], frame: int, xy: Array) -> Points:
+def on_frame(layers: Sequence[Layer], frame: int, xy: Array) -> Points:
     """Points on whatever frame `frame` shows at (N, 2) xy."""
     owner = np.zeros(len(xy), np.int64)
     local = np.zeros((len(xy), 2))
@@ -149,7 +149,7 @@ def _later(layers: Sequence[Layer], size: tuple[int, int], rng: np.random.Genera
     frames = layers[0].placement.frames
     births = rng.integers(1, frames, LATE_FRAMES) if frames > 1 else np.zeros(LATE_FRAMES, np.int64)
     each = LATE_TRIES * count // LATE_FRAMES
-    tried = [_on_frame(layers, int(birth), rng.uniform(0, size, (each, 2))) for birth in births]
+    tried = [on_frame(layers, int(birth), rng.uniform(0, size, (each, 2))) for birth in births]
     candidates = Points.join(tried)
     opening = [replace(layer, placement=layer.placement.at(torch.tensor([0]))) for layer in layers]
     new = np.flatnonzero(~trace(opening, candidates, size)[1][0])

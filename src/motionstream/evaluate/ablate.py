@@ -19,12 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from motionstream.diffusion import few_step_times
-from motionstream.evaluate import machine, plots
+from motionstream.evaluate import machine
 from motionstream.evaluate.baselines import Generate
 from motionstream.evaluate.journal import Journal
 from motionstream.evaluate.lpips import Lpips
 from motionstream.evaluate.metrics import Mean, Video, distance, measurable, psnr, ssim
 from motionstream.evaluate.motion import WITHIN, EvaluationClip, retrack
+from motionstream.evaluate.pictures import plots
 from motionstream.evaluate.teacher import Teacher
 from motionstream.evaluate.variant import Variant, sizes_name
 from motionstream.sampling import Guidance, Rolling

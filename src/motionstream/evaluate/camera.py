@@ -22,12 +22,12 @@ from motionstream.data.assets import AssetLibrary
 from motionstream.data.scenes import Scenes
 from motionstream.evaluate import machine
 from motionstream.evaluate.baselines import Generate, still, warp
-from motionstream.evaluate.depth import Estimator
 from motionstream.evaluate.journal import Journal
-from motionstream.evaluate.llff import LlffScene, View, scale_of
 from motionstream.evaluate.lpips import Lpips
 from motionstream.evaluate.metrics import Mask, Mean, Video, distance, measurable, psnr, ssim
 from motionstream.evaluate.motion import Example, retrack
+from motionstream.evaluate.views.depth import Estimator
+from motionstream.evaluate.views.llff import LlffScene, View, scale_of
 from motionstream.stream.model import fitted
 from motionstream.stream.video import read_image
 from motionstream.tracks import Tracks

@@ -178,7 +178,7 @@ def uncovered(layers: Sequence[Layer], size: tuple[int, int], frames: int) -> Ma
     opening = [replace(layer, placement=layer.placement.at(torch.tensor([0]))) for layer in layers]
     new = np.zeros((frames, rows, columns), bool)
     for frame in range(1, frames):
-        there = points._on_frame(layers, frame, middles)
+        there = points.on_frame(layers, frame, middles)
         new[frame] = ~points.trace(opening, there, size)[1][0].reshape(rows, columns)
     return new.repeat(CELL, 1).repeat(CELL, 2)[:, :height, :width]
 

@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from motionstream.evaluate import machine, plots
+from motionstream.evaluate import machine
 from motionstream.evaluate.journal import Journal
 from motionstream.evaluate.lpips import Lpips
 from motionstream.evaluate.metrics import Video, distance, psnr
+from motionstream.evaluate.pictures import plots
 from motionstream.evaluate.scenes import PERIOD, SCENES
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.stream import Stream

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from motionstream.evaluate.baselines import warp
-from motionstream.evaluate.depth import Estimator
 from motionstream.evaluate.metrics import Video
+from motionstream.evaluate.views.depth import Estimator
 from motionstream.stream.model import fitted
 from motionstream.tracks import Tracks
 from motionstream.tracks.camera import Lens, camera_tracks, middle_distance

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from motionstream.evaluate.results import Damaged, Missing, Result, missing, read_all
-from motionstream.evaluate.subjects import KINDS, Kind, generic, kind_of
-from motionstream.evaluate.tables import Row as TableRow
-from motionstream.evaluate.tables import Table, marked, table
+from motionstream.evaluate.reporting.results import Damaged, Missing, Result, missing, read_all
+from motionstream.evaluate.reporting.subjects import KINDS, Kind, generic, kind_of
+from motionstream.evaluate.reporting.tables import Row as TableRow
+from motionstream.evaluate.reporting.tables import Table, marked, table
 
 TITLE = "Figures"
 OTHERS, MISSING = "Other figures", "Missing"

@@ -24,10 +24,10 @@ from motionstream.conditioning import Conditioning, TrackBatch
 from motionstream.dit import RollingCache, VideoDiT
 from motionstream.dit.fuse import fuse
 from motionstream.evaluate import machine
-from motionstream.evaluate.ceiling import ATTENTION, CONVOLUTION, MATRIX, Ceiling, Sizes
-from motionstream.evaluate.session import Coming, recorded_session, textured_picture
-from motionstream.evaluate.stopwatch import Stopwatch, Took, figures
-from motionstream.evaluate.untrained import Shape, Untrained
+from motionstream.evaluate.latency.session import Coming, recorded_session, textured_picture
+from motionstream.evaluate.speed.ceiling import ATTENTION, CONVOLUTION, MATRIX, Ceiling, Sizes
+from motionstream.evaluate.speed.stopwatch import Stopwatch, Took, figures
+from motionstream.evaluate.speed.untrained import Shape, Untrained
 from motionstream.products import fastest_dtype
 from motionstream.sampling import MotionModel, Rolling, commit_chunk, denoise_chunk, keyed_noise
 from motionstream.stream.model import StreamingModel

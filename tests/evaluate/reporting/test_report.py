@@ -13,12 +13,13 @@ import pytest
 from PIL import Image
 
 from motionstream import cli, errors
-from motionstream.evaluate import ablate, long, page, report, subjects, tables
+from motionstream.evaluate import ablate, long
+from motionstream.evaluate.latency.viewer import Measures
 from motionstream.evaluate.motion import Score
-from motionstream.evaluate.results import Result, read
-from motionstream.evaluate.viewer import Measures
+from motionstream.evaluate.reporting import page, report, subjects, tables
+from motionstream.evaluate.reporting.results import Result, read
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STAMP: dict[str, Any] = {
     "model": "tiny",
     "model_hash": "0123456789abcdef",

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from motionstream.dit.attention import attend
-from motionstream.evaluate.stopwatch import Stopwatch, Took
+from motionstream.evaluate.speed.stopwatch import Stopwatch, Took
 from motionstream.products import Product
 
 MATRIX, CONVOLUTION, ATTENTION = "matrix", "convolution", "attention"

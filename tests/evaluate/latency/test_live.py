@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from motionstream.evaluate.live import Clock, bench_live, bench_model, growth, recorded_session
-from motionstream.evaluate.session import FILE, compose
+from motionstream.evaluate.latency.live import Clock, bench_live, bench_model, growth, recorded_session
+from motionstream.evaluate.latency.session import FILE, compose
 from motionstream.tracks import Tracks
 from motionstream.tracks.events import GridDown, Move, Path, Pin, Prompt, Up
 from motionstream.tracks.record import Header, Recording
@@ -217,7 +217,7 @@ def test_a_model_is_driven_through_its_public_contract() -> None:
 
 
 def test_the_committed_session_is_what_its_script_makes() -> None:
-    assert recorded_session() == compose(), f"write {FILE.name} anew: python -m motionstream.evaluate.session"
+    assert recorded_session() == compose(), f"write {FILE.name} anew: python -m motionstream.evaluate.latency.session"
 
 
 def test_the_session_has_all_that_people_do() -> None:

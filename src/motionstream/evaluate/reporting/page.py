@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from motionstream.evaluate.report import INTRODUCTION, MISSING, TITLE, Report, Section, link, missing_table
-from motionstream.evaluate.tables import Table
+from motionstream.evaluate.reporting.report import INTRODUCTION, MISSING, TITLE, Report, Section, link, missing_table
+from motionstream.evaluate.reporting.tables import Table
 
 MOST_INLINE = 4 << 20
 TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}

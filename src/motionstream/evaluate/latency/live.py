@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from motionstream.evaluate import machine
-from motionstream.evaluate.session import POINTER, Coming, recorded_session
+from motionstream.evaluate.latency.session import POINTER, Coming, recorded_session
 from motionstream.tracks import Tracks
 from motionstream.tracks.events import Gesture, Prompt
 from motionstream.tracks.record import Recording

@@ -24,8 +24,8 @@ from typing import Any
 
 from motionstream.evaluate import machine
 from motionstream.evaluate.journal import Journal
-from motionstream.evaluate.session import recorded_session, textured_picture
-from motionstream.evaluate.viewer import Measures, watch
+from motionstream.evaluate.latency.session import recorded_session, textured_picture
+from motionstream.evaluate.latency.viewer import Measures, watch
 
 START_SECONDS = 300.0  # for loading and warming up a model
 END_SECONDS = 10.0  # to end by itself before it is killed

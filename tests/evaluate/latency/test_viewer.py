@@ -25,10 +25,10 @@ from tests.stream.small_bundle import save_small
 from websockets.asyncio.server import ServerConnection, serve
 
 from motionstream import cli, errors
-from motionstream.evaluate import served
 from motionstream.evaluate.journal import Journal
-from motionstream.evaluate.session import recorded_session, textured_picture
-from motionstream.evaluate.viewer import Measures, Words, watch
+from motionstream.evaluate.latency import served
+from motionstream.evaluate.latency.session import recorded_session, textured_picture
+from motionstream.evaluate.latency.viewer import Measures, Words, watch
 from motionstream.serve import Limits
 from motionstream.serve.protocol import parse
 from motionstream.tracks.events import GridDown, Move, Pause, Unpin
@@ -190,7 +190,7 @@ def test_the_real_server_is_started_watched_and_ended(tmp_path: Path, monkeypatc
 
 HOLDER = """
 import asyncio, sys
-from motionstream.evaluate.served import serving
+from motionstream.evaluate.latency.served import serving
 async def hold():
     async with serving(sys.argv[1], "cpu") as server:
         print(server.origin, flush=True)

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import torch
 
-from motionstream.evaluate.live import percentiles
+from motionstream.evaluate.latency.live import percentiles
 
 RANKS = (50, 95)
 

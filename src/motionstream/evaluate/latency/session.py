@@ -4,7 +4,7 @@
 which movement can be seen wherever the hand takes hold.
 
 Drags of several lengths and speeds, two hands at once, pins, a path drawn ahead, a soft drag, rests, a change of
-words. `sessions/studio.jsonl` holds it as a recording; `python -m motionstream.evaluate.session` writes it anew.
+words. `sessions/studio.jsonl` holds it as a recording, which `python -m motionstream.evaluate.latency.session` writes.
 The hand is modelled: it moves with the least jerk (Flash and Hogan 1985), trembles a little, and is sampled
 60 times a second, as a browser does.
 """

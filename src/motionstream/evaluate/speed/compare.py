@@ -25,8 +25,8 @@ from motionstream.dit import DiTConfig, RollingCache, TextContext, VideoDiT
 from motionstream.dit.fuse import fuse
 from motionstream.dit.weights import diffusers_name
 from motionstream.evaluate import machine
-from motionstream.evaluate.stopwatch import Stopwatch, Took, figures
-from motionstream.evaluate.untrained import ROLLING, Shape, prompt_of, randomised
+from motionstream.evaluate.speed.stopwatch import Stopwatch, Took, figures
+from motionstream.evaluate.speed.untrained import ROLLING, Shape, prompt_of, randomised
 from motionstream.products import fastest_dtype
 
 CALLS = 3  # of each form in a round

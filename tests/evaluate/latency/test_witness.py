@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from motionstream.evaluate.session import textured_picture
-from motionstream.evaluate.witness import MOVED, Witness, displacement
+from motionstream.evaluate.latency.session import textured_picture
+from motionstream.evaluate.latency.witness import MOVED, Witness, displacement
 from motionstream.tracks.events import GridDown, Move
 
 SIZE = (256, 144)

@@ -12,10 +12,18 @@ import torch
 
 from motionstream import cli, errors
 from motionstream.dit import VideoDiT
-from motionstream.evaluate import compare
-from motionstream.evaluate.compare import EXACT, RATIOS, Pair, bench_compare, difference, diffusers_model, take_weights
-from motionstream.evaluate.stopwatch import Took
-from motionstream.evaluate.untrained import randomised, shape_of
+from motionstream.evaluate.speed import compare
+from motionstream.evaluate.speed.compare import (
+    EXACT,
+    RATIOS,
+    Pair,
+    bench_compare,
+    difference,
+    diffusers_model,
+    take_weights,
+)
+from motionstream.evaluate.speed.stopwatch import Took
+from motionstream.evaluate.speed.untrained import randomised, shape_of
 
 CPU = torch.device("cpu")
 SMALL = ["--layers", "1", "--size", "64x32", "--device", "cpu"]

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from motionstream.evaluate import colmap
+from motionstream.evaluate.views import colmap
 from motionstream.tracks.camera import Lens, to_camera
 
 Floats = npt.NDArray[np.float64]

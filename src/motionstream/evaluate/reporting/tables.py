@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from motionstream.evaluate.results import NONE, Figures, at, text
+from motionstream.evaluate.reporting.results import NONE, Figures, at, text
 
 MARKED = re.compile(r"[\\`*\[\]|]")
 """What would mean something to Markdown within a cell. An underscore within a word means nothing."""

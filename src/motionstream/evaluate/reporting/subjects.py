@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from motionstream.evaluate import paper
-from motionstream.evaluate.paper import PaperRow
-from motionstream.evaluate.results import NONE, Figures, Result, group, text
-from motionstream.evaluate.tables import Row, Table, table
+from motionstream.evaluate.reporting import paper
+from motionstream.evaluate.reporting.paper import PaperRow
+from motionstream.evaluate.reporting.results import NONE, Figures, Result, group, text
+from motionstream.evaluate.reporting.tables import Row, Table, table
 
 MEASURED = ("conditions", "model", "machine", "date")
 """Headings of the cells that say on what, with what, where and when a row was measured."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from motionstream.evaluate import plots
+from motionstream.evaluate.pictures import plots
 
 pytest.importorskip("matplotlib", reason="plots need Matplotlib (extra: evaluate)")
 

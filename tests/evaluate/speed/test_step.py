@@ -13,11 +13,11 @@ from tests.stream.small_bundle import open_small, save_small
 
 from motionstream import cli, errors
 from motionstream.dit.fuse import FusedDiT
-from motionstream.evaluate import step
-from motionstream.evaluate.ceiling import ATTENTION, CONVOLUTION, MATRIX, Ceiling, Sizes
-from motionstream.evaluate.step import bench_network, bench_step, plain
-from motionstream.evaluate.stopwatch import Took, figures
-from motionstream.evaluate.untrained import ROLLING, Untrained, randomised, shape_of
+from motionstream.evaluate.speed import step
+from motionstream.evaluate.speed.ceiling import ATTENTION, CONVOLUTION, MATRIX, Ceiling, Sizes
+from motionstream.evaluate.speed.step import bench_network, bench_step, plain
+from motionstream.evaluate.speed.stopwatch import Took, figures
+from motionstream.evaluate.speed.untrained import ROLLING, Untrained, randomised, shape_of
 from motionstream.stream.model import StreamingModel
 
 CPU = torch.device("cpu")

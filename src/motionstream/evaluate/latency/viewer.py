@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from motionstream.evaluate.live import percentiles
-from motionstream.evaluate.player import Frame, Player
-from motionstream.evaluate.session import POINTER, Coming
-from motionstream.evaluate.witness import Witness
+from motionstream.evaluate.latency.live import percentiles
+from motionstream.evaluate.latency.player import Frame, Player
+from motionstream.evaluate.latency.session import POINTER, Coming
+from motionstream.evaluate.latency.witness import Witness
 from motionstream.tracks.events import Clear, Event, GridDown, Move, Path, Pin, Prompt, Unpin, Up
 from motionstream.tracks.record import Recording
 

@@ -1,0 +1,1 @@
+"""What a viewer of a live stream sees, and when."""

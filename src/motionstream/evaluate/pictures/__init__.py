@@ -1,0 +1,1 @@
+"""Plots, contact sheets and short videos."""

@@ -1,0 +1,1 @@
+"""JSON files of figures → tables, one page, one Markdown file, beside the paper's."""

@@ -1,0 +1,1 @@
+"""The chunk step alone: its parts, the machine's ceiling, and others' code beside it."""

@@ -1,0 +1,1 @@
+"""Scenes seen by a moving camera: poses, depth and photographs."""
