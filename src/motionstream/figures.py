@@ -44,8 +44,9 @@ def replaced(text: str, figures: str, document: Path) -> str:
 
 
 def markdown(results: Path, beside: Path = Path()) -> str:
-    """The headline of every JSON file of a folder, by name, for a document in the folder `beside`."""
-    sections = [section(read(file), beside) for file in sorted(results.glob("*.json"))]
+    """The headline of every JSON file of a folder that has one, by name, for a document in the folder `beside`."""
+    found = [read(file) for file in sorted(results.glob("*.json"))]
+    sections = [section(result, beside) for result in found if headline(result) or kind_of(result) is None]
     report = results / REPORT
     if sections and report.is_file():
         sections.append(

@@ -154,6 +154,13 @@ def test_clips_count_by_their_places() -> None:
     assert joined([none])[0]["epe_px"] is None
 
 
+def test_times_can_be_left_out() -> None:
+    row = {"epe_px": 1.0, ablate.TIME: 5.0}
+    left = ablate.untimed({"sink": {"c3s3w3": row}, "model": "tiny"})
+    assert left == {"sink": {"c3s3w3": {"epe_px": 1.0}}, "model": "tiny"}
+    assert ablate.TIME in row, "what was given is as it was"
+
+
 def test_the_students_tables_are_measured_once_and_resumed(model: StreamingModel, tmp_path: Path) -> None:
     drawn: list[int] = []
 

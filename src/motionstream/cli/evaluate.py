@@ -247,6 +247,9 @@ def evaluate_ablate_command(
         Path | None, typer.Option("--plots", help="A folder for time.png and, with LPIPS, guidance.png.")
     ] = None,
     journal: Annotated[Path | None, typer.Option(help="Keep results here: a cut run goes on.")] = None,
+    timed: Annotated[
+        bool, typer.Option("--timed/--untimed", help="Without times, where the machine does other work too.")
+    ] = True,
     json_out: JsonOut = None,
 ) -> None:
     """Change one thing at a time and measure what it is worth: sink, window, chunk, steps, tracks, guidance.
@@ -285,6 +288,8 @@ def evaluate_ablate_command(
             own = SyntheticWorlds(library, size=teacher.geometry.size, frames=teacher.frames, seed=seed)
             figures |= ablate.evaluate_guidance(teacher, own.sample, *grid, teacher_steps, study)
     missing = sorted(set(ablate.RECIPES[recipe]) - set(tables))
+    if not timed:
+        figures, missing = ablate.untimed(figures), [*missing, ablate.TIME]
     told = {**settings, **figures, **ablate.circumstances(study, worlds, missing)}
     written = ablate.markdown(told)
     typer.echo(written)

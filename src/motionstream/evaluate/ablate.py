@@ -40,6 +40,8 @@ SPAN = 12
 SINKS, WINDOWS, CHUNKS, STEPS = (0, 1), (1, 2, 6), (1, 3), (1, 2, 3, 4)
 """Sinks and windows in units, chunks in latents, denoising calls."""
 GUIDANCE = "guidance"
+TIME = "chunk_ms_p50"
+"""The one figure of a row that a busy machine spoils."""
 
 Clips = Callable[[int], EvaluationClip]
 """Clip by number."""
@@ -247,14 +249,28 @@ def joined(clips: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str
         ssims.add(clip["ssim"])
         if clip["chunk_ms"] is not None:
             chunks.add(clip["chunk_ms"])
-    figures = {**_joined_spans(spans), "ssim": ssims.value, "chunk_ms_p50": chunks.value}
+    figures = {**_joined_spans(spans), "ssim": ssims.value, TIME: chunks.value}
     return figures, {"frame": frames, **{key: [one[key] for one in curve] for key in curve[0]}}
+
+
+def untimed(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables without the time of a chunk: on a busy machine it says nothing."""
+    tables = {table: {name: _without(TIME, row) for name, row in figures[table].items()} for table in _tables(figures)}
+    return {**figures, **tables}
+
+
+def _without(key: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != key}
+
+
+def _tables(figures: Mapping[str, Any]) -> list[str]:
+    return [table for table in RECIPES["all"] if table in figures]
 
 
 def markdown(figures: Mapping[str, Any]) -> str:
     """All tables as Markdown, the columns named with units; "–" where there is no such figure."""
     parts = []
-    for name in (table for table in RECIPES["all"] if table in figures):
+    for name in _tables(figures):
         rows: Mapping[str, Mapping[str, Any]] = figures[name]
         columns = list(next(iter(rows.values())))
         head = [name, *(column.replace("_", " ") if column not in ("w_t", "w_m") else column for column in columns)]

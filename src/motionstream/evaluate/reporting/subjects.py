@@ -314,7 +314,6 @@ SCENES = Subject(
     "Camera, scenes whose truth is known",
     _camera,
     (*SCORES, "epe_given_px", "visibility_agreement", "within_1px"),
-    (*SCORES, "epe_given_px"),
     note="Tracks by the true and by the estimated depth, apart, so that the depth's error is not the model's.",
 )
 LLFF = Subject(
@@ -344,9 +343,8 @@ ABLATION = tuple(
         f"Ablation: {name}",
         partial(_by_group, name),
         ("w_t", "w_m", *SCORES) if name == "guidance" else ABLATED,
-        ("lpips", "psnr_db", "epe_px") if name in ("sink", "window") else (),
-        BESIDE.get(name, ()),
-        f"{LATENTS} {OTHER_DATA}" if name in BESIDE else "",
+        paper=BESIDE.get(name, ()),
+        note=f"{LATENTS} {OTHER_DATA}" if name in BESIDE else "",
     )
     for name in ABLATIONS
 )
@@ -387,7 +385,6 @@ STEP = Subject(
         *("ms.p50", "ms.p95", "process_ms.p50", "process_ms.p95", "device_ms.p50", "gflop"),
         *("share_of_ceiling", "share_of_ceiling_process", "fps", "calls"),
     ),
-    ("ms.p50", "ms.p95", "gflop", "share_of_ceiling"),
     note="The ceiling is what this machine did at the same sizes in the same run.",
 )
 COMPARE = (
@@ -395,7 +392,6 @@ COMPARE = (
         "Beside Diffusers: ratio of times",
         _ratios,
         ("median", "min", "max", "processor_time"),
-        ("median", "min", "max"),
         note="Over 1: ours is faster. What is compared with what: docs/latency.md.",
     ),
     Subject("Beside Diffusers: times", _forms, ("ms.p50", "ms.p95", "process_ms.p50", "device_ms.p50")),
