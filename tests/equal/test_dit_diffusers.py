@@ -1,4 +1,4 @@
-"""The same weights give Diffusers' output, with text, timesteps and image conditioning on."""
+"""The same weights give Diffusers' output, with text, timesteps and image conditioning; full sizes have its names."""
 
 import warnings
 from pathlib import Path
@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 from tests.equal.dit_small import small_config
 
-from motionstream.dit import VideoDiT
-from motionstream.dit.weights import diffusers_name, load_weights
+from motionstream.dit import CONFIGS, DiTConfig, VideoDiT
+from motionstream.dit.published import load_published
+from motionstream.dit.weights import diffusers_name, load_weights, shapes_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -22,8 +23,12 @@ TOLERANCE = 1e-5
 
 def reference(image: bool) -> "WanTransformer3DModel":
     """A small random model of theirs; 512 text tokens because its image branch counts on them."""
-    config = small_config()
     torch.manual_seed(0)
+    return theirs_of(small_config(image_dim=CLIP_DIM if image else None)).eval()
+
+
+def theirs_of(config: DiTConfig) -> "WanTransformer3DModel":
+    """Their class in the sizes of one of our rows."""
     return WanTransformer3DModel(
         patch_size=config.patch,
         num_attention_heads=config.heads,
@@ -34,9 +39,9 @@ def reference(image: bool) -> "WanTransformer3DModel":
         freq_dim=config.freq_dim,
         ffn_dim=config.ffn,
         num_layers=config.layers,
-        image_dim=CLIP_DIM if image else None,
-        added_kv_proj_dim=config.width if image else None,
-    ).eval()
+        image_dim=config.image_dim,
+        added_kv_proj_dim=config.width if config.image_dim is not None else None,
+    )
 
 
 def ours(theirs: "WanTransformer3DModel", image: bool, folder: Path) -> VideoDiT:
@@ -69,3 +74,33 @@ def test_equals_diffusers(image: bool, per_latent: bool, tmp_path: Path) -> None
     )[0].transpose(1, 2)
     assert expected.abs().mean() > 0.05
     torch.testing.assert_close(model(x, t, model.text_context(text, clip)), expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("row", ["wan2.1-1.3b", "wan2.1-1.3b-i2v", "wan2.2-5b"])
+def test_full_sizes_have_diffusers_names_and_shapes(row: str) -> None:
+    with torch.device("meta"):
+        ours, theirs = VideoDiT(CONFIGS[row]), theirs_of(CONFIGS[row])
+    assert {diffusers_name(name): shape for name, shape in shapes_of(ours).items()} == shapes_of(theirs)
+
+
+@torch.no_grad()
+def test_a_clean_first_latent_is_taken_as_wan_2_2_takes_the_picture(tmp_path: Path) -> None:
+    """48 channels, the picture's latent at t = 0 before noisy ones, weights in their shards: as TI2V-5B runs."""
+    config = small_config(in_channels=48, out_channels=48)
+    torch.manual_seed(0)
+    theirs = theirs_of(config).eval()
+    theirs.save_pretrained(tmp_path, max_shard_size="200KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    model = load_published(config, tmp_path, dtype=torch.float32)
+    latents, (height, width) = 3, (4, 6)
+    x, text = torch.randn(1, latents, 48, height, width), torch.randn(1, 512, config.text_dim)
+    t = torch.tensor([[0.0, 812.5, 812.5]])
+    expected = theirs(
+        hidden_states=x.transpose(1, 2),
+        timestep=t.repeat_interleave(height * width // 4, 1),
+        encoder_hidden_states=text,
+        return_dict=False,
+    )[0].transpose(1, 2)
+    assert expected.abs().mean() > 0.05
+    torch.testing.assert_close(model(x, t, text), expected, atol=TOLERANCE, rtol=0)
+    assert (model(x, t.clamp(min=812.5), text) - expected).abs().max() > 1e-3, "the clean latent's time is heard"

@@ -1,20 +1,21 @@
 """Weights of a `VideoDiT` on disk: safetensors only, every name accounted for.
 
 Ours are Wan's original names. Files in the Diffusers layout are recognised and renamed while loading.
+What publishers ship, and how it becomes the start of a track model, is in `published.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from motionstream.dit.model import VideoDiT
+from motionstream.dit.shards import LIMIT, Stored, open_stored, some, write_shards
 
 # (Diffusers, Wan), each a whole module path; `#` stands for a block's number.
 _RENAMED = (
@@ -51,7 +52,8 @@ _RENAMED = (
 )
 _TO_WAN = dict(_RENAMED)
 _TO_DIFFUSERS = {ours: theirs for theirs, ours in _RENAMED}
-_WIDENED = "patch_embedding.weight"
+PATCH = "patch_embedding.weight"
+"""The one weight whose size depends on what is concatenated to the latents."""
 
 
 def wan_name(diffusers_name: str) -> str:
@@ -62,6 +64,12 @@ def wan_name(diffusers_name: str) -> str:
 def diffusers_name(wan_name: str) -> str:
     """Name of one of our weights in the Diffusers layout."""
     return _rename(wan_name, _TO_DIFFUSERS)
+
+
+def in_wan_names(stored: Stored) -> Stored:
+    """The same tensors under Wan's names: out of wrappers, and out of the Diffusers layout if that is what it is."""
+    plain = stored.without_prefix()
+    return plain.renamed(wan_name) if any(name.startswith("condition_embedder.") for name in plain.shapes) else plain
 
 
 def _rename(name: str, table: dict[str, str]) -> str:
@@ -83,70 +91,83 @@ def save_weights(model: VideoDiT, path: Path | str, metadata: dict[str, str] | N
     save_file(state, str(path), metadata)
 
 
+def save_sharded(
+    module: nn.Module,
+    folder: Path,
+    dtype: torch.dtype = torch.bfloat16,
+    metadata: Mapping[str, str] | None = None,
+    limit: int = LIMIT,
+) -> dict[str, str]:
+    """Write a whole network to network*.safetensors in an empty folder, files of at most `limit` bytes and an index.
+
+    metadata: goes into every file (a recipe as JSON, say). One tensor at a time is copied to the host. Returns the
+    SHA-256 by file name.
+    """
+    state = module.state_dict()
+    layout = {name: tuple(value.shape) for name, value in state.items()}
+    return write_shards(folder, "network", layout, state.items(), dtype, metadata, limit)
+
+
+def fill(
+    module: nn.Module, tensors: Iterable[tuple[str, Tensor]], device: torch.device | str, dtype: torch.dtype
+) -> None:
+    """Give a network that was built on the meta device its weights, each straight to its device and dtype.
+
+    Raises ValueError unless the tensors are exactly the network's.
+    """
+    state: dict[str, Tensor] = {}
+    for name, tensor in tensors:
+        state[name] = torch.empty(tensor.shape, device=device, dtype=dtype).copy_(tensor)
+    check_names(state, module.state_dict())
+    check_shapes({name: tuple(tensor.shape) for name, tensor in state.items()}, shapes_of(module))
+    module.load_state_dict(state, assign=True)
+
+
 @torch.no_grad()
 def load_weights(model: VideoDiT, path: Path | str, *, widen: bool = False) -> None:
     """Fill a model from a safetensors file, or from all of a folder's (shards), in Wan's or Diffusers' layout.
 
     The model keeps its dtype and device. widen: weights made for fewer input channels are taken for the first ones,
-    the rest start at zero: how a published model takes up track conditioning.
+    the rest start at zero. (`published.converted` knows which channels of a publisher's are which of ours.)
     Nothing is written unless every name and shape fits. Raises ValueError that names what does not, and
     FileNotFoundError where there is nothing to load.
     """
-    where = _locate(Path(path))
+    stored = in_wan_names(open_stored(path))
     state = model.state_dict()
-    _check_names(where, state)
-    _check_shapes(where, state, widen)
-    for name, (file, stored) in where.items():
-        with safe_open(file, framework="pt") as opened:
-            _fill(state[name], opened.get_tensor(stored))
+    check_names(stored.shapes, state)
+    check_shapes(stored.shapes, shapes_of(model), widen)
+    for name in stored.shapes:
+        _copy(state[name], stored.read(name))
 
 
-def _locate(path: Path) -> dict[str, tuple[Path, str]]:
-    """Our name → (file, name in the file)."""
-    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-    if not files or not all(file.is_file() for file in files):
-        raise FileNotFoundError(f"no safetensors file at {path}")
-    found: dict[str, tuple[Path, str]] = {}
-    for file in files:
-        for name in _names(file):
-            if name in found:
-                raise ValueError(f"{name} is in both {found[name][0]} and {file}: keep one copy")
-            found[name] = file, name
-    if any(name.startswith("condition_embedder.") for name in found):
-        return {wan_name(name): place for name, place in found.items()}
-    return found
+def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Shapes of a network's weights by name."""
+    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
 
 
-def _names(file: Path) -> list[str]:
-    with safe_open(file, framework="pt") as opened:
-        return list(opened.keys())
-
-
-def _check_names(where: Iterable[str], state: Iterable[str]) -> None:
-    missing, surplus = sorted(set(state) - set(where)), sorted(set(where) - set(state))
+def check_names(found: Iterable[str], wanted: Iterable[str]) -> None:
+    """Raises ValueError that names what is missing and what is not known."""
+    found, wanted = set(found), set(wanted)
+    missing, surplus = sorted(wanted - found), sorted(found - wanted)
     if missing or surplus:
-        raise ValueError(f"weights do not fit the model; missing: {_some(missing)}; not known: {_some(surplus)}")
+        raise ValueError(f"weights do not fit the model; missing: {some(missing)}; not known: {some(surplus)}")
 
 
-def _check_shapes(where: dict[str, tuple[Path, str]], state: dict[str, Tensor], widen: bool) -> None:
+def check_shapes(
+    found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], widen: bool = False
+) -> None:
+    """Raises ValueError that names shapes which do not fit. widen: the patch embedding may have fewer channels."""
     wrong = []
-    for name, (file, stored) in where.items():
-        with safe_open(file, framework="pt") as opened:
-            shape = tuple(opened.get_slice(stored).get_shape())
-        wanted = tuple(state[name].shape)
-        narrower = widen and name == _WIDENED and shape[0] == wanted[0] and shape[2:] == wanted[2:]
-        if shape != wanted and not (narrower and shape[1] < wanted[1]):
-            wrong.append(f"{name} is {shape}, the model wants {wanted}")
+    for name, shape in found.items():
+        other = wanted[name]
+        narrower = widen and name == PATCH and shape[0] == other[0] and shape[2:] == other[2:] and shape[1] < other[1]
+        if shape != other and not narrower:
+            wrong.append(f"{name} is {shape}, the model wants {other}")
     if wrong:
-        raise ValueError(f"weights do not fit the model: {_some(wrong)}")
+        raise ValueError(f"weights do not fit the model: {some(wrong)}")
 
 
-def _some(names: list[str], shown: int = 8) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return (", ".join(names[:shown]) or "none") + more
-
-
-def _fill(target: Tensor, value: Tensor) -> None:
+def _copy(target: Tensor, value: Tensor) -> None:
     if target.shape == value.shape:
         target.copy_(value)
         return

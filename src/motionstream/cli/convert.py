@@ -1,0 +1,96 @@
+"""`motionstream convert`: published Wan weights → the start of a model that follows tracks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from motionstream import console
+from motionstream.cli.options import JsonOut, Seed
+
+if TYPE_CHECKING:
+    import torch
+
+    from motionstream.dit.published import Columns, Plan
+
+DTYPES = ("bfloat16", "float16", "float32")
+
+
+def convert(
+    source: Annotated[
+        Path, typer.Argument(help="A .safetensors file, a folder of shards, a pipeline's folder, a .pt.")
+    ],
+    to: Annotated[Path | None, typer.Option("--to", "-o", help="An empty folder for the converted network.")] = None,
+    family: Annotated[str, typer.Option(help="auto, or what the weights are; see below.")] = "auto",
+    tracks: Annotated[
+        int | None, typer.Option(help="Channels of the track head; else as many as a latent has.", min=1, max=1024)
+    ] = None,
+    anchored: Annotated[bool, typer.Option("--anchored", help="With channels for the warped anchor.")] = False,
+    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+    track_init: Annotated[
+        float, typer.Option(help="Draw the tracks' columns this large where the source has no control.", min=0.0)
+    ] = 0.0,
+    seed: Seed = 0,
+    only_plan: Annotated[
+        bool, typer.Option("--plan", help="Say what would become of every weight, write none.")
+    ] = False,
+    json_out: JsonOut = None,
+) -> None:
+    """Make published Wan weights the start of a model that follows tracks.
+
+    First see what becomes of every weight, then write the network that `motionstream train teacher` starts from:
+
+    [bold]motionstream convert Wan2.1-Fun-V1.1-1.3B-Control --plan[/]
+
+    [bold]motionstream convert Wan2.1-Fun-V1.1-1.3B-Control --to wan-1.3b[/]
+
+    The weights are yours to fetch; nothing is downloaded. Both layouts are read, Wan's own and Diffusers'. With a
+    control variant the control video's channels become the tracks', which is where the paper starts; with plain
+    text-to-video weights the channels of picture and tracks start at zero and have to be learned. A student of
+    Self-Forcing (a .pt) starts a causal model: [bold]motionstream convert self_forcing_dmd.pt --to student[/]
+
+    Families: wan2.1-t2v, wan2.1-i2v, wan2.1-fun-inp, wan2.1-fun-control, wan2.2-ti2v, wan2.2-fun-inp,
+    wan2.2-fun-control, self-forcing.
+    """
+    from motionstream.dit import published
+
+    if to is None and not only_plan:
+        raise ValueError("nothing to do: say --to FOLDER, or --plan to see what would become of the weights")
+    kind = _dtype(dtype)
+    planned = published.plan(source, family, tracks, anchored, track_init)
+    if only_plan:
+        _show("plan", planned, {}, json_out)
+        return
+    assert to is not None
+    layout = planned.layout()
+    with console.progress("weights", len(layout)) as bar:
+        written = published.convert(planned, to, kind, seed, over=bar.over)
+    _show("converted", planned, {"sha256": written["sha256"]}, json_out)
+    typer.echo(f"{to}: {len(layout)} weights in {len(written['sha256'])} file(s), and {published.NETWORK_FILE}")
+
+
+def _dtype(name: str) -> torch.dtype:
+    import torch
+
+    if name not in DTYPES:
+        raise ValueError(f"--dtype {name}: use {', '.join(DTYPES)}")
+    chosen: torch.dtype = getattr(torch, name)
+    return chosen
+
+
+def _show(title: str, planned: Plan, more: dict[str, Any], json_out: Path | None) -> None:
+    """Counts, channels and what is dropped or new, one a line; all of it as JSON if asked."""
+    said = {**planned.accounting(), **more}
+    channels = {_range(columns.target): f"{columns.slot} ← {_origin(planned, columns)}" for columns in planned.columns}
+    console.table(title, console.flat({**said, "channels": channels}))
+    console.write_json(said, json_out)
+
+
+def _origin(planned: Plan, columns: Columns) -> str:
+    return planned.starts(columns) if columns.source is None else f"the source's {_range(columns.source)}"
+
+
+def _range(ends: tuple[int, int]) -> str:
+    return f"{ends[0]}–{ends[1] - 1}"
