@@ -69,7 +69,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     for wrapper in ("state_dict", "model"):
         state = state.get(wrapper, state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path}: holds more than weights; send the file that the tracker's authors publish")
+        raise ValueError(f"{path}: holds more than weights; send the file that its authors publish")
     return state
 
 
