@@ -11,7 +11,7 @@ import pytest
 from tests.stream.small_bundle import save_small
 
 from motionstream import doctor
-from motionstream.zoo import bundle
+from motionstream.zoo import header as described
 
 MACHINE = {
     "processor": "Some CPU",
@@ -23,6 +23,10 @@ MACHINE = {
     "python": "3.11.1",
     "system": "Linux x86_64",
 }
+
+
+def gpu(memory_gib: float, fp8: bool = True) -> dict[str, Any]:
+    return {"name": "GPU", "memory_gib": memory_gib, "capability": "9.0", "fp8": fp8, "attention": "cudnn"}
 
 
 def findings(**changes: Any) -> dict[str, Any]:
@@ -41,7 +45,7 @@ def findings(**changes: Any) -> dict[str, Any]:
     }
 
 
-NAMES = (bundle.NETWORK, bundle.VAE)
+NAMES = (described.NETWORK, described.VAE)
 
 
 def model_folder(folder: Path) -> Path:
@@ -49,8 +53,8 @@ def model_folder(folder: Path) -> Path:
     for name in NAMES:
         (folder / name).write_bytes(name.encode())
     hashes = {name: hashlib.sha256(name.encode()).hexdigest() for name in NAMES}
-    header = {"format": bundle.FORMAT, "name": "tiny", "sha256": hashes}
-    (folder / bundle.HEADER).write_text(json.dumps(header), encoding="utf-8")
+    header = {"format": described.FORMAT, "name": "tiny", "sha256": hashes}
+    (folder / described.HEADER).write_text(json.dumps(header), encoding="utf-8")
     return folder
 
 
@@ -59,20 +63,23 @@ def test_whole_weights_are_ok(tmp_path: Path) -> None:
 
 
 def test_damaged_weights_are_named(tmp_path: Path) -> None:
-    file = model_folder(tmp_path) / bundle.VAE
+    file = model_folder(tmp_path) / described.VAE
     file.write_bytes(b"other weights")
     assert doctor.weights(tmp_path) == {
         "status": "damaged",
-        "files": {bundle.NETWORK: "ok", bundle.VAE: "another hash"},
+        "files": {described.NETWORK: "ok", described.VAE: "another hash"},
     }
     file.unlink()
-    assert doctor.weights(tmp_path) == {"status": "damaged", "files": {bundle.NETWORK: "ok", bundle.VAE: "missing"}}
+    assert doctor.weights(tmp_path) == {
+        "status": "damaged",
+        "files": {described.NETWORK: "ok", described.VAE: "missing"},
+    }
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', '{"format": 1, "name": "tiny", "sha256": {"a": "b"}}'])
 def test_a_broken_header_is_damage(tmp_path: Path, text: str) -> None:
-    (model_folder(tmp_path) / bundle.HEADER).write_text(text, encoding="utf-8")
-    assert doctor.weights(tmp_path) == {"status": "damaged", "files": {bundle.HEADER: "not readable"}}
+    (model_folder(tmp_path) / described.HEADER).write_text(text, encoding="utf-8")
+    assert doctor.weights(tmp_path) == {"status": "damaged", "files": {described.HEADER: "not readable"}}
 
 
 def test_a_model_as_it_is_saved_is_ok(tmp_path: Path) -> None:
@@ -90,7 +97,10 @@ def test_no_header_is_missing(tmp_path: Path) -> None:
         ({"weights": {"status": "damaged", "files": {"a": "missing"}}}, "embedded weights are damaged"),
         ({"machine": {**MACHINE, "cores": 1}}, "wants two cores"),
         ({"instructions": {"fast_bfloat16": []}}, "no fast bfloat16"),
-        ({"accelerators": [{"name": "GPU", "memory_gib": 80.0}]}, "GPU found"),
+        ({"accelerators": [gpu(80.0)]}, "GPU found"),
+        ({"accelerators": [gpu(80.0)]}, "wan2.1-1.3b in 80 GiB: fits with the full decoder"),
+        ({"accelerators": [gpu(10.0), gpu(16.0)]}, "wan2.2-5b in 16 GiB: fits with the tiny decoder, encoders on"),
+        ({"accelerators": [gpu(2.0)]}, "wan2.1-1.3b in 2 GiB: does not fit"),
         ({"packages": {**findings()["packages"], "cv2": None, "fastapi": None}}, "motionstream[data,serve]"),
     ],
 )
@@ -104,6 +114,47 @@ def test_a_healthy_machine_is_not_told_to_install(capsys: pytest.CaptureFixture[
     assert "pip install" not in said
     assert "Some CPU, 2 cores, AMX" in said
     assert "tiny ok" in said
+
+
+def test_a_gpu_is_shown_with_what_it_can(capsys: pytest.CaptureFixture[str]) -> None:
+    doctor.show(findings(accelerators=[gpu(24.0, fp8=False)]))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "GPU, 24 GiB, capability 9.0, no fp8, cudnn attention" in said
+
+
+def test_a_gpu_without_fp8_is_not_told_to_use_it() -> None:
+    with_fp8, without = (" ".join(doctor.verdicts(findings(accelerators=[gpu(8.0, fp8)]))) for fp8 in (True, False))
+    assert "fp8" in with_fp8
+    assert "fp8" not in without
+
+
+def test_where_there_is_no_gpu_usual_memories_are_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "accelerators", list)
+    assert [plan.memory_gib for plan in doctor.plans("tiny")] == [24, 16, 12, 8]
+    assert [plan.memory_gib for plan in doctor.plans("tiny", 6)] == [6]
+
+
+def test_the_machines_own_gpu_is_planned_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "accelerators", lambda: [gpu(6.0), gpu(8.0, fp8=False)])
+    (plan,) = doctor.plans("wan2.1-1.3b")
+    assert plan.memory_gib == 8
+    assert plan.choice.fp8
+
+
+def test_fp8_is_not_planned_for_a_gpu_that_is_here_and_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "accelerators", lambda: [gpu(8.0, fp8=False)])
+    (plan,) = doctor.plans("wan2.1-1.3b")
+    assert not plan.choice.fp8
+    (elsewhere,) = doctor.plans("wan2.1-1.3b", 8)
+    assert elsewhere.choice.fp8
+
+
+def test_plans_are_shown_part_by_part(capsys: pytest.CaptureFixture[str]) -> None:
+    doctor.show_plans(doctor.plans("wan2.1-1.3b", 24))
+    said = capsys.readouterr().out
+    for part in ("wan2.1-1.3b on a GPU", "24 GiB", "DiT weights", "text encoder", "10.58 GiB", "sessions that fit"):
+        assert part in said
+    assert "→ wan2.1-1.3b in 24 GiB: fits" in said
 
 
 def test_packages_are_found_or_not() -> None:

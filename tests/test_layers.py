@@ -17,7 +17,7 @@ LAYERS = ("geometry", "products", "tracks", "diffusion", "vae", "conditioning", 
 # Users of all layers; of one another they may import only what stands here.
 USERS = {"data": set(), "train": {"data"}, "evaluate": {"data"}, "serve": set()}
 # The program on top: may import everything, is imported by nothing below.
-TOP = {"", "__init__", "__main__", "allocator", "cli", "console", "doctor", "errors", "figures"}
+TOP = {"", "__init__", "__main__", "allocator", "cli", "console", "doctor", "errors", "figures", "plan"}
 # Large or optional: only imported where they are used. serve/ is the one folder that stands on its packages.
 HEAVY = {
     *("av", "cv2", "diffusers", "fastapi", "matplotlib", "msgpack", "starlette", "tensorboard"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,6 +55,21 @@ def table(title: str, rows: Iterable[tuple[str, str]]) -> None:
     drawn.add_column()
     for name, value in rows:
         drawn.add_row(Text(name), Text(value))
+    Console().print(drawn)
+
+
+def grid(title: str, rows: Sequence[Sequence[str]]) -> None:
+    """Many columns on stdout; the first row is their heads, the first column what the others are of."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
+    for index, head in enumerate(rows[0]):
+        drawn.add_column(Text(head), justify="right" if index else "left", style="" if index else "bold")
+    for row in rows[1:]:
+        drawn.add_row(*(Text(cell) for cell in row))
     Console().print(drawn)
 
 

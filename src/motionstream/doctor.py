@@ -1,6 +1,7 @@
 """What this machine can run: processor, memory, accelerator, optional packages, embedded weights, memory settings.
 
-It looks and loads nothing large: `motionstream doctor` must also answer where a model would not start.
+It looks and loads nothing large: `motionstream doctor` must also answer where a model would not start. What fits into a
+GPU's memory is `plan`'s to say.
 """
 
 from __future__ import annotations
@@ -8,14 +9,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from motionstream import allocator, console
 from motionstream.evaluate import machine
+
+if TYPE_CHECKING:
+    from motionstream.plan import Plan
 
 # Packages outside the core: what they enable, and the extra that brings them.
 OPTIONAL = {
@@ -32,6 +36,11 @@ PROGRAMS = {"chromium": "the studio's browser test"}
 FAST_BF16 = {"avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX", "bf16": "Arm BF16"}
 TINY = Path(__file__).parent / "zoo" / "tiny"
 GIB = 1 << 30
+PLANNED_GIB = (24.0, 16.0, 12.0, 8.0)
+"""Memories of usual GPUs: what is planned where there is none."""
+WAN = ("wan2.1-1.3b", "wan2.2-5b")
+FP8_CAPABILITY = (8, 9)
+"""Of NVIDIA's GPUs that multiply fp8 numbers: Ada and later."""
 
 
 def examine() -> dict[str, Any]:
@@ -80,13 +89,24 @@ def torch_build() -> dict[str, Any]:
 
 
 def accelerators() -> list[dict[str, Any]]:
-    """Each GPU torch can use, with its memory in GiB."""
+    """Each GPU torch can use: memory in GiB, whether it multiplies fp8, and the attention kernel that runs there."""
     import torch
+
+    from motionstream.dit.attention import attention_backend
 
     if not torch.cuda.is_available():
         return []
     found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-    return [{"name": gpu.name, "memory_gib": gpu.total_memory / GIB} for gpu in found]
+    return [
+        {
+            "name": gpu.name,
+            "memory_gib": gpu.total_memory / GIB,
+            "capability": f"{gpu.major}.{gpu.minor}",
+            "fp8": torch.version.cuda is not None and (gpu.major, gpu.minor) >= FP8_CAPABILITY,
+            "attention": attention_backend(f"cuda:{index}"),
+        }
+        for index, gpu in enumerate(found)
+    ]
 
 
 def installed(name: str) -> str | None:
@@ -125,7 +145,7 @@ def _file_state(path: Path, sha256: str) -> str:
 
 def verdicts(findings: Mapping[str, Any]) -> list[str]:
     """What the findings mean for the user, most important first."""
-    said = [_embedded_verdict(findings), _gpu_verdict(findings)]
+    said = [_embedded_verdict(findings), _gpu_verdict(findings), *_wan_verdicts(findings)]
     missing = sorted({OPTIONAL[name][1] for name, found in findings["packages"].items() if found is None})
     if missing:
         said.append(f"missing packages come with: pip install 'motionstream[{','.join(missing)}]'")
@@ -149,7 +169,55 @@ def _gpu_verdict(findings: Mapping[str, Any]) -> str:
         return "GPU found: runs/tiny_gpu.sh trains here; motionstream bench live says how fast it streams"
     if findings["torch"]["cuda"] is None and shutil.which("nvidia-smi"):
         return "there is an NVIDIA driver, but this torch is built for the CPU: install a CUDA build of torch"
-    return "no GPU: training takes hours on the CPU (runs/tiny_cpu.sh), and Wan's models are out of reach"
+    needs = f"what they need: motionstream doctor --plan {WAN[0]}"
+    return f"no GPU: training takes hours on the CPU (runs/tiny_cpu.sh), and Wan's models are out of reach ({needs})"
+
+
+def _wan_verdicts(findings: Mapping[str, Any]) -> list[str]:
+    """Whether Wan's models fit the largest GPU."""
+    from motionstream import plan
+
+    if not findings["accelerators"]:
+        return []
+    gpu = max(findings["accelerators"], key=lambda gpu: float(gpu["memory_gib"]))
+    fp8 = None if gpu["fp8"] else False
+    chosen = [plan.choose(plan.subject(name), gpu["memory_gib"], fp8=fp8) for name in WAN]
+    return [*map(plan.verdict, chosen), f"part by part: motionstream doctor --plan {WAN[0]}"]
+
+
+def plans(
+    model: str,
+    memory_gib: float | None = None,
+    *,
+    decoder: str | None = None,
+    fp8: bool | None = None,
+    size: tuple[int, int] | None = None,
+    sessions: int = 1,
+) -> list[Plan]:
+    """How to run a model in so much memory; without it in that of this machine's largest GPU, or of usual ones.
+
+    The other arguments are `plan.choose`'s. Raises ValueError for a model, frame or memory that there is not.
+    """
+    from motionstream import plan
+
+    subject, here = plan.subject(model), accelerators() if memory_gib is None else []
+    memories = [memory_gib] if memory_gib is not None else [max(gpu["memory_gib"] for gpu in here)] if here else []
+    if here and fp8 is None and not any(gpu["fp8"] for gpu in here):
+        fp8 = False
+    return [
+        plan.choose(subject, memory, decoder=decoder, fp8=fp8, size=size, sessions=sessions)
+        for memory in memories or PLANNED_GIB
+    ]
+
+
+def show_plans(plans: Sequence[Plan]) -> None:
+    """Part by part on stdout, then a line each."""
+    from motionstream import plan
+
+    console.grid(f"{plans[0].model} on a GPU", plan.rows(plans))
+    for planned in plans:
+        print(f"→ {plan.verdict(planned)}")
+    print("  (…) is in main memory. How many sessions run live is a matter of speed: motionstream bench")
 
 
 def show(findings: Mapping[str, Any]) -> None:
@@ -167,7 +235,7 @@ def _rows(findings: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("processor", f"{where['processor']}, {where['cores']} cores, {fast}"),
         ("memory", "unknown" if free is None else f"{free:.1f} of {where['memory_gib']} GiB free"),
         ("torch", f"{where['torch']}, {where['threads']} threads, {build['capability']}"),
-        *(("gpu", f"{gpu['name']}, {gpu['memory_gib']:.0f} GiB") for gpu in findings["accelerators"]),
+        *(("gpu", _gpu_row(gpu)) for gpu in findings["accelerators"]),
         ("weights", _weights_row(findings["weights"])),
         ("allocator", _allocator_row(findings["allocator"])),
     ]
@@ -176,6 +244,11 @@ def _rows(findings: Mapping[str, Any]) -> list[tuple[str, str]]:
         (name, f"{'found' if there else 'missing'}: {PROGRAMS[name]}") for name, there in findings["programs"].items()
     ]
     return rows
+
+
+def _gpu_row(gpu: Mapping[str, Any]) -> str:
+    can = f"capability {gpu['capability']}, {'fp8' if gpu['fp8'] else 'no fp8'}, {gpu['attention']} attention"
+    return f"{gpu['name']}, {gpu['memory_gib']:.0f} GiB, {can}"
 
 
 def _weights_row(found: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from motionstream.conditioning.conditioner import (
     ConditioningConfig,
     Warped,
 )
-from motionstream.conditioning.prompt import TextEncoder
+from motionstream.conditioning.prompt import EncodedPrompts, PictureEncoder, PromptEncoder, TextEncoder
 from motionstream.conditioning.track_head import TrackHead
 from motionstream.conditioning.track_volume import TrackBatch, identity_codes, track_volume
 from motionstream.conditioning.warped_anchor import warp
@@ -19,6 +19,9 @@ __all__ = [
     "ConditionerState",
     "Conditioning",
     "ConditioningConfig",
+    "EncodedPrompts",
+    "PictureEncoder",
+    "PromptEncoder",
     "TextEncoder",
     "TrackBatch",
     "TrackHead",

@@ -1,0 +1,165 @@
+"""Encoded prompts on disk: a prompt met before needs neither Transformers nor the text encoder's weights.
+
+One safetensors file a prompt, named by the SHA-256 of (the encoder's identity, its token limit, the prompt); the prompt
+itself is not in it. Files appear whole (written aside, then renamed), so that several processes can share a folder.
+A damaged one is encoded anew, with a warning. Beyond the size limit the ones unused for longest go.
+
+Legend: n real tokens of a prompt, D channels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from motionstream.conditioning.prompt import EncodedPrompts, PromptEncoder
+
+LIMIT_BYTES = 1 << 30
+"""About 500 prompts as long as Wan takes them, thousands of usual ones."""
+STALE_SECONDS = 3600.0
+"""A file still being written after so long was left by a process that died."""
+TOKENS, DIGEST = "tokens", "sha256"
+
+_log = logging.getLogger(__name__)
+
+
+def default_folder() -> Path:
+    """Where a user's prompts are kept: motionstream/prompts in $XDG_CACHE_HOME, or in ~/.cache."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "motionstream" / "prompts"
+
+
+def key_of(identity: str, max_tokens: int, prompt: str) -> str:
+    """The name of a prompt under an encoder."""
+    return hashlib.sha256(json.dumps([identity, max_tokens, prompt]).encode()).hexdigest()
+
+
+class PromptCache:
+    """A folder of encoded prompts. limit_bytes: of all files together."""
+
+    def __init__(self, folder: Path | str, limit_bytes: int = LIMIT_BYTES) -> None:
+        if limit_bytes < 0:
+            raise ValueError(f"limit of {limit_bytes} bytes: 0 keeps nothing, a negative one means nothing")
+        self.folder, self.limit_bytes = Path(folder), limit_bytes
+
+    def find(self, key: str) -> Tensor | None:
+        """The tokens (n, D) kept under this key; None if there are none, or none that are whole."""
+        file = self._file(key)
+        try:
+            data = file.read_bytes()
+            os.utime(file)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            _log.warning("prompt cache: %s cannot be read (%s); the prompt is encoded again", file, error)
+            return None
+        tokens = _checked(data)
+        if tokens is None:
+            _log.warning("prompt cache: %s is damaged; the prompt is encoded again", file)
+        return tokens
+
+    def keep(self, key: str, tokens: Tensor) -> None:
+        """Write the tokens (n, D) of a prompt, then make room. A full disk is a warning: the stream goes on."""
+        plain = tokens.detach().cpu().contiguous()
+        data = save({TOKENS: plain}, metadata={DIGEST: _digest(plain)})
+        if len(data) > self.limit_bytes:
+            return
+        aside = self.folder / f".{key}.{uuid.uuid4().hex}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            aside.write_bytes(data)
+            aside.replace(self._file(key))
+        except OSError as error:
+            _log.warning("prompt cache: nothing can be kept in %s (%s)", self.folder, error)
+            _remove(aside)
+            return
+        self._make_room(key)
+
+    def _make_room(self, newest: str) -> None:
+        """Remove what a dead process left, then the files unused for longest; never the newest."""
+        kept: list[tuple[float, int, Path]] = []
+        for file in self.folder.iterdir():
+            try:
+                stat = file.stat()
+            except FileNotFoundError:  # another process made room too
+                continue
+            if file.name.startswith("."):
+                if time.time() - stat.st_mtime > STALE_SECONDS:
+                    _remove(file)
+            elif file.suffix == ".safetensors":
+                kept.append((stat.st_mtime, stat.st_size, file))
+        total = sum(size for _, size, _ in kept)
+        for _, size, file in sorted(kept):
+            if total <= self.limit_bytes:
+                return
+            if file.stem != newest:
+                _remove(file)
+                total -= size
+
+    def _file(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
+
+
+class NamedEncoder(PromptEncoder, Protocol):
+    """A `PromptEncoder` whose answers can be kept. identity: of its weights; max_tokens: where it cuts a prompt."""
+
+    @property
+    def identity(self) -> str: ...
+
+    @property
+    def max_tokens(self) -> int: ...
+
+
+class CachedEncoder:
+    """A `PromptEncoder` that asks another one only for prompts that are not in the cache."""
+
+    def __init__(self, encoder: NamedEncoder, cache: PromptCache) -> None:
+        self.encoder, self.cache = encoder, cache
+
+    def encode(self, prompts: list[str]) -> EncodedPrompts:
+        """As the encoder's: kept ones from disk, the others together in one go, then kept."""
+        keys = {prompt: key_of(self.encoder.identity, self.encoder.max_tokens, prompt) for prompt in prompts}
+        rows = {prompt: self.cache.find(key) for prompt, key in keys.items()}
+        missing = [prompt for prompt, row in rows.items() if row is None]
+        if missing:
+            encoded = self.encoder.encode(missing)
+            for index, prompt in enumerate(missing):
+                rows[prompt] = row = encoded.row(index)
+                self.cache.keep(keys[prompt], row)
+        return EncodedPrompts.of([found for prompt in prompts if (found := rows[prompt]) is not None])
+
+
+def _checked(data: bytes) -> Tensor | None:
+    """The tokens of a file's bytes, None unless every byte is as it was written."""
+    try:
+        tokens = load(data)[TOKENS]
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        whole = header["__metadata__"][DIGEST] == _digest(tokens)
+    except (SafetensorError, ValueError, KeyError, TypeError):
+        return None
+    return tokens if whole and tokens.ndim == 2 else None
+
+
+def _digest(tokens: Tensor) -> str:
+    """SHA-256 of shape, dtype and bytes."""
+    digest = hashlib.sha256(f"{tuple(tokens.shape)} {tokens.dtype}".encode())
+    digest.update(tokens.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _remove(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        _log.warning("prompt cache: %s cannot be removed (%s)", file, error)
