@@ -45,7 +45,7 @@ class Conditioning:
 
     first (B, T, 4 + C, h, w): mask and first-frame latents, zero after the first latent.
     volume (B, T, 4·64, h, w): packed track volume.
-    anchor (B, T, C, h, w): latents of the warped anchor; zero where it was dropped.
+    anchor (B, T, C, h, w): latents of the warped anchor; zero where it was dropped or the model has none.
     support (B, T, 5, h, w): where tracks speak (4 frames) and whether the anchor is present.
     """
 
@@ -79,7 +79,10 @@ class Conditioning:
 
 @dataclass(frozen=True)
 class ConditionerState:
-    """What a stream's conditioning carries from chunk to chunk: the anchor, and the encoder's memory of its warp."""
+    """What a stream's conditioning carries from chunk to chunk: the anchor, and the encoder's memory of its warp.
+
+    memory: None before the first chunk; one empty tensor afterwards where the model has no warped anchor.
+    """
 
     anchor: Anchor
     memory: Memory | None = None
@@ -103,10 +106,14 @@ class Warped:
 
 
 class Conditioner:
-    """Makes `Conditioning` with a VAE at one frame size. seed: of the points' identity codes."""
+    """Makes `Conditioning` with a VAE at one frame size. seed: of the points' identity codes.
 
-    def __init__(self, vae: VideoVAE, geometry: Geometry, seed: int = 0) -> None:
-        self.vae, self.geometry, self.seed = vae, geometry, seed
+    anchored: whether the model sees the warped anchor. The paper's do not: then nothing is warped, and the encoder
+    runs once, for the picture.
+    """
+
+    def __init__(self, vae: VideoVAE, geometry: Geometry, seed: int = 0, anchored: bool = True) -> None:
+        self.vae, self.geometry, self.seed, self.anchored = vae, geometry, seed, anchored
 
     def clip(self, picture: Tensor, tracks: TrackBatch) -> Conditioning:
         """A whole clip (1 + 4n frames) that starts at `picture` (B, 3, H, W) in [−1, 1]."""
@@ -121,6 +128,8 @@ class Conditioner:
         warped: their warp, if `warp` has made it already. Points that are not in the anchor steer by their
         identity alone.
         """
+        if not self.anchored:
+            return self._unanchored(state, tracks)
         starts, anchor = state.memory is None, state.anchor
         warped = self.warp(anchor, tracks) if warped is None else warped
         dtype = anchor.picture.dtype
@@ -147,6 +156,15 @@ class Conditioner:
                 torch.cat([born.float(), held], 1),
             )
         )
+
+    def _unanchored(self, state: ConditionerState, tracks: TrackBatch) -> tuple[Conditioning, ConditionerState]:
+        picture, starts = state.anchor.picture, state.memory is None
+        volume = track_volume(tracks, self.geometry, self.seed, starts).to(picture.dtype)
+        nothing = volume.new_zeros(*volume.shape[:2], self.vae.latent_channels, *volume.shape[-2:])
+        shown = torch.cat([self.vae.encode(picture[:, None]), nothing[:, 1:]], 1) if starts else nothing
+        support = nothing[:, :, :1].expand(-1, -1, self.geometry.temporal_stride + 1, -1, -1)
+        conditioning = Conditioning(self._first(shown, starts), volume, nothing, support)
+        return conditioning, ConditionerState(state.anchor.moved(tracks), (picture.new_empty(0),))
 
     def _first(self, latents: Tensor, starts: bool) -> Tensor:
         mask = torch.zeros_like(latents[:, :, : self.geometry.temporal_stride])

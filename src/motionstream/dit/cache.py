@@ -10,18 +10,21 @@ Legend: B batch, T latents, S tokens of a latent, H heads, D channels of a head.
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
-from motionstream.dit.attention import Kernel, attend
+from motionstream.dit.attention import Attend, Kernel, attend
 from motionstream.dit.config import DiTConfig
-from motionstream.dit.rope import rotary_table, rotate
+from motionstream.dit.rope import rotary_table, rotate, unrotate
 
 
 class CacheState(TypedDict):
-    """All of a cache: its filled slots and four counts."""
+    """All of a cache: its filled slots and four counts.
+
+    turned_rows: rows of the token grid, where the window's keys are kept after rotary positions (`SlotCache`).
+    """
 
     keys: Tensor
     values: Tensor
@@ -29,6 +32,7 @@ class CacheState(TypedDict):
     window: int
     sink_filled: int
     window_seen: int
+    turned_rows: NotRequired[int]
 
 
 class RollingCache:
@@ -37,6 +41,9 @@ class RollingCache:
     sink, window: latents kept of the start and of the latest. tokens: of one latent.
     What is stored is detached; counts live on the host, so nothing here waits for the device.
     """
+
+    room = 0
+    """Slots behind the window for the chunk at hand."""
 
     def __init__(
         self,
@@ -58,7 +65,7 @@ class RollingCache:
         """Grows whenever what is stored changes, so that whatever is derived from it knows."""
         self.sink_version = 0
         """Grows when the sink changes."""
-        shape = (config.layers, batch, sink + window, tokens, config.heads, config.head_dim)
+        shape = (config.layers, batch, sink + window + self.room, tokens, config.heads, config.head_dim)
         # Ordinary tensors even if a stream is opened in inference mode: they are written in place for ever.
         with torch.inference_mode(False):
             self.keys = torch.zeros(shape, dtype=dtype, device=device)
@@ -87,9 +94,13 @@ class RollingCache:
 
     def positions(self) -> list[int]:
         """Position of each filled slot, in the order of memory: the window is a ring."""
-        seen, kept = self.window_seen, self.window_filled
-        ring = {n % self.window: self.sink_filled + n - (seen - kept) for n in range(seen - kept, seen)}
-        return [*range(self.sink_filled), *(ring[slot] for slot in range(kept))]
+        return slot_positions(self.sink_filled, self.window, self.window_seen)
+
+    def attention(
+        self, grid: tuple[int, int], latents: int, device: torch.device, kernel: Kernel, commit: bool
+    ) -> Attend:
+        """How a chunk of so many latents looks at this past and at itself; commit: and is then stored."""
+        return CachedAttention(self, grid, latents, device, kernel, commit)
 
     def read(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys (sink turned, window not) and values of the filled slots, (B, filled, S, H, D): views, not copies."""
@@ -148,7 +159,16 @@ class RollingCache:
 
     @torch.no_grad()
     def restore(self, state: CacheState) -> None:
-        """Become what a cache of the same sizes was at its `snapshot`. Raises ValueError where sizes differ."""
+        """Become what a cache of the same sizes was at its `snapshot`. Raises ValueError where sizes differ.
+
+        Bit for bit from a snapshot of its own kind; from one of the other kind up to the rounding of a rotation.
+        """
+        filled = self._adopt(state)
+        self.keys[:, :, :filled] = self._own_form(state).to(self.keys)
+        self.values[:, :, :filled] = self._own_order(state, state["values"]).to(self.values)
+
+    def _adopt(self, state: CacheState) -> int:
+        """Take over a snapshot's counts, if it fits; returns how many slots it fills."""
         if (state["sink"], state["window"]) != (self.sink, self.window):
             raise ValueError(
                 f"the snapshot has sink {state['sink']} and window {state['window']} latents: "
@@ -159,10 +179,30 @@ class RollingCache:
         if state["keys"].shape != expected or state["values"].shape != expected:
             raise ValueError(f"the snapshot holds {tuple(state['keys'].shape)}, this cache wants {tuple(expected)}")
         self.sink_filled, self.window_seen = state["sink_filled"], state["window_seen"]
-        self.keys[:, :, :filled] = state["keys"].to(self.keys)
-        self.values[:, :, :filled] = state["values"].to(self.values)
         self.version += 1
         self.sink_version += 1
+        return filled
+
+    def _own_form(self, state: CacheState) -> Tensor:
+        """A snapshot's keys in the form this cache keeps them in: here, the window's before rotary positions."""
+        keys, rows = state["keys"], state.get("turned_rows", 0)
+        if not rows:
+            return keys
+        sink, filled, tokens = state["sink_filled"], keys.shape[2], keys.shape[3]
+        table = rotary_table(range(sink, filled), (rows, tokens // rows), self.config.head_dim, keys.device)
+        window = [unrotate(layer, table) for layer in keys[:, :, sink:]]
+        return torch.cat([keys[:, :, :sink], torch.stack(window)], 2)
+
+    def _own_order(self, state: CacheState, slots: Tensor) -> Tensor:
+        """A snapshot's slots in the order this cache keeps them in: a ring may begin with its oldest."""
+        return slots
+
+
+def slot_positions(sink_filled: int, window: int, window_seen: int) -> list[int]:
+    """Position of each filled slot of [sink | ring], in the order of memory."""
+    kept = min(window_seen, window)
+    ring = {n % window: sink_filled + n - (window_seen - kept) for n in range(window_seen - kept, window_seen)}
+    return [*range(sink_filled), *(ring[slot] for slot in range(kept))]
 
 
 class CachedAttention:

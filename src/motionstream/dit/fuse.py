@@ -1,6 +1,7 @@
 """The cached student, faster: the same weights and the same tokens with fewer passes over memory.
 
 Beside the reference, never instead of it: `fuse` wraps a VideoDiT for streaming without gradients and refuses the rest.
+Over fixed slots on a GPU the passes between products are joined as well (`fuse_lean.py`).
 What it saves: timestep modulations are computed once per timestep and folded into the norms; queries, keys and values
 are one product; the past is joined and turned once per committed chunk instead of once a pass; conditioning becomes
 tokens once a chunk (`embed`); a prompt is merged with what follows it (`Said`); a commit ends with the last keys.
@@ -24,21 +25,34 @@ from torch import Tensor, nn
 from motionstream.dit.attention import Kernel
 from motionstream.dit.cache import RollingCache
 from motionstream.dit.fuse_block import FusedBlock, Said
-from motionstream.dit.fuse_past import Past
+from motionstream.dit.fuse_lean import LeanBlock, lean_pass
+from motionstream.dit.fuse_past import Past, Scores, SlotPast
+from motionstream.dit.kernels import FusedOps, ops_for, triton_is_here
 from motionstream.dit.layers import Block, Head, LayerContext, add_gated
 from motionstream.dit.mask import ChunkMask
 from motionstream.dit.model import TextContext, VideoDiT
+from motionstream.dit.slots import SlotCache
 from motionstream.products import Product
 
 KEPT_TIMESTEPS = 32
 KEPT_PROMPTS = 8
 
 
-def fuse(model: VideoDiT) -> FusedDiT:
-    """The streaming form of a model whose weights will not change. Raises ValueError where it was not built for it."""
+def fuse(model: VideoDiT, ops: FusedOps | None = None) -> FusedDiT:
+    """The streaming form of a model whose weights will not change. Raises ValueError where it was not built for it.
+
+    ops: the joined elementwise work for passes over a `SlotCache`; if not given, Triton's kernels where those run.
+    """
     if not (model.config.qk_norm and model.config.cross_attn_norm):
         raise ValueError("fuse needs a model with qk_norm and cross_attn_norm: use the VideoDiT itself")
-    return FusedDiT(model)
+    device = model.head.head.weight.device
+    if ops is None and device.type == "cuda" and triton_is_here():
+        ops = ops_for(device)
+    return FusedDiT(model, ops)
+
+
+Heard = tuple[list[Said | LayerContext], Tensor | None]
+"""The prompt as each layer takes it, and the bias of its logits."""
 
 
 class FusedDiT(nn.Module):
@@ -47,24 +61,36 @@ class FusedDiT(nn.Module):
     The joined past of one cache at a time is kept, under a lock: threads may share it, streams that take turns too.
     """
 
-    def __init__(self, model: VideoDiT) -> None:
+    def __init__(self, model: VideoDiT, ops: FusedOps | None) -> None:
         super().__init__()
         self.reference = model.eval()
         self.config = model.config
         self.fused_blocks = [FusedBlock(cast(Block, block), model.kernel) for block in model.blocks]
+        self.lean_blocks: list[LeanBlock] = []
+        """The same for passes over slots, if there are operations for it."""
+        if ops is not None:
+            pairs = zip(model.blocks, self.fused_blocks, strict=True)
+            self.lean_blocks = [LeanBlock(cast(Block, block), fused, ops) for block, fused in pairs]
         self._steers: OrderedDict[tuple[float, ...], Steer] = OrderedDict()
-        self._heard: OrderedDict[int, tuple[weakref.ref[TextContext], list[Said | LayerContext]]] = OrderedDict()
+        self._heard: OrderedDict[int, tuple[weakref.ref[TextContext], Heard]] = OrderedDict()
         self._patches: dict[tuple[int, int], Product] = {}
         self._past: Past | None = None
+        self._scores = Scores(model.head.head.weight)
         self._lock = Lock()
 
     @property
     def kernel(self) -> Kernel:
         return self.reference.kernel
 
-    def text_context(self, text: Tensor, image: Tensor | None = None) -> TextContext:
+    def text_context(
+        self, text: Tensor, image: Tensor | None = None, lengths: Sequence[int] | None = None
+    ) -> TextContext:
         """As `VideoDiT.text_context`."""
-        return self.reference.text_context(text, image)
+        return self.reference.text_context(text, image, lengths)
+
+    def constants(self) -> list[object]:
+        """What passes so far were given besides their arguments: whoever records them must keep it alive."""
+        return [*self._steers.values(), *self._patches.values(), self._scores]
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """As `VideoDiT.grid`."""
@@ -89,14 +115,11 @@ class FusedDiT(nn.Module):
         if cache is None or mask is not None or positions is not None:
             raise ValueError("a fused model streams with a rolling cache only: use the VideoDiT itself for the rest")
         with self._lock:
-            x, steer, past = self._begin(x_BTCHW, t, cache, embedded)
-            heard = self._hear(context)
-            for layer in range(len(self.fused_blocks)):
-                x = self._block(layer, x, steer, past, heard, commit)
+            x, steer, past = self._begin(x_BTCHW, t, cache, embedded, commit)
+            normed = self._through(x, steer, past, self._hear(context), commit)
             if commit:
                 cache.advance(x_BTCHW.shape[1])
-            tokens = self.reference.head.head(steer.head.norm(x, self.config.eps))
-            return self.reference.unpatchify(tokens, x_BTCHW.shape[-2])
+            return self.reference.unpatchify(self.reference.head.head(normed), x_BTCHW.shape[-2])
 
     def commit(
         self,
@@ -108,7 +131,7 @@ class FusedDiT(nn.Module):
     ) -> None:
         """`forward` with commit for the cache's sake alone: it ends with the keys and values of the last block."""
         with self._lock:
-            x, steer, past = self._begin(x_BTCHW, t, cache, embedded)
+            x, steer, past = self._begin(x_BTCHW, t, cache, embedded, True)
             heard, last = self._hear(context), len(self.fused_blocks) - 1
             for layer in range(last):
                 x = self._block(layer, x, steer, past, heard, True)
@@ -122,7 +145,9 @@ class FusedDiT(nn.Module):
         embedded: Tensor = part(self._cells(channels_BTCHW))
         return embedded
 
-    def _begin(self, x: Tensor, t: Tensor, cache: RollingCache, embedded: Tensor | None) -> tuple[Tensor, Steer, Past]:
+    def _begin(
+        self, x: Tensor, t: Tensor, cache: RollingCache, embedded: Tensor | None, commit: bool
+    ) -> tuple[Tensor, Steer, Past | SlotPast]:
         """Tokens, modulations and past. Raises ValueError for what does not fit."""
         if torch.is_grad_enabled():
             raise ValueError("a fused model has no gradients: call it under torch.inference_mode()")
@@ -130,14 +155,20 @@ class FusedDiT(nn.Module):
         self.reference.check(whole, t, None, cache, True, None)
         part = self._patch(slice(x.shape[2]))
         tokens = part(self._cells(x)) if embedded is None else part.onto(embedded, self._cells(x))
-        return tokens, self._steer(t), self._joined(cache, x)
+        return tokens, self._steer(t), self._joined(cache, x, commit)
 
-    def _block(
-        self, layer: int, x: Tensor, steer: Steer, past: Past, heard: list[Said | LayerContext], commit: bool
-    ) -> Tensor:
+    def _through(self, x: Tensor, steer: Steer, past: Past | SlotPast, heard: Heard, commit: bool) -> Tensor:
+        """Tokens through all blocks and the head's norm."""
+        if self.lean_blocks and isinstance(past, SlotPast):
+            return lean_pass(self.lean_blocks, x, steer.blocks, steer.head, past, heard, commit)
+        for layer in range(len(self.fused_blocks)):
+            x = self._block(layer, x, steer, past, heard, commit)
+        return steer.head.norm(x, self.config.eps)
+
+    def _block(self, layer: int, x: Tensor, steer: Steer, past: Past | SlotPast, heard: Heard, commit: bool) -> Tensor:
         block, by = self.fused_blocks[layer], steer.blocks[layer]
         x = by.attention.add(x, block.look(by.attention.norm(x, block.eps), past, layer, commit))
-        x = block.cross(x, heard[layer])
+        x = block.cross(x, heard[0][layer], heard[1])
         return by.ffn.add(x, block.ffn(by.ffn.norm(x, block.eps)))
 
     def _cells(self, x_BTCHW: Tensor) -> Tensor:
@@ -156,12 +187,14 @@ class FusedDiT(nn.Module):
             self._patches[begin, end] = Product(conv.weight[:, channels].flatten(1), bias)
         return self._patches[begin, end]
 
-    def _hear(self, context: Tensor | TextContext) -> list[Said | LayerContext]:
+    def _hear(self, context: Tensor | TextContext) -> Heard:
         """The prompt as each layer takes it; made once a prompt."""
         if isinstance(context, Tensor):
             return self._merged(self.text_context(context))
-        known, heard = self._heard.get(id(context), (None, []))
-        if known is None or known() is not context:
+        if context.fixed:
+            return list(context.layers), context.bias
+        known, heard = self._heard.get(id(context), (None, None))
+        if heard is None or known is None or known is None or known() is not context:
             heard = self._merged(context)
             self._heard[id(context)] = weakref.ref(context), heard
             if len(self._heard) > KEPT_PROMPTS:
@@ -169,9 +202,11 @@ class FusedDiT(nn.Module):
         self._heard.move_to_end(id(context))
         return heard
 
-    def _merged(self, context: TextContext) -> list[Said | LayerContext]:
+    def _merged(self, context: TextContext) -> Heard:
+        if context.bias is not None or self.lean_blocks:
+            return list(context.layers), context.bias
         pairs = zip(self.fused_blocks, context.layers, strict=True)
-        return [Said(block, layer) if Said.pays(block, layer) else layer for block, layer in pairs]
+        return [Said(block, layer) if Said.pays(block, layer) else layer for block, layer in pairs], None
 
     def _steer(self, t: Tensor) -> Steer:
         """All modulations of these timesteps; a student meets the same few for ever."""
@@ -183,8 +218,13 @@ class FusedDiT(nn.Module):
         self._steers.move_to_end(key)
         return self._steers[key]
 
-    def _joined(self, cache: RollingCache, x: Tensor) -> Past:
+    def _joined(self, cache: RollingCache, x: Tensor, commit: bool) -> Past | SlotPast:
         grid = self.grid(*x.shape[-2:])
+        if isinstance(cache, SlotCache):
+            cache.check_chunk(grid, x.shape[1], commit)
+            if cache.keys.dtype != self.reference.head.head.weight.dtype:
+                raise ValueError(f"slots of {cache.keys.dtype}: make the SlotCache in the model's dtype")
+            return SlotPast(cache, x.shape[1], self._scores)
         if self._past is None or not self._past.serves(cache, grid, x.shape[1]):
             self._past = Past(cache, grid, x.shape[1], self.reference.head.head.weight)
         return self._past
@@ -198,6 +238,9 @@ class Modulation:
 
     def __init__(self, shift: Tensor, scale: Tensor, gate: Tensor | None, shared: bool, dtype: torch.dtype) -> None:
         self.shared = shared
+        """Whether all latents share a timestep."""
+        self.raw = _flat(shift, shared), _flat(scale, shared), None if gate is None else _flat(gate, shared)
+        """Shift, scale and gate in float32, (W,) if shared, else (B, T, W)."""
         self.shift, self.scale, self.gate = (
             None if part is None else self._stored(part, dtype) for part in (shift, 1 + scale, gate)
         )
@@ -216,6 +259,10 @@ class Modulation:
         """x, which may be overwritten, plus the branch as far as the gate lets it through."""
         assert self.gate is not None
         return x.addcmul_(branch, self.gate) if self.shared else add_gated(x, branch, self.gate)
+
+
+def _flat(part_BTW: Tensor, shared: bool) -> Tensor:
+    return (part_BTW[0, 0] if shared else part_BTW).contiguous()
 
 
 class BlockModulation:

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from motionstream.dit.attention import Kernel, attend
-from motionstream.dit.fuse_past import HIGHEST_SCORE, Past, attend_bounded, highest_score, turn
-from motionstream.dit.layers import Attention, Block, LayerContext
+from motionstream.dit.fuse_past import HIGHEST_SCORE, Past, SlotPast, attend_bounded, highest_score, turn
+from motionstream.dit.layers import Attention, Block, LayerContext, hear
 from motionstream.products import Product
 
 
@@ -36,36 +36,39 @@ class FusedBlock:
         self.widen = Product.of(cast(nn.Linear, block.ffn[0]), "gelu")
         self.narrow = Product.of(cast(nn.Linear, block.ffn[2]))
 
-    def look(self, x: Tensor, past: Past, layer: int, commit: bool) -> Tensor:
+    def look(self, x: Tensor, past: Past | SlotPast, layer: int, commit: bool) -> Tensor:
         """Self-attention of the chunk over the past and itself."""
         width = x.shape[-1]
         qk, v = self.qkv(x).split((2 * width, width), dim=-1)
         qk = rms_norm(qk.unflatten(-1, (2, width)), self.norm_qk, self.eps)
         q, k = qk.to(x.dtype).unflatten(-1, (self.heads, -1)).unbind(3)
-        keys, values = past.join(layer, k, v.unflatten(-1, (self.heads, -1)))
+        v = v.unflatten(-1, (self.heads, -1))
+        keys, values = past.join(layer, k, v)
         q, keys, values = (part.flatten(1, 2) for part in (turn(q, past.own), keys, values))
-        out = attend_bounded(q, keys, values, past) if self.bounded else attend(q, keys, values, kernel=self.kernel)
+        if self.bounded:
+            out = attend_bounded(q, keys, values, past.scores)
+        else:
+            out = attend(q, keys, values, kernel=self.kernel)
         if commit:
-            past.store(layer, k)
+            past.store(layer, k, v)
         return self.out(out.reshape(x.shape))
 
-    def remember(self, x: Tensor, past: Past, layer: int) -> None:
+    def remember(self, x: Tensor, past: Past | SlotPast, layer: int) -> None:
         """Commit the chunk's keys and values, and nothing more: what the last block owes the cache."""
         k, v = self.kv(x).chunk(2, dim=-1)
         k = rms_norm(k, self.norm_qk[1], self.eps).to(x.dtype).unflatten(-1, (self.heads, -1))
-        past.join(layer, k, v.unflatten(-1, (self.heads, -1)))
-        past.store(layer, k)
+        v = v.unflatten(-1, (self.heads, -1))
+        past.join(layer, k, v)
+        past.store(layer, k, v)
 
-    def cross(self, x: Tensor, context: Said | LayerContext) -> Tensor:
-        """x with what it hears of the prompt added."""
+    def cross(self, x: Tensor, context: Said | LayerContext, bias: Tensor | None) -> Tensor:
+        """x with what it hears of the prompt added. bias (B, L): of the text's logits."""
         norm = self.cross_norm
         q = self.cross_q(F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
         if isinstance(context, Said):
             return context.onto(x, q, self.eps)
         q = rms_norm(q, self.norm_cross, self.eps).to(x.dtype).unflatten(-1, (self.heads, -1)).flatten(1, 2)
-        seen = [attend(q, k, v, kernel=self.kernel) for k, v in context]
-        total = seen[0] if len(seen) == 1 else seen[0] + seen[1]
-        return self.cross_out.onto(x, total.reshape(x.shape))
+        return self.cross_out.onto(x, hear(q, context, self.kernel, bias).reshape(x.shape))
 
     def ffn(self, x: Tensor) -> Tensor:
         return self.narrow(self.widen(x))

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from motionstream.dit.cache import RollingCache
-from motionstream.dit.rope import rotary_table
+from motionstream.dit.rope import rotary_turns
+from motionstream.dit.slots import SlotCache
 
 HIGHEST_SCORE = 60.0
 """Scores up to here, summed over any number of keys, stay far inside float32 without taking the largest off first."""
@@ -24,12 +25,12 @@ class Past:
     def __init__(self, cache: RollingCache, grid: tuple[int, int], latents: int, like: Tensor) -> None:
         self.cache = weakref.ref(cache)
         self.grid, self.latents, self.filled = grid, latents, cache.filled
-        self.own = turns(range(self.filled, self.filled + latents), grid, cache.config.head_dim, like.device)
+        self.own = rotary_turns(range(self.filled, self.filled + latents), grid, cache.config.head_dim, like.device)
         layers, batch, _, tokens, heads, channels = cache.keys.shape
         with torch.inference_mode(False):
             self.keys = like.new_empty((layers, batch, self.filled + latents, tokens, heads, channels))
             self.values = torch.empty_like(self.keys)
-            self._scores = like.new_empty(0)
+        self.scores = Scores(like)
         self.version = self.sink_version = -1
         self.serves(cache, grid, latents)
 
@@ -51,7 +52,7 @@ class Past:
 
     def _fill_window(self, cache: RollingCache) -> None:
         sink, filled = cache.sink_filled, self.filled
-        window = turns(cache.positions()[sink:], self.grid, cache.config.head_dim, self.keys.device)
+        window = rotary_turns(cache.positions()[sink:], self.grid, cache.config.head_dim, self.keys.device)
         for layer in range(len(self.keys)):
             turn_into(self.keys[layer, :, sink:filled], cache.keys[layer, :, sink:filled], window)
             self.values[layer, :, sink:filled] = cache.values[layer, :, sink:filled]
@@ -62,21 +63,54 @@ class Past:
         self.values[layer, :, self.filled :] = v
         return self.keys[layer], self.values[layer]
 
-    def store(self, layer: int, raw_k: Tensor) -> None:
+    def store(self, layer: int, raw_k: Tensor, v: Tensor) -> None:
         """Commit one layer of the chunk, joined before, to the cache."""
         cache = self.cache()
         assert cache is not None
-        cache.store(layer, raw_k, self.keys[layer, :, self.filled :], self.values[layer, :, self.filled :])
+        cache.store(layer, raw_k, self.keys[layer, :, self.filled :], v)
 
-    def scores(self, rows: int, queries: int, keys: int) -> Tensor:
-        """Room for (rows, queries, keys) scores, the same at every layer."""
-        if self._scores.numel() != rows * queries * keys:
+
+class SlotPast:
+    """The past of one pass where the cache itself has it joined and turned, with room for the chunk."""
+
+    def __init__(self, cache: SlotCache, latents: int, scores: Scores) -> None:
+        self.cache, self.scores = cache, scores
+        self.filled, self.latents = cache.filled, latents
+        self.own = cache.turns(self.filled, latents)
+
+    def join(self, layer: int, raw_k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Past.join`, in the slots themselves."""
+        end = self.filled + self.latents
+        keys, values = self.cache.keys[layer, :, :end], self.cache.values[layer, :, :end]
+        turn_into(keys[:, self.filled :], raw_k, self.own)
+        values[:, self.filled :] = v
+        return keys, values
+
+    def store(self, layer: int, raw_k: Tensor, v: Tensor) -> None:
+        """Write the chunk into the window's place, turned for its next role, unless it stands there already."""
+        cache, kept = self.cache, self.cache.window
+        if cache.replaces(self.latents):
+            last, window = slice(self.latents - kept, self.latents), slice(cache.sink, cache.sink + kept)
+            turn_into(cache.keys[layer, :, window], raw_k[:, last], cache.turns(cache.sink, kept))
+            cache.values[layer, :, window] = v[:, last]
+
+
+class Scores:
+    """Room for the scores of one layer at a time. like: a tensor of their dtype and device."""
+
+    def __init__(self, like: Tensor) -> None:
+        with torch.inference_mode(False):
+            self._room = like.new_empty(0)
+
+    def __call__(self, rows: int, queries: int, keys: int) -> Tensor:
+        """(rows, queries, keys), unwritten."""
+        if self._room.numel() != rows * queries * keys:
             with torch.inference_mode(False):
-                self._scores = self.keys.new_empty(rows * queries * keys)
-        return self._scores.view(rows, queries, keys)
+                self._room = self._room.new_empty(rows * queries * keys)
+        return self._room.view(rows, queries, keys)
 
 
-def attend_bounded(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, past: Past) -> Tensor:
+def attend_bounded(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, scores: Scores) -> Tensor:
     """softmax(q kᵀ) v → (B, L, H, D), for scores known to stay under `HIGHEST_SCORE`; q already divided by √D.
 
     With nothing to take off first, a softmax is one pass over the scores and a division of its few results.
@@ -87,7 +121,7 @@ def attend_bounded(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, past: Past) -
         q, k, v = q[0], k[0], v[0]
     else:
         q, k, v = (x.flatten(0, 1) for x in (q, k, v))
-    weights = torch.bmm(q, k.transpose(1, 2), out=past.scores(batch * heads, queries, k.shape[1])).exp_()
+    weights = torch.bmm(q, k.transpose(1, 2), out=scores(batch * heads, queries, k.shape[1])).exp_()
     total = weights.sum(-1, keepdim=True)
     out = torch.empty_like(q_BLHD, memory_format=torch.contiguous_format)
     sums = torch.bmm(weights, v).view(batch, heads, queries, channels)
@@ -102,11 +136,6 @@ def highest_score(norm_q: Tensor, norm_k: Tensor, head_dim: int) -> float:
     """
     pairs = (weight.abs().view(-1, 2).amax(-1) for weight in (norm_q, norm_k))
     return float(math.prod(pairs, start=torch.ones(())).amax()) * norm_q.numel() / math.sqrt(head_dim)
-
-
-def turns(positions: range | list[int], grid: tuple[int, int], head_dim: int, device: torch.device) -> Tensor:
-    """The rotary table as complex numbers, (T, S, 1, D/2)."""
-    return torch.complex(*rotary_table(positions, grid, head_dim, device))
 
 
 def as_pairs(x: Tensor) -> Tensor:

@@ -102,12 +102,19 @@ class CrossAttention(Attention):
             return (text,)
         return text, (self.split(self.norm_k_img(self.k_img(image_BLW))), self.split(self.v_img(image_BLW)))
 
-    def forward(self, x_BTSW: Tensor, context: LayerContext, kernel: Kernel) -> Tensor:
+    def forward(self, x_BTSW: Tensor, context: LayerContext, kernel: Kernel, bias: Tensor | None = None) -> Tensor:
         q = self.split(self.norm_q(self.q(x_BTSW))).flatten(1, 2)
-        seen = [attend(q, k.type_as(q), v.type_as(q), kernel=kernel) for k, v in context]
-        total = seen[0] if len(seen) == 1 else seen[0] + seen[1]
-        out: Tensor = self.o(total.flatten(-2))
+        out: Tensor = self.o(hear(q, context, kernel, bias).flatten(-2))
         return out.reshape(x_BTSW.shape)
+
+
+def hear(q_BLHD: Tensor, context: LayerContext, kernel: Kernel, bias: Tensor | None) -> Tensor:
+    """What queries hear of the text and see of the picture, (B, L, H, D). bias (B, L): of the text's logits."""
+    (k, v), *picture = ((k.type_as(q_BLHD), v.type_as(q_BLHD)) for k, v in context)
+    total = attend(q_BLHD, k, v, bias=bias, kernel=kernel)
+    for k, v in picture:
+        total = total + attend(q_BLHD, k, v, kernel=kernel)
+    return total
 
 
 class Block(nn.Module):
@@ -127,15 +134,25 @@ class Block(nn.Module):
         self.modulation = nn.Parameter(torch.empty(1, 6, width))
 
     def forward(
-        self, x: Tensor, steer_BT6W: Tensor, context: LayerContext, attend_to: Attend, layer: int, kernel: Kernel
+        self,
+        x: Tensor,
+        steer_BT6W: Tensor,
+        context: LayerContext,
+        attend_to: Attend,
+        layer: int,
+        kernel: Kernel,
+        text_bias: Tensor | None = None,
     ) -> Tensor:
-        """x (B, T, S, width) → the same. steer: the projected timestep, (B, T or 1, 6, width) float32."""
+        """x (B, T, S, width) → the same. steer: the projected timestep, (B, T or 1, 6, width) float32.
+
+        text_bias (B, L): added to the logits of the text's keys.
+        """
         steer = (self.modulation.float() + steer_BT6W).unsqueeze(3).unbind(2)
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = steer
         heard = self.self_attn(modulate(x, self.norm1, shift, scale), attend_to, layer)
         x = add_gated(x, heard, gate)
         crossed = x if self.norm3 is None else layer_norm(x, self.norm3).type_as(x)
-        x = x + self.cross_attn(crossed, context, kernel).type_as(x)
+        x = x + self.cross_attn(crossed, context, kernel, text_bias).type_as(x)
         fed = self.ffn(modulate(x, self.norm2, ffn_shift, ffn_scale))
         return add_gated(x, fed, ffn_gate)
 

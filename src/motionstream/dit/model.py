@@ -7,7 +7,7 @@ Legend: B batch, T latents, S tokens of a latent, L text or image tokens, C chan
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -16,21 +16,29 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from motionstream.dit.attention import Attend, Kernel, WholeAttention
-from motionstream.dit.cache import CachedAttention, RollingCache
+from motionstream.dit.cache import RollingCache
 from motionstream.dit.config import DiTConfig
 from motionstream.dit.layers import Block, Head, ImageEmbedding, LayerContext, timestep_sinusoid
 from motionstream.dit.mask import ChunkMask, masked_attention
+from motionstream.dit.padding import collapse
 from motionstream.dit.rope import rotary_table
 
 
 @dataclass(frozen=True)
 class TextContext:
-    """Cross-attention keys and values of a prompt (and picture), one entry a layer. Made once per prompt."""
+    """Cross-attention keys and values of a prompt (and picture), one entry a layer. Made once per prompt.
+
+    bias (B, L) float32: added to the logits of the text's keys, None without. fixed: the tensors are buffers that the
+    next prompt will be written into, so nothing may be derived from them.
+    """
 
     layers: tuple[LayerContext, ...]
+    bias: Tensor | None = None
+    fixed: bool = False
 
     def detach(self) -> TextContext:
-        return TextContext(tuple(tuple((k.detach(), v.detach()) for k, v in layer) for layer in self.layers))
+        layers = tuple(tuple((k.detach(), v.detach()) for k, v in layer) for layer in self.layers)
+        return replace(self, layers=layers)
 
     @property
     def batch(self) -> int:
@@ -93,7 +101,7 @@ class VideoDiT(nn.Module):
         """Velocity (B, T, out_channels, H, W) of latents (B, T, in_channels, H, W).
 
         x: noisy latents with all conditioning channels concatenated; H and W multiples of the patch.
-        t: network timesteps in 0…1000 (1000 = noise), (B,) or one a latent (B, T).
+        t: network timesteps in 0…1000 (1000 = noise), (B,) or one a latent (B, T); may be on the host.
         context: text embeddings (B, L, text_dim), padded to the length the weights were trained with, or the
             `TextContext` made of them, which saves the work at every call (and is how a picture's CLIP tokens come in).
         mask: the masked student. With teacher forcing T is twice the clip, [clean | noisy].
@@ -110,25 +118,32 @@ class VideoDiT(nn.Module):
         time_BTW, steer_BT6W = self.embed_time(t)
         x = self.patchify(x_BTCHW)
         for layer, block in enumerate(self.blocks):
-            x = block(x, steer_BT6W, context.layers[layer], attend_to, layer, self.kernel)
+            x = block(x, steer_BT6W, context.layers[layer], attend_to, layer, self.kernel, context.bias)
         if cache is not None and commit:
             cache.advance(x_BTCHW.shape[1])
         return self.unpatchify(self.head(x, time_BTW), x_BTCHW.shape[-2])
 
-    def text_context(self, text: Tensor, image: Tensor | None = None) -> TextContext:
+    def text_context(
+        self, text: Tensor, image: Tensor | None = None, lengths: Sequence[int] | None = None
+    ) -> TextContext:
         """Keys and values of all layers for text embeddings (B, L, text_dim) and CLIP tokens (B, L, image_dim).
 
+        lengths: of each clip's real tokens; what follows counts as zeros up to the text_tokens of the configuration,
+        as Wan pads, and is kept as one key (`padding.py`). Not given: every token is heard as it is.
         Gradient flows through it; call it within the training step. Raises ValueError if the model wants a picture and
-        has none, or the reverse.
+        has none, or the reverse, and on lengths that do not fit the text.
         """
         if text.ndim != 3 or text.shape[-1] != self.config.text_dim:
             raise ValueError(f"text of shape {tuple(text.shape)}: send (batch, tokens, {self.config.text_dim})")
         if (image is None) != (self.config.image_dim is None):
             need = "needs" if image is None else "does not take"
             raise ValueError(f"this model {need} CLIP image tokens (image_dim {self.config.image_dim})")
+        bias = None
+        if lengths is not None:
+            text, bias = collapse(text, lengths, self.config.text_tokens)
         text = self.text_embedding(text)
         picture = None if image is None else self.img_emb(image)
-        return TextContext(tuple(cast(Block, block).cross_attn.context(text, picture) for block in self.blocks))
+        return TextContext(tuple(cast(Block, block).cross_attn.context(text, picture) for block in self.blocks), bias)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """(rows, columns) of tokens for latents of this height and width."""
@@ -144,7 +159,7 @@ class VideoDiT(nn.Module):
     ) -> Attend:
         grid, head_dim = self.grid(*x.shape[-2:]), self.config.head_dim
         if cache is not None:
-            return CachedAttention(cache, grid, x.shape[1], x.device, self.kernel, commit)
+            return cache.attention(grid, x.shape[1], x.device, self.kernel, commit)
         if mask is not None:
             return masked_attention(mask, grid, head_dim, x.device, self.kernel)
         times = range(x.shape[1]) if positions is None else positions
@@ -152,6 +167,7 @@ class VideoDiT(nn.Module):
 
     def embed_time(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Timesteps (B,) or (B, T) → embedding (B, T or 1, width) and projection (B, T or 1, 6, width), float32."""
+        t = t.to(self.head.head.weight.device)
         if t.ndim == 1:
             t = t[:, None]
         # Never in half precision by autocast: every layer adds this to its own modulation.

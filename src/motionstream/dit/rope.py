@@ -64,3 +64,16 @@ def rotate(x_BTSHD: Tensor, table: Table) -> Tensor:
     even, odd = x_BTSHD.float().unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
     return turned.flatten(-2).type_as(x_BTSHD)
+
+
+def unrotate(x_BTSHD: Tensor, table: Table) -> Tensor:
+    """Undo `rotate`, up to rounding."""
+    cos, sin = table
+    return rotate(x_BTSHD, (cos, -sin))
+
+
+def rotary_turns(
+    positions: Sequence[float], grid: tuple[int, int], head_dim: int, device: torch.device | str
+) -> Tensor:
+    """The rotary table as complex numbers, (T, S, 1, D/2)."""
+    return torch.complex(*rotary_table(positions, grid, head_dim, device))

@@ -10,10 +10,8 @@ import torch
 
 from motionstream import zoo
 from motionstream.conditioning import Conditioner, ConditionerState, Conditioning, TrackBatch, Warped
-from motionstream.geometry import Geometry
 from motionstream.sampling import Rolling
 from motionstream.stream.model import StreamingModel
-from motionstream.vae import VideoVAE
 
 _SIZES = re.compile(r"c(\d+)s(\d+)w(\d+)")
 
@@ -31,14 +29,14 @@ class Variant(StreamingModel):
             self.detail = None  # it would bring the anchor's texture in by another door
 
     def conditioner(self, seed: int) -> Conditioner:
-        return _Partial(self.vae, self.geometry, seed, self.identity, self.anchor)
+        return _Partial(super().conditioner(seed), self.identity, self.anchor)
 
 
 class _Partial(Conditioner):
     """A conditioner that keeps something back."""
 
-    def __init__(self, vae: VideoVAE, geometry: Geometry, seed: int, identity: bool, anchor: bool) -> None:
-        super().__init__(vae, geometry, seed)
+    def __init__(self, whole: Conditioner, identity: bool, anchor: bool) -> None:
+        super().__init__(whole.vae, whole.geometry, whole.seed, whole.anchored)
         self.identity, self.anchor = identity, anchor
 
     def step(

@@ -19,6 +19,7 @@ from motionstream.conditioning import Conditioning, ConditioningConfig, TextEnco
 from motionstream.diffusion import TIMESTEPS, clean_of, velocity_of
 from motionstream.dit import ChunkMask, DiTConfig, RollingCache, TextContext, VideoDiT
 from motionstream.dit.fuse import FusedDiT
+from motionstream.sampling.times import beside
 
 PARAMETERIZATIONS = ("velocity", "anchored")
 
@@ -67,13 +68,13 @@ class MotionModel(nn.Module):
         cache: RollingCache | None = None,
         commit: bool = False,
     ) -> Tensor:
-        """v (B, T, C, h, w) at noisy latents (B, T, C, h, w) and times t (B, T) in [0, 1].
+        """v (B, T, C, h, w) at noisy latents (B, T, C, h, w) and times t (B, T) in [0, 1], which may be on the host.
 
         Where t is 0 the velocity of an anchored network means nothing.
         """
         output = self._output(noisy, t, conditioning, context, mask, cache, commit)
         if self.config.parameterization == "anchored":
-            return velocity_of(conditioning.anchor + output, noisy, t)
+            return velocity_of(conditioning.anchor + output, noisy, beside(t, noisy))
         return output
 
     def clean(
@@ -89,7 +90,7 @@ class MotionModel(nn.Module):
         output = self._output(noisy, t, conditioning, context, mask, cache, False)
         if self.config.parameterization == "anchored":
             return conditioning.anchor + output
-        return clean_of(output, noisy, t)
+        return clean_of(output, noisy, beside(t, noisy))
 
     def _output(
         self,

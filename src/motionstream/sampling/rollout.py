@@ -18,7 +18,7 @@ from motionstream.dit import RollingCache, TextContext
 from motionstream.geometry import chunk_spans
 from motionstream.sampling.model import MotionModel
 from motionstream.sampling.noise import keyed_noise
-from motionstream.sampling.ode import frame_times
+from motionstream.sampling.times import beside, host_times
 
 Noise = Callable[[int, int, tuple[int, ...]], Tensor]
 """(chunk, step, shape) → standard normal noise."""
@@ -61,8 +61,8 @@ def denoise_chunk(
     for step in range(last + 1):
         with torch.set_grad_enabled(torch.is_grad_enabled() and step == last):
             fresh = noise(step, tuple(shape)).to(clean)
-            t = frame_times(torch.tensor(times[step], device=clean.device), clean, given)
-            noisy = pinned(interpolate(clean, fresh, t) if step else fresh, known)
+            t = host_times(times[step], clean, given)
+            noisy = pinned(interpolate(clean, fresh, beside(t, clean)) if step else fresh, known)
             clean = pinned(model.clean(noisy, t, conditioning, context, cache=cache), known)
     return clean
 
@@ -77,8 +77,7 @@ def commit_chunk(
     model: MotionModel, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext
 ) -> None:
     """Write the clean chunk's keys and values into the cache."""
-    t = torch.zeros(clean.shape[:2], device=clean.device)
-    model.velocity(clean.detach(), t, conditioning, context, cache=cache, commit=True)
+    model.velocity(clean.detach(), host_times(0.0, clean), conditioning, context, cache=cache, commit=True)
 
 
 def rollout(

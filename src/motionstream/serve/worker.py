@@ -75,6 +75,7 @@ class Worker:
         stream = self.model.open(np.full((144, 256, 3), 127, np.uint8), prompt="", seed=0)
         for _ in range(WARM_UP_CHUNKS):
             stream.step(Tracks.empty(stream.chunk_frames))
+        stream.settle()
         return stream.size, stream.fps
 
     def close(self) -> None:

@@ -8,16 +8,23 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from motionstream.conditioning import Anchor, Conditioner, ConditionerState, Warped
-from motionstream.dit import RollingCache, TextContext
+from motionstream.conditioning import (
+    Anchor,
+    Conditioner,
+    ConditionerState,
+    PictureEncoder,
+    PromptEncoder,
+    Warped,
+)
+from motionstream.dit import TextContext
 from motionstream.geometry import Fit, Geometry
-from motionstream.sampling import MotionModel, Rolling
+from motionstream.sampling import GraphedDecode, GraphedStep, MotionModel, Rolling, chunk_step
 from motionstream.stream.state import StreamState, from_bytes
 from motionstream.stream.stream import Stream
 from motionstream.stream.video import read_image, upright_rgb
-from motionstream.vae import Detail, Memory, TinyVAE
+from motionstream.vae import Detail, Memory, VideoVAE
 from motionstream.vae.pixels import from_image
 
 Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
@@ -28,26 +35,45 @@ class StreamingModel:
 
     network and vae are on one device, in one dtype, in inference mode. rolling: sizes of the rollout, free to
     choose at run time. hash: of the weights, so that figures and snapshots name what made them. detail: gives decoded
-    frames the warped anchor's texture, if the model has that.
+    frames the warped anchor's texture, if the model has that. prompts: the text encoder of a network that has none of
+    its own (Wan's UMT5). pictures: the encoder for its cross-attention to the first picture (Wan 2.1's CLIP).
+    graphs: as for `chunk_step`; its two halves, and decoding, are what can be recorded.
     """
 
     def __init__(
         self,
         name: str,
         network: MotionModel,
-        vae: TinyVAE,
+        vae: VideoVAE,
         geometry: Geometry,
         fps: float,
         rolling: Rolling,
         hash: str,
         detail: Detail | None = None,
+        prompts: PromptEncoder | None = None,
+        pictures: PictureEncoder | None = None,
+        graphs: bool | None = None,
     ) -> None:
-        self.name, self.geometry, self.fps, self.rolling, self.hash = name, geometry, fps, rolling, hash
+        self.name, self.geometry, self.fps, self.hash = name, geometry, fps, hash
         self.network = network.eval().requires_grad_(False)
-        self.vae = vae.eval().requires_grad_(False)
+        self.vae = vae.eval().requires_grad_(False) if isinstance(vae, nn.Module) else vae
         self.detail = None if detail is None else detail.eval().requires_grad_(False)
+        self.prompts, self.pictures = prompts, pictures
         self.device = next(network.parameters()).device
         self.dtype = next(network.parameters()).dtype
+        self._graphs = graphs
+        self.rolling = rolling
+        self._decode = GraphedDecode(vae, self.device) if isinstance(self.chunk_step, GraphedStep) else vae.decode_step
+
+    @property
+    def rolling(self) -> Rolling:
+        """Sizes of the rollout and times of its calls. Set it before streams are opened that should have them."""
+        return self.chunk_step.rolling
+
+    @rolling.setter
+    def rolling(self, rolling: Rolling) -> None:
+        grid = self.network.dit.grid(self.geometry.latent_height, self.geometry.latent_width)
+        self.chunk_step = chunk_step(self.network, rolling, grid, self._graphs)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -65,41 +91,42 @@ class StreamingModel:
             state = StreamState(
                 seed=seed,
                 prompt=prompt,
-                cache=self._cache(),
+                cache=self.chunk_step.cache(),
                 conditioner=ConditionerState(Anchor.of(pixels[:, 0])),
                 first=self.vae.encode(pixels),
                 frame=pixels[:, 0],
                 source=fit.source,
+                seen=None if self.pictures is None else self.pictures.encode(frame).to(self.device, self.dtype),
             )
         return Stream(self, state)
 
     def resume(self, snapshot: bytes) -> Stream:
         """The stream a snapshot was taken of. Raises ValueError if it is not one of this model's."""
-        return Stream(self, from_bytes(snapshot, self.hash, self._cache(), self.device))
+        return Stream(self, from_bytes(snapshot, self.hash, self.chunk_step.cache(), self.device))
 
-    def decode(self, latents: Tensor, warped: Warped, memory: Memory | None) -> tuple[Tensor, Memory]:
+    def decode(self, latents: Tensor, warped: Warped | None, memory: Memory | None) -> tuple[Tensor, Memory]:
         """The next latents of a stream (B, T, C, h, w) → the frames shown; warped: the anchor at those frames."""
-        video, memory = self.vae.decode_step(latents, memory)
-        return video if self.detail is None else self.detail(video, warped.frames, warped.support), memory
+        video, memory = self._decode(latents, memory)
+        return self.detailed(video, warped), memory
 
-    def context(self, prompt: str) -> TextContext:
-        """What the network reads of a prompt."""
+    def detailed(self, video: Tensor, warped: Warped | None) -> Tensor:
+        """Decoded frames (B, F, 3, H, W) with the warped anchor's texture, where the model has a network for that."""
+        if self.detail is None or warped is None:
+            return video
+        sharp: Tensor = self.detail(video, warped.frames, warped.support)
+        return sharp
+
+    def context(self, prompt: str, seen: Tensor | None = None) -> TextContext:
+        """What the network reads of a prompt. seen (1, L, image_dim): tokens of the first picture, if it reads them."""
         with torch.inference_mode():
-            return self.network.context([prompt])
+            if self.prompts is None:
+                return self.network.context([prompt])
+            said = self.prompts.encode([prompt])
+            text = said.padded(self.network.dit.config.text_tokens).to(self.device, self.dtype)
+            return self.network.dit.text_context(text, seen, said.lengths)
 
     def conditioner(self, seed: int) -> Conditioner:
-        return Conditioner(self.vae, self.geometry, seed)
-
-    def _cache(self) -> RollingCache:
-        return RollingCache(
-            self.network.dit.config,
-            batch=1,
-            tokens=self.geometry.tokens_per_latent,
-            sink=self.rolling.sink,
-            window=self.rolling.window,
-            dtype=self.dtype,
-            device=self.device,
-        )
+        return Conditioner(self.vae, self.geometry, seed, self.network.config.conditioning.anchored)
 
 
 def as_array(image: Picture) -> npt.NDArray[np.uint8]:

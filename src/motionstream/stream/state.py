@@ -44,7 +44,8 @@ class StreamState:
 
     first: latent of the given picture (1, 1, C, h, w). frame: the last frame shown (1, 3, H, W). source: (W, H) of
     the given picture before it was fitted. window: what the cache's window holds, old to new. pending: the chunk that
-    was shown and is not yet committed. chunks, latents: done so far.
+    was shown and is not yet committed. chunks, latents: done so far. seen (1, L, D): the first picture's tokens
+    where the network reads such.
     """
 
     seed: int
@@ -59,6 +60,7 @@ class StreamState:
     pending: Chunk | None = None
     chunks: int = 0
     latents: int = 0
+    seen: Tensor | None = None
 
 
 def to_bytes(state: StreamState, model_hash: str) -> bytes:
@@ -66,6 +68,7 @@ def to_bytes(state: StreamState, model_hash: str) -> bytes:
     if state.pending is not None:
         raise ValueError("commit the pending chunk before the state is written down")
     tensors: dict[str, Tensor] = {"first": state.first, "frame": state.frame}
+    tensors |= {} if state.seen is None else {"seen": state.seen}
     kept = state.cache.snapshot()
     counts = {key: value for key, value in kept.items() if isinstance(value, int)}
     tensors |= {f"cache.{key}": value for key, value in kept.items() if isinstance(value, Tensor)}
@@ -130,6 +133,7 @@ def _state(header: dict[str, Any], tensors: dict[str, Tensor], cache: RollingCac
         window=window,
         chunks=header["chunks"],
         latents=header["latents"],
+        seen=tensors.get("seen"),
     )
 
 

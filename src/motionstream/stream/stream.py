@@ -14,7 +14,7 @@ import torch
 
 from motionstream.conditioning import ConditionerState, Conditioning, TrackBatch, Warped
 from motionstream.geometry import Fit
-from motionstream.sampling import commit_chunk, denoise_chunk, keyed_noise
+from motionstream.sampling import keyed_noise
 from motionstream.stream.state import Chunk, StreamState, to_bytes
 from motionstream.tracks import Tracks
 from motionstream.vae.pixels import to_frames
@@ -30,7 +30,7 @@ class Stream:
 
     def __init__(self, model: StreamingModel, state: StreamState) -> None:
         self.model, self.state = model, state
-        self._context = model.context(state.prompt)
+        self._context = model.context(state.prompt, state.seen)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -61,7 +61,7 @@ class Stream:
     def prompt(self, text: str) -> None:
         if text == self.state.prompt:
             return
-        context = self.model.context(text)
+        context = self.model.context(text, self.state.seen)
         self.settle()
         self.state.prompt, self._context = text, context
         self._commit_window_again()
@@ -107,31 +107,28 @@ class Stream:
             raise ValueError(f"tracks of {tracks.frames} frames: the next step takes {frames} (stream.chunk_frames)")
         return TrackBatch.of([tracks], self.model.device)
 
-    def _condition(self, tracks: TrackBatch) -> tuple[Conditioning, Warped, ConditionerState]:
+    def _condition(self, tracks: TrackBatch) -> tuple[Conditioning, Warped | None, ConditionerState]:
         """What steers the next chunk, once the anchor knows who took hold and who let go; and its warp in pixels."""
         state, current = self.state, self.state.conditioner
         anchor = current.anchor.renewed(state.frame) if current.anchor.crowded else current.anchor
         ready = ConditionerState(anchor.following(tracks), current.memory)
         conditioner = self.model.conditioner(state.seed)
-        warped = conditioner.warp(ready.anchor, tracks)
+        warped = conditioner.warp(ready.anchor, tracks) if conditioner.anchored else None
         conditioning, following = conditioner.step(ready, tracks, warped)
         return conditioning, warped, following
 
     def _denoise(self, conditioning: Conditioning) -> torch.Tensor:
         state, model = self.state, self.model
-        return denoise_chunk(
-            model.network,
+        return model.chunk_step.denoise(
             state.cache,
             conditioning,
             self._context,
-            model.rolling.times,
             lambda step, shape: keyed_noise(shape, state.seed, state.chunks, step),
             state.first if state.latents == 0 else None,
         )
 
     def _commit(self, chunk: Chunk) -> None:
-        with torch.inference_mode():
-            commit_chunk(self.model.network, self.state.cache, chunk.clean, chunk.conditioning, self._context)
+        self.model.chunk_step.commit(self.state.cache, chunk.clean, chunk.conditioning, self._context)
 
     def _in_window(self, chunks: list[Chunk]) -> list[Chunk]:
         """What the cache's window still holds of the chunks (old to new, the last one just committed)."""

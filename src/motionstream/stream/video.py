@@ -5,6 +5,7 @@ Everything here is uint8 RGB: a picture (H, W, 3), a video (F, H, W, 3).
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -60,25 +61,58 @@ def read_video(path: str | os.PathLike[str], limit: int | None = None) -> tuple[
 
     Raises FileNotFoundError, or ValueError when the file holds no video that can be decoded.
     """
+    frames: list[Picture] = []
+    with _opened(path) as container:
+        rate = container.streams.video[0].average_rate
+        for frame in container.decode(video=0):
+            if limit is not None and len(frames) >= limit:
+                break
+            frames.append(_rgb(frame))
+    if not frames:
+        raise ValueError(f"{path}: no frame could be read from this video")
+    return np.stack(frames), float(rate or 24)
+
+
+def read_span(path: str | os.PathLike[str], frames: int, place: float) -> npt.NDArray[np.uint8]:
+    """`frames` frames in a row out of a video → (F, H, W, 3) uint8; what lies before them is skipped.
+
+    place: where they start, in [0, 1): 0 at the first frame, nearly 1 at the last start there is.
+    Raises FileNotFoundError, or ValueError when the video cannot be decoded or is too short.
+    """
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        rate, tick = stream.average_rate or Fraction(24), stream.time_base
+        length = stream.frames or int((stream.duration or 0) * tick * rate)
+        first = int(place * max(1, length - frames + 1))
+        begin = (stream.start_time or 0) + first / (rate * tick)
+        if first:
+            container.seek(int(begin), stream=stream)
+        half = 1 / (2 * rate * tick)
+        later = (frame for frame in container.decode(video=0) if not first or (frame.pts or 0) > begin - half)
+        span = [_rgb(frame) for frame in itertools.islice(later, frames)]
+    if len(span) < frames:
+        raise ValueError(f"{path}: too short, {frames} frames in a row are needed")
+    return np.stack(span)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """A container with a video in it; what goes wrong with it inside the block becomes our errors."""
     import av
 
-    frames: list[Picture] = []
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise ValueError(f"{path}: no video in this file")
-            rate = container.streams.video[0].average_rate
-            for frame in container.decode(video=0):
-                if limit is not None and len(frames) >= limit:
-                    break
-                frames.append(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
+            yield container
     except FileNotFoundError:
         raise FileNotFoundError(2, "No such file or directory", str(path)) from None
     except av.error.FFmpegError as error:
         raise ValueError(f"{path}: not a video that can be read ({error.strerror or 'invalid data'})") from None
-    if not frames:
-        raise ValueError(f"{path}: no frame could be read from this video")
-    return np.stack(frames), float(rate or 24)
+
+
+def _rgb(frame: Any) -> Picture:
+    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
 def write_mp4(path: str | os.PathLike[str], frames: Iterable[Picture], fps: float, crf: int = 18) -> int:

@@ -1,0 +1,239 @@
+"""The past in fixed slots: what a live stream of even chunks needs, and a CUDA graph can be recorded over.
+
+Per layer one contiguous [sink | window | chunk at hand]. Where a window is no longer than a chunk, a committed chunk
+replaces it whole. So nothing is shifted, joined or turned again: the pass that commits a chunk writes its keys into
+the window already turned to the window's positions, which never change. Same tokens as `RollingCache`, same counts,
+snapshots that either can take up.
+
+Legend: B batch, T latents, S tokens of a latent, H heads, D channels of a head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from motionstream.dit.attention import Attend, Kernel, attend
+from motionstream.dit.cache import CacheState, RollingCache, slot_positions
+from motionstream.dit.config import DiTConfig
+from motionstream.dit.rope import Table, rotary_table, rotary_turns, rotate
+
+
+def slots_fit(chunk: int, window: int) -> bool:
+    """Whether a stream can keep its past in fixed slots: its window is at most one chunk, its sink of any size."""
+    return window <= chunk
+
+
+def stream_cache(
+    config: DiTConfig,
+    *,
+    batch: int,
+    grid: tuple[int, int],
+    chunk: int,
+    sink: int,
+    window: int,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    slots: bool | None = None,
+) -> RollingCache:
+    """The cache of a live stream without gradients: a `SlotCache` where its sizes allow one, else a `RollingCache`.
+
+    slots: False never takes one, None (as given) takes one on accelerators only.
+    """
+    wanted = torch.device(device).type != "cpu" if slots is None else slots
+    if wanted and slots_fit(chunk, window):
+        return SlotCache(
+            config, batch=batch, grid=grid, chunk=chunk, sink=sink, window=window, dtype=dtype, device=device
+        )
+    tokens = grid[0] * grid[1]
+    return RollingCache(config, batch=batch, tokens=tokens, sink=sink, window=window, dtype=dtype, device=device)
+
+
+class SlotCache(RollingCache):
+    """Keys, all after rotary positions, and values: (layers, B, sink + window + chunk, S, H, D), full from the left.
+
+    grid: (rows, columns) of a latent's tokens. chunk: latents of every chunk, the most that are seen at once.
+    room: whether there is place for the chunk at hand; a stream that borrows another's (`take`) needs none.
+    For passes without gradients, in the dtype of the model. Raises ValueError where the window is longer than a chunk.
+    """
+
+    def __init__(
+        self,
+        config: DiTConfig,
+        *,
+        batch: int,
+        grid: tuple[int, int],
+        chunk: int,
+        sink: int,
+        window: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        room: bool = True,
+    ) -> None:
+        if not slots_fit(chunk, window):
+            raise ValueError(
+                f"a window of {window} latents is longer than a chunk of {chunk}: use a RollingCache for these sizes"
+            )
+        self.grid, self.chunk, self.room = grid, chunk, chunk if room else 0
+        self._tables: dict[tuple[int, int], Table] = {}
+        self._turns: dict[tuple[int, int], Tensor] = {}
+        tokens = grid[0] * grid[1]
+        super().__init__(config, batch=batch, tokens=tokens, sink=sink, window=window, dtype=dtype, device=device)
+
+    def positions(self) -> list[int]:
+        """Position of each filled slot: its number."""
+        return list(range(self.filled))
+
+    def table(self, begin: int, latents: int) -> Table:
+        """Rotary angles of slots [begin, begin + latents). Kept here, because recorded graphs read them for ever."""
+        if (begin, latents) not in self._tables:
+            where = range(begin, begin + latents), self.grid, self.config.head_dim, self.keys.device
+            self._tables[begin, latents] = rotary_table(*where)
+        return self._tables[begin, latents]
+
+    def turns(self, begin: int, latents: int) -> Tensor:
+        """`table` as complex numbers, (T, S, 1, D/2)."""
+        if (begin, latents) not in self._turns:
+            where = range(begin, begin + latents), self.grid, self.config.head_dim, self.keys.device
+            with torch.inference_mode(False), torch.no_grad():
+                self._turns[begin, latents] = rotary_turns(*where)
+        return self._turns[begin, latents]
+
+    def attention(
+        self, grid: tuple[int, int], latents: int, device: torch.device, kernel: Kernel, commit: bool
+    ) -> Attend:
+        """How a chunk looks at this past and at itself. Raises ValueError as `check_chunk`."""
+        self.check_chunk(grid, latents, commit)
+        return SlottedAttention(self, latents, kernel, commit)
+
+    def check_chunk(self, grid: tuple[int, int], latents: int, commit: bool) -> None:
+        """Raises ValueError on a chunk that has no place here, and if gradients are on."""
+        if torch.is_grad_enabled():
+            raise ValueError(
+                "a SlotCache is written in place by every pass, without gradients: train with RollingCache"
+            )
+        if grid != self.grid:
+            raise ValueError(f"the slots are for {self.grid} (rows, columns) of tokens, x has {grid}")
+        if latents > self.room:
+            raise ValueError(
+                f"a chunk of {latents} latents in slots with room for {self.room}: send at most that many"
+                + ("" if self.room else ", or make the cache with room")
+            )
+        _, to_window = self._split(latents)
+        if commit and self.replaces(latents) and to_window < self.window:
+            raise ValueError(
+                f"a chunk of {to_window} latents would shift a window of {self.window}: "
+                f"commit chunks of {self.chunk}, or use a RollingCache"
+            )
+
+    def replaces(self, latents: int) -> bool:
+        """Whether a chunk, once committed, takes the window's place; if not, it stands already where it belongs."""
+        return self.window_filled + self._split(latents)[1] > self.window
+
+    def written(self, latents: int) -> slice:
+        """The slots that committing a chunk writes."""
+        begin = self.sink_filled if self.replaces(latents) else self.filled
+        return slice(begin, self.sink + self.window if self.replaces(latents) else begin + latents)
+
+    @torch.no_grad()
+    def join(self, layer: int, turned_k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Put a chunk behind the past: keys and values of all, (B, filled + T, S, H, D), views."""
+        end = self.filled + v.shape[1]
+        self.keys[layer, :, self.filled : end] = turned_k
+        self.values[layer, :, self.filled : end] = v
+        return self.keys[layer, :, :end], self.values[layer, :, :end]
+
+    @torch.no_grad()
+    def store(self, layer: int, raw_k: Tensor, turned_k: Tensor, v: Tensor) -> None:
+        """Write one layer of a clean chunk, its keys turned for their next role."""
+        latents = v.shape[1]
+        to_sink = self._split(latents)[0] if self.replaces(latents) else latents
+        end = self.filled + to_sink
+        self.keys[layer, :, self.filled : end] = turned_k[:, :to_sink]
+        self.values[layer, :, self.filled : end] = v[:, :to_sink]
+        if self.replaces(latents):
+            last, window = slice(latents - self.window, latents), slice(self.sink, self.sink + self.window)
+            self.keys[layer, :, window] = rotate(raw_k[:, last], self.table(self.sink, self.window))
+            self.values[layer, :, window] = v[:, last]
+
+    def advance(self, latents: int) -> None:
+        """Count a chunk that all layers have stored."""
+        super().advance(latents)
+        self.window_seen = self.window_filled
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Latents in the sink and in the window."""
+        return self.sink_filled, self.window_filled
+
+    def recount(self, counts: tuple[int, int]) -> None:
+        """Set the counts back to what `counts` said, for another pass over the same slots."""
+        self.sink_filled, self.window_seen = counts
+
+    @torch.no_grad()
+    def take(self, other: SlotCache, slots: slice | None = None) -> None:
+        """Become another cache of the same sizes by copying these of its slots (all filled ones if not given)."""
+        slots = slice(other.filled) if slots is None else slots
+        self.keys[:, :, slots] = other.keys[:, :, slots]
+        self.values[:, :, slots] = other.values[:, :, slots]
+        self.recount(other.counts)
+        self.version += 1
+        self.sink_version += 1
+
+    def clone(self) -> SlotCache:
+        """A copy that goes its own way."""
+        copy = SlotCache(
+            self.config,
+            batch=self.keys.shape[1],
+            grid=self.grid,
+            chunk=self.chunk,
+            sink=self.sink,
+            window=self.window,
+            dtype=self.keys.dtype,
+            device=self.keys.device,
+            room=self.room > 0,
+        )
+        copy.take(self)
+        return copy
+
+    def snapshot(self) -> CacheState:
+        """Copies of all that matters; a `SlotCache` continues from it bit for bit."""
+        return {**super().snapshot(), "turned_rows": self.grid[0]}
+
+    def _adopt(self, state: CacheState) -> int:
+        rows = state.get("turned_rows", self.grid[0])
+        if rows != self.grid[0]:
+            raise ValueError(f"the snapshot has {rows} rows of tokens, this cache {self.grid[0]}: restore it into that")
+        filled = super()._adopt(state)
+        self.window_seen = self.window_filled
+        return filled
+
+    def _own_form(self, state: CacheState) -> Tensor:
+        keys = self._own_order(state, state["keys"])
+        if state.get("turned_rows", 0):
+            return keys
+        sink = state["sink_filled"]
+        table = self.table(sink, keys.shape[2] - sink)
+        window = [rotate(layer.to(self.keys.device), table) for layer in keys[:, :, sink:]]
+        return torch.cat([keys[:, :, :sink].to(self.keys.device), torch.stack(window)], 2)
+
+    def _own_order(self, state: CacheState, slots: Tensor) -> Tensor:
+        positions = slot_positions(state["sink_filled"], state["window"], state["window_seen"])
+        oldest_first = sorted(range(len(positions)), key=positions.__getitem__)
+        return slots[:, :, oldest_first]
+
+
+class SlottedAttention:
+    """A chunk sees its slots and itself; with commit, it is then stored."""
+
+    def __init__(self, cache: SlotCache, latents: int, kernel: Kernel, commit: bool) -> None:
+        self.cache, self.kernel, self.commit = cache, kernel, commit
+        self.own = cache.table(cache.filled, latents)
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        turned = rotate(k, self.own)
+        keys, values = (past.to(k.dtype).flatten(1, 2) for past in self.cache.join(layer, turned, v))
+        out = attend(rotate(q, self.own).flatten(1, 2), keys, values, kernel=self.kernel)
+        if self.commit:
+            self.cache.store(layer, k, turned, v)
+        return out.reshape(q.shape)
