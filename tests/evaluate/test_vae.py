@@ -47,9 +47,9 @@ class Lossless:
 
 
 def model(vae: Any, geometry: Geometry = GEOMETRY, detail: Detail | None = None) -> Any:
-    """What is needed of a `StreamingModel`, with its own `decode`."""
+    """What is needed of a `StreamingModel`, with its own `detailed`."""
     made = SimpleNamespace(vae=vae, geometry=geometry, size=geometry.size, device=torch.device("cpu"), detail=detail)
-    made.dtype, made.decode = torch.float32, partial(StreamingModel.decode, made)
+    made.dtype, made.detailed = torch.float32, partial(StreamingModel.detailed, made)
     return made
 
 

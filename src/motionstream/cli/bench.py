@@ -15,6 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="Speed and latency of this machine.
 
 LIBRARY, SERVER = "library", "server"
 FULL, REDUCED = "full", "reduced"
+NARROW = 5  # columns of the predictions that a terminal shows: FPS and latency
 
 Config = Annotated[
     str | None, typer.Option("--config", help="A published size with random weights, such as wan2.1-1.3b.")
@@ -25,6 +26,10 @@ Through = Annotated[str, typer.Option(help="library: in this process; server: as
 Viewers = Annotated[str, typer.Option(metavar="N,…", help="Viewers at once, count after count; server only.")]
 JournalFile = Annotated[
     Path | None, typer.Option("--journal", metavar="FILE", help="Go on where a run was cut; server only.")
+]
+Checkout = Annotated[
+    Path | None,
+    typer.Option("--self-forcing", metavar="FOLDER", help="Your checkout of Self-Forcing: its model takes turns too."),
 ]
 FrameSize = Annotated[str | None, typer.Option("--size", metavar="WxH", help="Other frames, such as 832x480.")]
 
@@ -99,6 +104,7 @@ def bench_step_command(
     width: Width = None,
     size: FrameSize = None,
     steps: Annotated[int, typer.Option(help="Steps to measure, once the cache is full.", min=30)] = 30,
+    fp8: Annotated[bool, typer.Option("--fp8", help="Products in 8-bit floats; only with --config.")] = False,
     device: Device = "auto",
     json_out: JsonOut = None,
 ) -> None:
@@ -114,15 +120,15 @@ def bench_step_command(
     from motionstream.evaluate.speed.untrained import device_of, shape_of
 
     if config is None:
-        if layers or width or size:
-            raise ValueError("--layers, --width and --size: only with --config")
+        if layers or width or size or fp8:
+            raise ValueError("--layers, --width, --size and --fp8: only with --config")
         loaded = load_model(model, device)
         with console.progress("steps", steps) as bar:
             figures = {**weights_of(model, loaded), **bench_step(loaded, steps, over=bar.over)}
     else:
         shape = shape_of(config, layers, _is_reduced(width, FULL), size_of(size) if size else None)
         with console.progress("steps", steps) as bar:
-            found = bench_network(shape, device_of(device), steps, over=bar.over)
+            found = bench_network(shape, device_of(device), steps, over=bar.over, fp8=fp8)
         figures = {"model": shape.label, "model_hash": None, **found}
     console.report(f"{figures['model']}, a step", figures, json_out)
 
@@ -134,6 +140,7 @@ def bench_compare_command(
     layers: Layers = None,
     width: Width = None,
     size: FrameSize = None,
+    self_forcing: Checkout = None,
     device: Device = "auto",
     json_out: JsonOut = None,
 ) -> None:
@@ -142,6 +149,8 @@ def bench_compare_command(
     [bold]motionstream bench compare --rounds 5 --json compare.json[/]
 
     [bold]motionstream bench compare --config wan2.1-1.3b --device cuda --rounds 5 --json compare.json[/]
+
+    [bold]motionstream bench compare --config wan2.1-1.3b --device cuda --self-forcing ../Self-Forcing[/]
 
     Without --config it is wan2.1-1.3b, two layers, reduced. A ratio over 1 says that ours is faster.
     """
@@ -152,7 +161,7 @@ def bench_compare_command(
     layers = 2 if config is None and layers is None else layers
     shape = shape_of(config or "wan2.1-1.3b", layers, reduced, size_of(size) if size else None)
     with console.progress("rounds", rounds) as bar:
-        found = bench_compare(shape, device_of(device), rounds, over=bar.over)
+        found = bench_compare(shape, device_of(device), rounds, over=bar.over, self_forcing=self_forcing)
     figures = {"model": shape.label, "model_hash": None, **found}
     console.report(f"{figures['model']}, beside Diffusers", figures, json_out)
 
@@ -162,3 +171,83 @@ def _is_reduced(width: str | None, default: str) -> bool:
     if chosen not in (FULL, REDUCED):
         raise ValueError(f"--width {chosen}: use {FULL} or {REDUCED}")
     return chosen == REDUCED
+
+
+@app.command("gpu")
+def bench_gpu_command(
+    folder: Annotated[Path, typer.Option("--json-folder", metavar="DIR", help="Where gpu_*.json are written.")],
+    config: Annotated[str, typer.Option("--config", metavar="NAME,…", help="Published sizes, one after another.")] = (
+        "wan2.1-1.3b,wan2.2-5b"
+    ),
+    stage: Annotated[str | None, typer.Option("--stage", help="Only step, checks, fp8 or compare.")] = None,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="The same way, small, on any machine.")] = False,
+    self_forcing: Checkout = None,
+    device: Device = "auto",
+) -> None:
+    """Everything worth knowing of a GPU in under ten minutes: speed, latency, memory, ceiling, kernels, fp8, others.
+
+    [bold]motionstream bench gpu --json-folder docs/results[/]
+
+    [bold]motionstream bench gpu --rehearse --device cpu --json-folder out/rehearsal[/]
+
+    Random weights; nothing is fetched. Times of a rehearsal mean nothing.
+    """
+    from motionstream.evaluate.speed.gpu import bench_gpu, stages
+    from motionstream.evaluate.speed.untrained import device_of
+
+    where = device_of(device)
+    if where.type != "cuda" and not rehearse:
+        raise ValueError("bench gpu needs a CUDA device: use --rehearse to go through it without one")
+    planned = stages(names_of(config), where, rehearse, self_forcing)
+    if stage is not None:
+        planned = [one for one in planned if one.name == stage]
+        if not planned:
+            raise ValueError(f"--stage {stage}: use step, checks, fp8 or compare")
+    with console.progress("stages", len(planned)) as bar:
+        outcome = bench_gpu(planned, lambda file, figures: console.write_json(figures, folder / file), bar.over)
+    for file, figures in outcome.written.items():
+        console.table(file, console.flat({name: one for name, one in figures.items() if name != "machine"}))
+    if outcome.missing:
+        console.table("not run", outcome.missing.items())
+    if outcome.failed:
+        failed = "; ".join(f"{file}: {why}" for file, why in outcome.failed.items())
+        raise RuntimeError(f"some stages failed, the others are written: {failed}")
+
+
+@app.command("predict")
+def bench_predict_command(
+    config: Annotated[str, typer.Option("--config", metavar="NAME,…", help="Published sizes.")] = (
+        "wan2.1-1.3b,wan2.2-5b"
+    ),
+    machines: Annotated[str, typer.Option("--machine", metavar="NAME,…", help="Machines whose rates are known.")] = (
+        "a100,h100,h200,h200-products,h200-kernels"
+    ),
+    tflops: Annotated[
+        float | None, typer.Option(help="A rate of your own, in 10¹² operations a second.", min=1)
+    ] = None,
+    results: Annotated[
+        Path, typer.Option("--results", metavar="DIR", help="Where `bench gpu` wrote what was measured.")
+    ] = Path("docs/results"),
+    markdown: Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the table here.")] = None,
+    json_out: JsonOut = None,
+) -> None:
+    """Count what a chunk costs, and say how fast machines could make it, beside what was measured.
+
+    [bold]motionstream bench predict --tflops 700 --json predictions.json[/]
+    """
+    from motionstream.evaluate.speed.predict import add_measured_roofs, measured, predict, predictions_table
+
+    found = predict(names_of(config), names_of(machines), tflops)
+    figures = measured(results)
+    add_measured_roofs(found, figures)
+    table = predictions_table(found, figures)
+    console.grid(table.title, [row[:NARROW] for row in (table.head, *(line.cells for line in table.lines))])
+    if markdown is not None:
+        markdown.parent.mkdir(parents=True, exist_ok=True)
+        markdown.write_text(f"{table.note}\n\n{table.markdown()}\n", encoding="utf-8")
+    console.write_json({**found, "measured": figures}, json_out)
+
+
+def names_of(text: str) -> list[str]:
+    """ "a, b" → ["a", "b"]."""
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -58,7 +58,7 @@ def test_models_that_differ_are_named_and_not_timed() -> None:
     ours = VideoDiT(shape.dit)
     randomised(ours)
     take_weights(theirs, ours)
-    given = compare._inputs(shape, CPU, 0)
+    given = compare.chunk_inputs(shape, CPU, 0)
     Pair(ours, theirs, given).differences(EXACT)
     other = VideoDiT(shape.dit)
     randomised(other)

@@ -1,20 +1,26 @@
-"""`motionstream bench compare`: our transformer and Diffusers' `WanTransformer3DModel`, same weights, same tokens.
+"""`motionstream bench compare`: our transformer beside Diffusers' and, from a checkout, Self-Forcing's: same weights.
 
-First it is shown that both give the same output; then rounds are run in which every form takes its turn, and ratios are
-taken within a round, so that what else the machine does meets all of them. A ratio over 1 says that ours is faster.
+First it is shown that all give the same output for the same tokens; then rounds are run in which every form takes its
+turn, and ratios are taken within a round, so that what else the machine does meets all of them. A ratio over 1 says
+that ours is faster.
 Fair and unfair comparisons both stand there, by name:
 
 - `whole_same_work`: a whole clip; both read the prompt anew at every call.
 - `whole_as_used`: the same clip; ours reads the prompt once, as it does.
 - `cached_over_whole`: what a live chunk costs with our cache, against computing all that it sees again without one.
 - `cached_over_chunk`: against Diffusers on the chunk alone, which sees no past: less work than ours.
+- `self_forcing`: Self-Forcing's model with its cache, as it is shipped; the same tokens are seen.
+- `self_forcing_same_attention`: the same with cuDNN's attention, which is ours on such GPUs.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,10 +28,15 @@ import torch
 from torch import Tensor, nn
 
 from motionstream.dit import DiTConfig, RollingCache, TextContext, VideoDiT
-from motionstream.dit.fuse import fuse
+from motionstream.dit.attention import attention_backend
+from motionstream.dit.fp8 import quantise_products, runs_on
+from motionstream.dit.fuse import FusedDiT, fuse
+from motionstream.dit.graph import GraphPool, Recorded
+from motionstream.dit.slots import SlotCache
 from motionstream.dit.weights import diffusers_name
 from motionstream.evaluate import machine
-from motionstream.evaluate.speed.stopwatch import Stopwatch, Took, figures
+from motionstream.evaluate.speed.self_forcing import RemoteForm, SelfForcing
+from motionstream.evaluate.speed.stopwatch import Stopwatch, Took, accelerator, figures
 from motionstream.evaluate.speed.untrained import ROLLING, Shape, prompt_of, randomised
 from motionstream.products import fastest_dtype
 
@@ -35,6 +46,9 @@ EXACT, ROUNDED = 1e-4, 3e-2
 """Relative differences of outputs that are still the same: in float32, and in half precision."""
 THEIRS, OURS = "diffusers_whole", "ours_whole"
 OURS_READING, THEIR_CHUNK, CACHED, FUSED = "ours_whole_reading", "diffusers_chunk", "ours_cached", "ours_fused"
+PLAIN, GRAPHED, FP8 = "ours_graphed_plain", "ours_graphed", "ours_fp8"
+"""Fused and recorded as a CUDA graph: with plain operations between products, with kernels, and with products in
+8-bit floats too; where there are such things."""
 RATIOS = {
     "whole_same_work": (THEIRS, OURS_READING),
     "whole_as_used": (THEIRS, OURS),
@@ -43,9 +57,20 @@ RATIOS = {
     "fused_over_cached": (CACHED, FUSED),
 }
 """Name → (over, under) of the forms' times."""
+RATIOS_OF_SOME = {
+    "graphed_over_fused": (FUSED, GRAPHED),
+    "kernels_over_plain": (PLAIN, GRAPHED),
+    "fp8_over_graphed": (GRAPHED, FP8),
+    "self_forcing": ("self_forcing", FUSED),
+    "self_forcing_same_attention": ("self_forcing_cudnn", FUSED),
+    "self_forcing_over_graphed": ("self_forcing", GRAPHED),
+    "self_forcing_same_attention_over_graphed": ("self_forcing_cudnn", GRAPHED),
+}
+"""Those of forms that are not everywhere."""
 
 Over = Callable[[Iterable[int]], Iterable[int]]
-Forms = dict[str, Callable[[], Tensor]]
+Form = Callable[[], Tensor] | RemoteForm
+Forms = dict[str, Form]
 
 
 @dataclass(frozen=True)
@@ -63,37 +88,74 @@ class Inputs:
 
 
 def bench_compare(
-    shape: Shape, device: torch.device, rounds: int = 5, seed: int = 0, over: Over = iter
+    shape: Shape,
+    device: torch.device,
+    rounds: int = 5,
+    seed: int = 0,
+    over: Over = iter,
+    self_forcing: Path | None = None,
 ) -> dict[str, Any]:
     """Times and ratios of all forms, JSON-ready. over: goes through the rounds (a progress bar).
 
-    Raises ValueError on fewer than one round, ModuleNotFoundError without Diffusers, and RuntimeError if the outputs
-    are not the same.
+    self_forcing: a checkout of it, whose model then takes its turn too.
+    Raises ValueError on fewer than one round and on a checkout that cannot be used, ModuleNotFoundError without
+    Diffusers, and RuntimeError if the outputs are not the same.
     """
     if rounds < 1:
         raise ValueError(f"{rounds} rounds: measure at least 1")
-    theirs, version = diffusers_model(shape.dit)
-    ours = VideoDiT(shape.dit)
+    dtype = fastest_dtype(device)
+    with ExitStack() as stack:
+        remote = None
+        if self_forcing is not None:
+            remote = stack.enter_context(SelfForcing(self_forcing, shape, device, seed))
+        return _compared(shape, device, dtype, rounds, seed, over, remote)
+
+
+def _compared(
+    shape: Shape,
+    device: torch.device,
+    dtype: torch.dtype,
+    rounds: int,
+    seed: int,
+    over: Over,
+    remote: SelfForcing | None,
+) -> dict[str, Any]:
+    with device:
+        theirs, version = diffusers_model(shape.dit)
+        ours = VideoDiT(shape.dit)
     randomised(ours, seed)
     take_weights(theirs, ours)
-    ours, theirs = ours.to(device), theirs.to(device)
-    inputs, dtype = _inputs(shape, device, seed), fastest_dtype(device)
+    inputs = chunk_inputs(shape, device, seed)
     with torch.inference_mode():
-        exact = Pair(ours, theirs, inputs).differences(EXACT)
+        pair = Pair(ours, theirs, inputs)
+        exact = pair.differences(EXACT)
+        if remote is not None:
+            exact["self_forcing"] = same("self_forcing", remote.output().to(device), pair.cached(), EXACT)
+            remote.cast(dtype)
         as_shipped(theirs, dtype)
+        tolerance = EXACT if dtype == torch.float32 else ROUNDED
         pair = Pair(ours.to(dtype), theirs, inputs.to(dtype))
-        rounded = pair.differences(EXACT if dtype == torch.float32 else ROUNDED)
-        forms = pair.forms()
+        rounded = pair.differences(tolerance)
+        forms: Forms = {**pair.forms()}
+        if device.type == "cuda":
+            forms |= pair.recorded()
+        if remote is not None:
+            rounded["self_forcing"] = same("self_forcing", remote.output().to(device), pair.cached(), tolerance)
+            forms |= remote.forms(device)
         times = [_round(forms, index, Stopwatch(device)) for index in over(range(rounds))]
+    ratios = {name: two for name, two in (RATIOS | RATIOS_OF_SOME).items() if set(two) <= forms.keys()}
     return {
         "rounds": rounds,
         "calls_a_round": CALLS,
-        "ratio": {name: _spread(times, *two, _clock) for name, two in RATIOS.items()},
-        "ratio_process": {name: _spread(times, *two, _process) for name, two in RATIOS.items()},
+        "ratio": {name: _spread(times, *two, _clock) for name, two in ratios.items()},
+        "ratio_process": {name: _spread(times, *two, _process) for name, two in ratios.items()},
         **{form: figures([took for one in times for took in one[form]]) for form in forms},
         "difference_float32": exact,
         "difference": rounded,
         "dtype": str(dtype).removeprefix("torch."),
+        "device": str(device),
+        "accelerator": accelerator(device),
+        "attention": attention_backend(device, dtype=dtype, head_dim=shape.dit.head_dim),
         "latents": inputs.x.shape[1],
         "chunk_latents": ROLLING.chunk,
         "tokens_per_latent": shape.geometry.tokens_per_latent,
@@ -140,7 +202,7 @@ def as_shipped(theirs: nn.Module, dtype: torch.dtype) -> None:
             weight.data = weight.data.to(dtype)
 
 
-def _inputs(shape: Shape, device: torch.device, seed: int) -> Inputs:
+def chunk_inputs(shape: Shape, device: torch.device, seed: int) -> Inputs:
     """Random latents of all that a chunk sees, in float32."""
     generator = torch.Generator(device).manual_seed(seed)
     geometry, latents = shape.geometry, ROLLING.sink + ROLLING.window + ROLLING.chunk
@@ -171,14 +233,47 @@ class Pair:
         sizes = {"batch": 1, "tokens": rows * columns, "sink": ROLLING.sink, "window": ROLLING.window}
         return RollingCache(self.ours.config, **sizes, dtype=self.given.x.dtype, device=self.given.x.device)
 
-    def forms(self) -> Forms:
+    def cached(self) -> Tensor:
+        """Ours, plainly, with its cache."""
+        out: Tensor = self.ours(self.chunk, self.given.t, self.context, cache=self.past)
+        return out
+
+    def recorded(self) -> dict[str, Callable[[], Tensor]]:
+        """Forms for GPUs: the fused one as a graph over fixed slots, and in 8-bit floats where the device has them."""
+        forms = {GRAPHED: self._recorded(self.fused)}
+        if self.fused.lean_blocks:
+            forms[PLAIN] = self._recorded(FusedDiT(self.ours, None))
+        if runs_on(self.given.x.device):
+            rounded = fuse(self.ours)
+            quantise_products(rounded.fused_blocks)
+            forms[FP8] = self._recorded(rounded)
+        return forms
+
+    def _recorded(self, fused: FusedDiT) -> Callable[[], Tensor]:
+        config, x = self.ours.config, self.given.x
+        slots = SlotCache(
+            config,
+            batch=1,
+            grid=self.ours.grid(*x.shape[-2:]),
+            chunk=ROLLING.chunk,
+            sink=ROLLING.sink,
+            window=ROLLING.window,
+            dtype=x.dtype,
+            device=x.device,
+        )
+        slots.restore(self.past.snapshot())
+        t, chunk = self.given.t.cpu(), self.chunk.contiguous()  # times on the host: nothing may wait for the device
+        work = partial(fused, chunk, t, self.context, cache=slots)
+        return Recorded(work, GraphPool(x.device)).run
+
+    def forms(self) -> dict[str, Callable[[], Tensor]]:
         given, past = self.given, self.past
         return {
             THEIRS: lambda: self.diffusers(given.x),
             OURS_READING: lambda: self.ours(given.x, given.t, self.read()),
             OURS: lambda: self.ours(given.x, given.t, self.context),
             THEIR_CHUNK: lambda: self.diffusers(self.chunk),
-            CACHED: lambda: self.ours(self.chunk, given.t, self.context, cache=past),
+            CACHED: self.cached,
             FUSED: lambda: self.fused(self.chunk, given.t, self.context, cache=past),
         }
 
@@ -208,9 +303,20 @@ class Pair:
             "fused": difference(forms[FUSED](), forms[CACHED]()),
         }
         for name, value in found.items():
-            if not value <= tolerance:
-                raise RuntimeError(f"{name}: outputs differ by {value:.1e} of their size, over {tolerance:.0e}")
+            check_same(name, value, tolerance)
         return found
+
+
+def same(name: str, one: Tensor, other: Tensor, tolerance: float) -> float:
+    """Their relative difference. Raises RuntimeError where it is over the tolerance."""
+    return check_same(name, difference(one, other), tolerance)
+
+
+def check_same(name: str, value: float, tolerance: float) -> float:
+    """Raises RuntimeError on a relative difference over the tolerance."""
+    if not value <= tolerance:
+        raise RuntimeError(f"{name}: outputs differ by {value:.1e} of their size, over {tolerance:.0e}")
+    return value
 
 
 def difference(one: Tensor, other: Tensor) -> float:
@@ -218,14 +324,18 @@ def difference(one: Tensor, other: Tensor) -> float:
     return float((one.double() - other.double()).norm() / other.double().norm())
 
 
-def _round(forms: Forms, turn: int, watch: Stopwatch) -> dict[str, list[Took]]:
+def _round(forms: Mapping[str, Form], turn: int, watch: Stopwatch) -> dict[str, list[Took]]:
     """Every form in turn, another one first each round, each after a call that is not counted."""
     names = list(forms)
     begin = turn % len(names)
     found: dict[str, list[Took]] = {}
     for name in names[begin:] + names[:begin]:
-        forms[name]()
-        found[name] = [watch.timed(forms[name])[1] for _ in range(CALLS)]
+        form = forms[name]
+        if isinstance(form, RemoteForm):
+            found[name] = form.times(CALLS)
+            continue
+        form()
+        found[name] = [watch.timed(form)[1] for _ in range(CALLS)]
     return found
 
 

@@ -4,7 +4,8 @@
 (on an accelerator this takes away what overlaps), and rounds of the machine's ceiling are run in between.
 Arithmetic is counted by PyTorch on the plain modules, so a faster form of them is not credited with less work.
 
-`bench_step` takes a model that can be shown; `bench_network` the DiT alone, of any published size, with random weights.
+`bench_step` takes a model that can be shown; `bench_network` the DiT and the tiny decoder of any published size, with
+random weights, nothing before them.
 """
 
 from __future__ import annotations
@@ -22,19 +23,22 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from motionstream.conditioning import Conditioning, TrackBatch
 from motionstream.dit import RollingCache, VideoDiT
-from motionstream.dit.fuse import fuse
+from motionstream.dit.attention import attention_backend
+from motionstream.dit.fp8 import quantise_products
 from motionstream.evaluate import machine
 from motionstream.evaluate.latency.session import Coming, recorded_session, textured_picture
 from motionstream.evaluate.speed.ceiling import ATTENTION, CONVOLUTION, MATRIX, Ceiling, Sizes
-from motionstream.evaluate.speed.stopwatch import Stopwatch, Took, figures
-from motionstream.evaluate.speed.untrained import Shape, Untrained
+from motionstream.evaluate.speed.stopwatch import Stopwatch, Took, accelerator, figures
+from motionstream.evaluate.speed.untrained import Shape, Untrained, untrained_decoder
+from motionstream.geometry import Geometry
 from motionstream.products import fastest_dtype
-from motionstream.sampling import MotionModel, Rolling, commit_chunk, denoise_chunk, keyed_noise
+from motionstream.sampling import ChunkStep, GraphedStep, MotionModel, PlainStep, Rolling, chunk_step, keyed_noise
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.state import Chunk
 from motionstream.stream.stream import Stream
 from motionstream.tracks import Tracks
 from motionstream.tracks.events import Gesture
+from motionstream.vae import Memory, TaehvDecoder, TinyVAE, WithDecoder
 
 CONDITION, DENOISE, DECODE, COMMIT = "condition", "denoise", "decode", "commit"
 CALL = "call"  # of `Stream.step`: what of it is neither condition nor denoise is decode
@@ -66,6 +70,7 @@ def bench_step(model: StreamingModel, steps: int = LEAST_STEPS, seed: int = 0, o
         **found,
         "chunk_frames": frames,
         "fps": frames / step * 1e3,
+        "attention": attention_backend(model.device, dtype=model.dtype, head_dim=model.network.dit.config.head_dim),
         "size": "x".join(map(str, model.size)),
         "dtype": str(model.dtype).removeprefix("torch."),
         "machine": machine.describe(),
@@ -73,27 +78,50 @@ def bench_step(model: StreamingModel, steps: int = LEAST_STEPS, seed: int = 0, o
     }
 
 
-def bench_network(shape: Shape, device: torch.device, steps: int = LEAST_STEPS, over: Over = iter) -> dict[str, Any]:
-    """Figures of a DiT's live step (denoise and commit) with random weights; there is no VAE to decode with.
+def bench_network(
+    shape: Shape,
+    device: torch.device,
+    steps: int = LEAST_STEPS,
+    over: Over = iter,
+    *,
+    decode: bool = True,
+    fp8: bool = False,
+) -> dict[str, Any]:
+    """Figures of a published size's live step with random weights: denoise, decode and commit.
 
+    decode: by the published tiny decoder of that size; where there is none that part is missing. fp8: products of the
+    blocks in 8-bit floats (`dit.fp8`), which means something where the device has them.
     Raises ValueError on fewer than 30 steps.
     """
     check_steps(steps)
-    dtype = fastest_dtype(device)
+    dtype, parts = fastest_dtype(device), _Parts(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     made = Untrained(shape, dtype, device)
-    if isinstance(made.network.dit, VideoDiT):
-        made.network.dit = fuse(made.network.dit)
-    parts, cache, context, conditioning = _Parts(device), made.cache(), made.context(), made.conditioning()
-
-    @torch.inference_mode()
-    def step() -> None:
-        clean = parts.timed(DENOISE, lambda: _denoise(made, cache, conditioning, context, parts.count))
-        parts.timed(COMMIT, lambda: commit_chunk(made.network, cache, clean, conditioning, context))
-
-    driven = _Driven(parts, made.rolling, cache, step, made.network)
-    sizes = _attention_sizes(made.network, made.rolling, shape.geometry.tokens_per_latent)
+    fused = made.fused()
+    if fp8:
+        quantise_products(fused.fused_blocks)
+    live = _Bare(made, parts, untrained_decoder(shape, dtype, device) if decode else None)
+    driven = _Driven(parts, made.rolling, live.cache, live.step, made.network, live.counted)
+    sizes = replace(
+        _attention_sizes(made.network, made.rolling, shape.geometry.tokens_per_latent),
+        convolutions=convolutions_of(live.decoder, shape.geometry, made.rolling.chunk),
+    )
+    found = driven.run(steps, over, Ceiling(sizes, dtype, device))
+    frames = made.rolling.chunk * shape.geometry.temporal_stride
+    waited = sum(found[part]["ms"]["p50"] for part in (DENOISE, DECODE) if part in found)
     return {
-        **driven.run(steps, over, Ceiling(sizes, dtype, device)),
+        **found,
+        "chunk_frames": frames,
+        "fps": frames / found["step"]["ms"]["p50"] * 1e3,
+        "latency_s": waited / 1e3,
+        "missing": [] if DECODE in found else ["decode"],
+        "products": "fp8" if fp8 else str(dtype).removeprefix("torch."),
+        "attention": attention_backend(device, dtype=dtype, head_dim=shape.dit.head_dim),
+        "graphs": live.graphs,
+        "accelerator": accelerator(device),
+        "waits_for_host": _waiting(found["step"]),
+        "memory_gib": torch.cuda.max_memory_allocated(device) / machine.GIB if device.type == "cuda" else None,
         "size": "x".join(map(str, shape.geometry.size)),
         "dtype": str(dtype).removeprefix("torch."),
         "machine": machine.describe(),
@@ -101,21 +129,56 @@ def bench_network(shape: Shape, device: torch.device, steps: int = LEAST_STEPS, 
     }
 
 
+class _Bare:
+    """A live chunk of a network with random weights, and of a decoder if there is one, part by part."""
+
+    def __init__(self, made: Untrained, parts: _Parts, decoder: TaehvDecoder | None) -> None:
+        self.made, self.parts, self.decoder = made, parts, decoder
+        self.chunk = chunk_step(made.network, made.rolling, made.shape.geometry.token_grid)
+        self.cache = self.chunk.cache()
+        self.context, self.conditioning = made.context(), made.conditioning()
+        self.memory: Memory | None = None
+
+    @property
+    def graphs(self) -> int:
+        """CUDA graphs that are replayed."""
+        return self.chunk.replays if isinstance(self.chunk, GraphedStep) else 0
+
+    def step(self) -> None:
+        """The next chunk."""
+        self._step(self.chunk, self.cache)
+
+    def counted(self) -> None:
+        """A chunk without recordings, whose replays PyTorch cannot count, on a cache of its own that is full."""
+        plainly = PlainStep(self.made.network, self.made.rolling, self.made.shape.geometry.token_grid)
+        cache = self.made.cache()
+        cache.sink_filled, cache.window_seen = cache.sink, cache.window
+        self._step(plainly, cache)
+
+    @torch.inference_mode()
+    def _step(self, chunk: ChunkStep, cache: RollingCache) -> None:
+        timed, given = self.parts.timed, (self.conditioning, self.context)
+        clean = timed(DENOISE, lambda: chunk.denoise(cache, *given, self._noise))
+        if self.decoder is not None:
+            decoder, memory = self.decoder, self.memory
+            self.memory = timed(DECODE, lambda: decoder.decode_step(clean, memory))[1]
+        timed(COMMIT, lambda: chunk.commit(cache, clean, *given))
+
+    def _noise(self, step: int, shape: tuple[int, ...]) -> Tensor:
+        return keyed_noise(shape, 0, self.parts.count, step)
+
+
+def _waiting(step: Mapping[str, Any]) -> float | None:
+    """Share of a step's wall time in which an accelerator had nothing to do; over 0.05 the host is what limits."""
+    if "device_ms" not in step:
+        return None
+    return float(1 - step["device_ms"]["p50"] / step["ms"]["p50"])
+
+
 def check_steps(steps: int) -> None:
     """Raises ValueError on fewer than 30 steps."""
     if steps < LEAST_STEPS:
         raise ValueError(f"{steps} steps: measure at least {LEAST_STEPS}")
-
-
-def _denoise(made: Untrained, cache: RollingCache, conditioning: Conditioning, context: Any, chunk: int) -> Tensor:
-    return denoise_chunk(
-        made.network,
-        cache,
-        conditioning,
-        context,
-        made.rolling.times,
-        lambda step, shape: keyed_noise(shape, 0, chunk, step),
-    )
 
 
 @dataclass
@@ -164,6 +227,8 @@ class _Driven:
     cache: RollingCache
     step: Callable[[], object]
     network: MotionModel
+    counted: Callable[[], object] | None = None
+    """Does the work of a step where `step` does it in a way that cannot be counted."""
 
     def run(self, steps: int, over: Over, ceiling: Ceiling) -> dict[str, Any]:
         self._settle()
@@ -192,7 +257,7 @@ class _Driven:
         with plain(self.network), FlopCounterMode(display=False) as counter:
             self.parts.counter = counter
             try:
-                self._once()
+                (self.counted or self._once)()
             finally:
                 self.parts.counter = None
 
@@ -295,17 +360,23 @@ def _step(stream: _TimedStream, hand: _Hand) -> None:
 
 def _sizes(model: StreamingModel) -> Sizes:
     """Of a model's chunk, with the convolutions of its decoder."""
-    geometry, chunk = model.geometry, model.rolling.chunk
-    rows, columns = geometry.latent_height, geometry.latent_width
-    latent, frame, half = model.vae.config.decoder
-    frames = chunk * geometry.temporal_stride
-    convolutions = (
-        (chunk, latent, rows, columns),
-        (frames, frame, rows, columns),
-        (frames, half, 2 * rows, 2 * columns),
-    )
-    sizes = _attention_sizes(model.network, model.rolling, geometry.tokens_per_latent)
+    decoder = model.vae.decoder if isinstance(model.vae, WithDecoder) else model.vae
+    convolutions = convolutions_of(decoder, model.geometry, model.rolling.chunk)
+    sizes = _attention_sizes(model.network, model.rolling, model.geometry.tokens_per_latent)
     return replace(sizes, convolutions=convolutions)
+
+
+def convolutions_of(decoder: object, geometry: Geometry, chunk: int) -> tuple[tuple[int, int, int, int], ...]:
+    """(images, channels, rows, columns) at each level of a tiny decoder; none of another, which is then not judged."""
+    rows, columns = geometry.latent_height, geometry.latent_width
+    if isinstance(decoder, TinyVAE):
+        latent, frame, half = decoder.config.decoder
+        frames = chunk * geometry.temporal_stride
+        return (chunk, latent, rows, columns), (frames, frame, rows, columns), (frames, half, 2 * rows, 2 * columns)
+    if isinstance(decoder, TaehvDecoder):
+        levels = enumerate(zip((1, 1, 2, 4), decoder.config.widths, strict=True))
+        return tuple((chunk * times, width, rows << level, columns << level) for level, (times, width) in levels)
+    return ()
 
 
 def _attention_sizes(network: MotionModel, rolling: Rolling, tokens: int) -> Sizes:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, TypeVar
 
 import torch
 
@@ -58,6 +60,19 @@ class Stopwatch:
         torch.cuda.synchronize(self.device)
         took = time.perf_counter() - wall, time.process_time() - process
         return done, Took(*took, begin.elapsed_time(end) / 1e3)
+
+
+def accelerator(device: torch.device) -> dict[str, Any]:
+    """What else decides an accelerator's figures: its kind and the versions of its libraries; empty on a CPU."""
+    if device.type != "cuda":
+        return {}
+    return {
+        "name": torch.cuda.get_device_name(device),
+        "capability": ".".join(map(str, torch.cuda.get_device_capability(device))),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "triton": import_module("triton").__version__ if find_spec("triton") else None,
+    }
 
 
 def figures(times: Sequence[Took]) -> dict[str, dict[str, float | None]]:

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from motionstream.conditioning import Conditioning, ConditioningConfig
 from motionstream.conditioning.track_volume import CODE_WIDTH
 from motionstream.diffusion import few_step_times
-from motionstream.dit import CONFIGS, DiTConfig, RollingCache, TextContext
+from motionstream.dit import CONFIGS, DiTConfig, RollingCache, TextContext, VideoDiT
+from motionstream.dit.fuse import FusedDiT, fuse
 from motionstream.geometry import Geometry
 from motionstream.sampling import ModelConfig, MotionModel, Rolling
+from motionstream.vae.taehv import PUBLISHED, TaehvDecoder
 
 ROLLING = Rolling(3, 3, 3, tuple(few_step_times(3, 6.0).tolist()))
 """The paper's c3s1w1 in chunks of three latents, three calls a chunk."""
@@ -26,6 +28,8 @@ FULL_SIZES = {"tiny": (256, 144), "wan2.2-5b": (1280, 704)}
 FULL_SIZE, REDUCED_SIZE = (832, 480), (256, 160)
 REDUCED_HEADS, REDUCED_TEXT = 2, 64
 TRACK_CHANNELS, CLIP_TOKENS = 16, 257
+DECODERS = {"wan2.1-1.3b": "wan2.1", "wan2.1-1.3b-i2v": "wan2.1", "wan2.2-5b": "wan2.2"}
+"""Configuration → its published tiny decoder (`vae.taehv`)."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,16 @@ def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
+def untrained_decoder(shape: Shape, dtype: torch.dtype, device: torch.device) -> TaehvDecoder | None:
+    """The tiny decoder of a shape with random weights; None where none is published."""
+    if shape.name not in DECODERS:
+        return None
+    with device:
+        decoder = TaehvDecoder(PUBLISHED[DECODERS[shape.name]])
+    randomised(decoder)
+    return decoder.to(dtype)
+
+
 def prompt_of(
     config: DiTConfig, dtype: torch.dtype, device: torch.device, seed: int = 0
 ) -> tuple[Tensor, Tensor | None]:
@@ -124,6 +138,12 @@ class Untrained:
         randomised(network, seed)
         self.network = network.to(dtype)
         self.draw = partial(_normal, torch.Generator(device).manual_seed(seed), dtype)
+
+    def fused(self) -> FusedDiT:
+        """Its DiT for streaming, put in its place."""
+        assert isinstance(self.network.dit, VideoDiT)
+        self.network.dit = fused = fuse(self.network.dit)
+        return fused
 
     def context(self) -> TextContext:
         """Of a random prompt."""
