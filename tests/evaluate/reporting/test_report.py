@@ -93,6 +93,15 @@ EXAMPLES: dict[str, tuple[str, Mapping[str, Any], str]] = {
     ),
     "live": ("bench live", LIVE, "| in this process | 31.42 |"),
     "served": ("bench live", SERVED, "| 2 viewers of the server |"),
+    "predicted": (
+        "bench predict",
+        {
+            "predictions": {"wan9": {"machines": {"gpu9": {"fps": 60.0}}}},
+            "sources": {},
+            "measured": {"wan9": {"fps": 55.0}},
+        },
+        "| wan9, gpu9 | 60 | 5.5 |",
+    ),
     "step": ("bench step", {**STAMP, "ceiling": {}, "step": TIMES, "denoise": TIMES, "fps": 47.0}, "| denoise | 60 |"),
     "compare": (
         "bench compare",

@@ -29,9 +29,8 @@ Found = Iterator[tuple[str, Figures]]
 
 @dataclass(frozen=True)
 class Subject:
-    """One table. columns: dotted names of a row's figures. headline: those worth a place in a README, none for none.
-
-    paper: the paper's rows that may stand beside ours.
+    """One table. columns: dotted names of a row's figures. headline: those worth a place in a README, none for none;
+    first: of rows by name, which. paper: the paper's rows that may stand beside ours.
     """
 
     title: str
@@ -40,6 +39,7 @@ class Subject:
     headline: tuple[str, ...] = ()
     paper: tuple[PaperRow, ...] = ()
     note: str = ""
+    first: Callable[[str], bool] = lambda name: True
 
     def table(self, results: Sequence[Result]) -> Table | None:
         """Ours, file by file, then the paper's, each row with what it was measured on, or None without ours."""
@@ -55,7 +55,8 @@ class Subject:
 
     def short(self, result: Result) -> Table | None:
         """The headline figures of one file, whose circumstances are said elsewhere."""
-        rows = [Row(name, figures) for name, figures in self.rows(result.figures)] if self.headline else []
+        found = self.rows(result.figures) if self.headline else iter(())
+        rows = [Row(name, figures) for name, figures in found if self.first(name)]
         made = table(self.title, rows, self.headline, first=self.title)
         return made if made.figures else None
 
@@ -219,6 +220,13 @@ def _forms(figures: Figures) -> Found:
     yield from _groups(figures, names)
 
 
+def _predicted(figures: Figures) -> Found:
+    """Of each size and machine, and what was measured of that size if anything was."""
+    for name, one in _groups(group(figures, "predictions"), group(figures, "predictions")):
+        for machine, predicted in _groups(group(one, "machines"), group(one, "machines")):
+            yield f"{name}, {machine}", {**predicted, "measured": group(figures, f"measured.{name}")}
+
+
 def _itself(name: str, figures: Figures) -> Found:
     yield name, figures
 
@@ -247,6 +255,7 @@ MOTION = Subject(
     "EPE: mean distance between visible tracks given and tracks found again. False ratio: how many times worse the "
     "metric finds a false track; still ratio: how many times worse standing still is than the model, both on points "
     f"that move. {OTHER_DATA}",
+    first=lambda name: name.startswith("model") or name.endswith("dense"),
 )
 VBENCH = (
     *("subject_consistency", "background_consistency", "temporal_flickering", "motion_smoothness"),
@@ -387,6 +396,12 @@ STEP = Subject(
     ),
     note="The ceiling is what this machine did at the same sizes in the same run.",
 )
+PREDICTED = Subject(
+    "Predicted speed of Wan's backbones",
+    _predicted,
+    ("fps", "measured.fps", "latency_s", "measured.latency_s", "call_ms", "chunk_ms"),
+    note="Counted from shapes and calculated; columns that say measured are empty until `bench gpu` has run.",
+)
 COMPARE = (
     Subject(
         "Beside Diffusers: ratio of times",
@@ -409,6 +424,7 @@ KINDS = (
     Kind("Tracker", "evaluate tracker", _has("tap_vid_256"), (OWN_ERROR, BY_SPEED)),
     Kind("Live", "bench live", lambda figures: any(_live(figures)), LIVE),
     Kind("Chunk step", "bench step", _has("ceiling", "denoise"), (STEP,)),
+    Kind("Predicted speed", "bench predict", _has("predictions", "sources"), (PREDICTED,)),
     Kind("Beside Diffusers", "bench compare", _has("ratio", "difference_float32"), COMPARE),
 )
 """In the order of the report."""
