@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from motionstream.train import named
+from motionstream.train.pack import CHAIN
 from motionstream.train.recipe import load
-from motionstream.train.run import BUILDERS
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,7 +30,7 @@ def run(script: str, out: Path) -> str:
 
 def test_the_chain_runs_and_then_nothing_is_left_to_do(tmp_path: Path) -> None:
     told = run("tiny_cpu.sh", tmp_path)
-    for stage in BUILDERS:
+    for stage in CHAIN:
         assert f"{stage}: step 4 (done)" in told
         assert list((tmp_path / stage / "sheets").glob("*.png"))
         assert load(tmp_path / stage / "recipe.json") == named(stage, "smoke")
@@ -38,5 +38,5 @@ def test_the_chain_runs_and_then_nothing_is_left_to_do(tmp_path: Path) -> None:
     weights = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/checkpoints/*/*")}
     assert weights
     again = run("tiny_gpu.sh", tmp_path)
-    assert all(f"{stage}: step 4 (done)" in again for stage in BUILDERS)
+    assert all(f"{stage}: step 4 (done)" in again for stage in CHAIN)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/checkpoints/*/*")} == weights

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.synthetic import Batch, Planned, SyntheticWorlds
+from motionstream.data.synthetic import Batch, SyntheticWorlds
 
 PROBE_FIRST = 1_000_000_000
 """Number of the first clip kept for looking at: training never gets there."""
@@ -49,6 +49,23 @@ class Wanted(Protocol):
     def device(self) -> str: ...
 
 
+class Plan(Protocol):
+    """A batch that is decided and not yet drawn."""
+
+    def draw(self, device: torch.device | str) -> Batch: ...
+
+
+class Worlds(Protocol):
+    """Clips by number. device: where they are drawn; on any but the CPU by the caller, of a `synthetic.Planned`."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def plan(self, indices: Sequence[int]) -> Plan: ...
+
+    def batch(self, indices: Sequence[int]) -> Batch: ...
+
+
 def loader(recipe: Wanted, assets: str | Path, split: str = "train", workers: int | None = None) -> Loader:
     """The batches a recipe asks for. workers: as in `Loader`; by default one, and up to eight to feed a GPU."""
     device = torch.device(recipe.device)
@@ -65,12 +82,12 @@ class Loader:
     worlds on a GPU are planned by the workers and drawn by the caller, on that GPU.
     """
 
-    def __init__(self, worlds: SyntheticWorlds, batch: int, workers: int = 1) -> None:
+    def __init__(self, worlds: Worlds, batch: int, workers: int = 1) -> None:
         if batch < 1:
             raise ValueError(f"a batch of {batch} clips: ask for at least 1")
         self.worlds, self.batch, self.workers = worlds, batch, workers
         self._next = 0
-        self._source: Iterator[Planned | Batch] | None = None
+        self._source: Iterator[Plan | Batch] | None = None
 
     def __iter__(self) -> Loader:
         return self
@@ -80,7 +97,7 @@ class Loader:
             self._source = self._start()
         made = next(self._source)
         self._next += 1
-        return _arrays(made.draw(self.worlds.device) if isinstance(made, Planned) else made)
+        return _arrays(made if isinstance(made, Batch) else made.draw(self.worlds.device))
 
     def probe(self, clips: int) -> Arrays:
         """The same few clips every time, from outside the training order: for sheets."""
@@ -95,7 +112,7 @@ class Loader:
         self._next = int(state["next_batch"])
         self._source = None
 
-    def _start(self) -> Iterator[Planned | Batch]:
+    def _start(self) -> Iterator[Plan | Batch]:
         return iter(
             DataLoader(
                 _Batches(self.worlds, self.batch),
@@ -109,13 +126,13 @@ class Loader:
         )
 
 
-class _Batches(Dataset[Planned | Batch]):
+class _Batches(Dataset[Plan | Batch]):
     """Batch n, drawn if that is done on the CPU."""
 
-    def __init__(self, worlds: SyntheticWorlds, batch: int) -> None:
+    def __init__(self, worlds: Worlds, batch: int) -> None:
         self.worlds, self.batch = worlds, batch
 
-    def __getitem__(self, number: int) -> Planned | Batch:
+    def __getitem__(self, number: int) -> Plan | Batch:
         planned = self.worlds.plan(range(number * self.batch, (number + 1) * self.batch))
         return planned.draw("cpu") if self.worlds.device.type == "cpu" else planned
 

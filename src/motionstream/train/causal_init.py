@@ -23,33 +23,39 @@ from motionstream.dit import ChunkMask, RollingCache, TextContext
 from motionstream.geometry import Geometry
 from motionstream.sampling import Control, Guidance, MotionModel, Rolling, guided_velocity, keyed, rollout
 from motionstream.train.ema import EMA
-from motionstream.train.motion_data import Drops, MotionData, Sample, frozen_vae
-from motionstream.train.network import new_model
+from motionstream.train.motion_data import Drops, MotionData, MotionSource, Sample, context_of, draw, frozen_vae
+from motionstream.train.network import new_model, place
 from motionstream.train.optim import Schedule, Updater, make_optimizer
 from motionstream.train.points import Choice
 from motionstream.train.precision import autocast
 from motionstream.train.recipe import CausalInitRecipe
 from motionstream.train.stage import Image
 from motionstream.train.teacher import control_of, flow_losses, latent_rows
+from motionstream.train.wan_data import ShardData
 
 
 def build(recipe: CausalInitRecipe, assets: Path, out: Path) -> CausalInitStage:
     """The stage, ready for its first step or for `load_state_dict`."""
-    vae = frozen_vae(out / recipe.vae, recipe.device, getattr(torch, recipe.dtype))
     choice = Choice(recipe.points_min, recipe.points_max, recipe.mask_probability)
     drops = Drops(recipe.text_drop, recipe.track_drop, recipe.both_drop, recipe.anchor_drop)
-    data = MotionData(loader(recipe, assets), vae, Geometry(*recipe.size), choice, drops, recipe.seed + 1)
-    return CausalInitStage(recipe, data, new_model(recipe.network, vae.latent_channels, out / recipe.teacher))
+    data: MotionSource
+    if recipe.data == "shards":
+        data = ShardData.of(recipe, assets, choice, drops)
+    else:
+        vae = frozen_vae(out / recipe.vae, recipe.device, getattr(torch, recipe.dtype))
+        data = MotionData(loader(recipe, assets), vae, Geometry(*recipe.size), choice, drops, recipe.seed + 1)
+    return CausalInitStage(recipe, data, new_model(recipe.network, data.latent_channels, out / recipe.teacher))
 
 
 class CausalInitStage:
-    def __init__(self, recipe: CausalInitRecipe, data: MotionData, model: MotionModel) -> None:
+    def __init__(self, recipe: CausalInitRecipe, data: MotionSource, model: MotionModel) -> None:
         self.recipe, self.data = recipe, data
-        self.model = model.to(recipe.device)
+        self.model = model
         self.model.track_head.requires_grad_(False)
         self.ema = EMA(self.model, recipe.ema_decay)
         self.target = EMA(self.model, recipe.target_decay)
         self.causal_teacher = copy.deepcopy(self.model).requires_grad_(False).eval()
+        place([self.model, self.ema.average, self.target.average, self.causal_teacher], recipe)
         self.optimizer = make_optimizer(self.model, recipe.lr, recipe.weight_decay, recipe.optimizer)
         schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)
         self.updater = Updater(self.model, self.optimizer, schedule, recipe.clip, recipe.accumulate, self.ema)
@@ -72,7 +78,7 @@ class CausalInitStage:
             self._freeze_teacher()
         totals: dict[str, float] = {"distilling": float(distilling)}
         for _ in range(self.recipe.accumulate):
-            sample = self.data.next(no_motion=distilling)
+            sample = draw(self.data, self.random, no_motion=distilling)
             losses = self._consistency(sample) if distilling else self._teacher_forcing(sample)
             self.updater.backward(losses["loss"])
             for name, value in losses.items():
@@ -84,12 +90,14 @@ class CausalInitStage:
 
     def sheet(self) -> Image | None:
         """Rows: true clip, the student's rollout, the warp it starts from."""
+        if self.data.vae is None:
+            return None
         sample = self.data.probe(1)
         average: MotionModel = self.ema.average  # type: ignore[assignment]
         rolling = Rolling(3, 3, 3, tuple(few_step_times(3, self.recipe.shift).tolist()))
         with torch.no_grad(), autocast(sample.latents.device, self.recipe.dtype):
-            made = roll(average, sample, average.context(sample.prompts), rolling, seed=0)
-        return latent_rows(self.data, [sample.latents, made, sample.conditioning.anchor])
+            made = roll(average, sample, context_of(average, sample), rolling, seed=0)
+        return latent_rows(self.data.vae, [sample.latents, made, sample.conditioning.anchor])
 
     def state_dict(self) -> dict[str, Any]:
         return {"data": self.data.state_dict(), "random": self.random.get_state()}
@@ -100,7 +108,7 @@ class CausalInitStage:
 
     def _freeze_teacher(self) -> None:
         self.ema.copy_to(self.causal_teacher)
-        self.target.load_state_dict(EMA(self.model, self.recipe.target_decay).state_dict())
+        self.target.restart(self.model)
 
     def _mask(self, latents: int) -> ChunkMask:
         chunk, sink, window = (self._draw(options) for options in self._options())
@@ -160,7 +168,7 @@ class CausalInitStage:
         return euler(noisy, velocity[:, noisy.shape[1] :].float(), t, t_next)
 
     def _guess(self, model: MotionModel, sample: Sample, noisy: Tensor, t: Tensor, mask: ChunkMask) -> Tensor:
-        context = model.context(sample.prompts)
+        context = context_of(model, sample)
         return forced_guess(model, sample.latents, noisy, t, sample.conditioning, context, mask).float()
 
     def _autocast(self, like: Tensor) -> torch.autocast:

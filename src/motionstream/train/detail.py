@@ -20,7 +20,7 @@ from motionstream.geometry import Geometry
 from motionstream.sampling import MotionModel, Rolling
 from motionstream.train.causal_init import roll
 from motionstream.train.ema import EMA
-from motionstream.train.motion_data import Drops, MotionData, Sample, frozen_vae
+from motionstream.train.motion_data import Drops, MotionData, WorldSample, context_of, frozen_vae
 from motionstream.train.network import new_model
 from motionstream.train.optim import Schedule, Updater, make_optimizer
 from motionstream.train.points import Choice
@@ -87,12 +87,12 @@ class DetailStage:
         self.random.set_state(torch.as_tensor(state["random"], dtype=torch.uint8))
 
     @torch.no_grad()
-    def _decoded(self, sample: Sample, seed: int) -> Tensor:
+    def _decoded(self, sample: WorldSample, seed: int) -> Tensor:
         """The student's own clip in pixels (B, F, 3, H, W)."""
-        made = roll(self.student, sample, self.student.context(sample.prompts), self.rolling, seed)
+        made = roll(self.student, sample, context_of(self.student, sample), self.rolling, seed)
         return self.data.vae.decode(made.to(self.data.vae.mean.dtype)).float()
 
-    def _losses(self, sample: Sample) -> dict[str, Tensor]:
+    def _losses(self, sample: WorldSample) -> dict[str, Tensor]:
         video, warped = sample.video[:, 1:].float(), sample.warped.frames[:, 1:]
         with autocast(video.device, self.recipe.dtype):
             seed = int(torch.randint(1 << 31, (), generator=self.random))

@@ -46,6 +46,13 @@ class EMA(nn.Module):
         self.updates += 1
 
     @torch.no_grad()
+    def restart(self, module: nn.Module) -> None:
+        """Average from the module's weights on, as if made of them now."""
+        for mine, theirs in _pairs(self.average, module):
+            mine.copy_(theirs)
+        self.updates.zero_()
+
+    @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
         """Overwrite the module's weights with the average, in the module's own dtypes."""
         for mine, theirs in _pairs(self.average, module):

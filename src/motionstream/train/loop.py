@@ -22,7 +22,7 @@ import torch
 
 from motionstream.train.checkpoint import Checkpoint, Checkpoints, load
 from motionstream.train.log import RunLog
-from motionstream.train.parallelize import any_rank, as_sharded_as, from_all_ranks, rank, whole, world_size
+from motionstream.train.parallelize import any_rank, as_sharded_as, from_all_ranks, gathered, rank, world_size
 from motionstream.train.serialise import pack, unpack
 from motionstream.train.stage import Stage
 
@@ -151,10 +151,10 @@ class _Run:
         if self.step == self.saved_step:
             return
         weights = {
-            name: {key: whole(tensor.detach()) for key, tensor in module.state_dict().items()}
+            name: {key: gathered(tensor.detach()) for key, tensor in module.state_dict().items()}
             for name, module in self.stage.modules().items()
         }
-        _refuse_poison(weights, self.step)
+        _refuse_poison(weights, self.step)  # what is sharded is whole in the first rank, which so speaks for all
         optimizers = {name: optimizer.state_dict() for name, optimizer in self.stage.optimizers().items()}
         stages = from_all_ranks(self.stage.state_dict())
         state = {
@@ -201,10 +201,15 @@ class _Run:
 
 
 def _refuse_poison(weights: dict[str, dict[str, torch.Tensor]], step: int) -> None:
-    for module, tensors in weights.items():
-        for name, tensor in tensors.items():
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                raise DivergedError(f"{module}.{name} is not finite at step {step}: nothing saved, resume from before")
+    bad = [
+        f"{module}.{name}"
+        for module, tensors in weights.items()
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all()
+    ]
+    if any_rank(bool(bad)):
+        where = bad[0] if bad else "a weight of another rank"
+        raise DivergedError(f"{where} is not finite at step {step}: nothing saved, resume from before")
 
 
 def _random_state() -> dict[str, Any]:

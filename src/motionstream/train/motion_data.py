@@ -1,4 +1,7 @@
-"""Batches for the three motion stages: latents, conditioning and prompts from synthetic clips and a frozen VAE."""
+"""Batches for the stages that train a DiT: latents, conditioning and prompts.
+
+Here they are made of synthetic clips with a frozen VAE; `wan_data.py` makes them of clips that were encoded before.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,18 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from motionstream.conditioning import Conditioner, ConditionerState, Conditioning, TrackBatch, Warped
+from motionstream.conditioning import Conditioner, ConditionerState, Conditioning, EncodedPrompts, TrackBatch, Warped
 from motionstream.conditioning.anchor import Anchor
 from motionstream.data.loader import Arrays, Loader
+from motionstream.dit import TextContext
 from motionstream.geometry import Geometry
+from motionstream.sampling import MotionModel
 from motionstream.tracks import Tracks
 from motionstream.train.checkpoint import newest_weights
 from motionstream.train.points import Choice, choose
@@ -37,22 +42,86 @@ class Drops:
     anchor: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sample:
-    """B clips: pixels (B, F, 3, H, W) in [−1, 1], latents (B, T, C, h, w), what steers them, the warped anchor in
-    pixels, and what steers without tracks (for guidance)."""
+    """B clips: latents (B, T, C, h, w), what steers them, and what steers without tracks (for guidance).
 
-    video: Tensor
+    prompts: as text, or encoded by an encoder that is not the network's; then `unsaid` is the empty prompt's encoding,
+    of one clip, and `seen` the first picture's tokens (B, L, image_dim) where the network reads such. key: of all
+    draws that this pass still makes, None where they follow from those before.
+    """
+
     latents: Tensor
     conditioning: Conditioning
-    warped: Warped
-    prompts: list[str]
     no_motion: Conditioning | None
+    prompts: list[str] | EncodedPrompts
+    unsaid: EncodedPrompts | None = None
+    seen: Tensor | None = None
+    key: int | None = None
 
     @property
     def first(self) -> Tensor:
         """The given picture's latent (B, 1, C, h, w)."""
         return self.latents[:, :1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldSample(Sample):
+    """With its pixels (B, F, 3, H, W) in [−1, 1] and its warped anchor."""
+
+    video: Tensor
+    warped: Warped
+
+
+class MotionSource(Protocol):
+    """Where a stage's samples come from. vae: decodes them for sheets, if there is one."""
+
+    @property
+    def latent_channels(self) -> int: ...
+    @property
+    def vae(self) -> TinyVAE | None: ...
+
+    def next(self, no_motion: bool = False) -> Sample:
+        """The next batch. no_motion: also the conditioning without tracks."""
+        ...
+
+    def probe(self, clips: int) -> Sample:
+        """The same few clips every time, fully controlled."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
+def draw(data: MotionSource, random: torch.Generator, no_motion: bool = False) -> Sample:
+    """The next sample; where its draws have a key, the generator is set to it."""
+    sample = data.next(no_motion)
+    if sample.key is not None:
+        random.manual_seed(sample.key)
+    return sample
+
+
+def context_of(model: MotionModel, sample: Sample) -> TextContext:
+    """What the network's cross-attention reads of a sample."""
+    return _context(model, sample, sample.prompts)
+
+
+def unsaid_context(model: MotionModel, sample: Sample) -> TextContext:
+    """The same without a prompt, for guidance."""
+    if isinstance(sample.prompts, list):
+        return _context(model, sample, [""] * len(sample.prompts))
+    if sample.unsaid is None:
+        raise ValueError("a sample with encoded prompts needs the empty prompt's encoding for guidance")
+    clips = len(sample.prompts.lengths)
+    return _context(model, sample, EncodedPrompts.of([sample.unsaid.row(0)] * clips))
+
+
+def _context(model: MotionModel, sample: Sample, prompts: list[str] | EncodedPrompts) -> TextContext:
+    if isinstance(prompts, list):
+        return model.context(prompts)
+    text = prompts.padded(model.dit.config.text_tokens).to(sample.latents)
+    return model.dit.text_context(text, sample.seen)
 
 
 def frozen_vae(run_dir: Path, device: str, dtype: torch.dtype) -> TinyVAE:
@@ -75,11 +144,15 @@ class MotionData:
         self.choice, self.drops = choice, drops
         self.random = np.random.default_rng(seed)
 
-    def next(self, no_motion: bool = False) -> Sample:
+    @property
+    def latent_channels(self) -> int:
+        return self.vae.latent_channels
+
+    def next(self, no_motion: bool = False) -> WorldSample:
         """The next batch. no_motion: also the conditioning without tracks."""
         return self._sample(next(self.data), self.random, self.drops, no_motion)
 
-    def probe(self, clips: int) -> Sample:
+    def probe(self, clips: int) -> WorldSample:
         """The same few clips every time, fully controlled."""
         return self._sample(self.data.probe(clips), np.random.default_rng(7), Drops(), no_motion=True)
 
@@ -91,7 +164,7 @@ class MotionData:
         self.random.bit_generator.state = state["random"]
 
     @torch.no_grad()
-    def _sample(self, batch: Arrays, random: np.random.Generator, drops: Drops, no_motion: bool) -> Sample:
+    def _sample(self, batch: Arrays, random: np.random.Generator, drops: Drops, no_motion: bool) -> WorldSample:
         device, dtype = self.vae.mean.device, self.vae.mean.dtype
         video = to_model(batch["video"].to(device)).to(dtype)
         tracks = TrackBatch.of(self._choose(batch, random), device)
@@ -101,7 +174,7 @@ class MotionData:
         steered, warped = condition(conditioner, video, tracks.hidden(torch.from_numpy(track)), boundary)
         everyone, dropped = torch.ones(len(tracks.ids), dtype=torch.bool), torch.from_numpy(anchor)
         null = condition(conditioner, video, tracks.hidden(everyone), boundary)[0] if no_motion else None
-        return Sample(
+        return WorldSample(
             video=video,
             latents=self.vae.encode(video).float(),
             conditioning=steered.without_anchor(dropped).to(torch.float32),

@@ -1,41 +1,130 @@
-"""From a recipe's sizes to the network that is trained, and from one stage's weights to the next one's start."""
+"""From a recipe's sizes to the network that is trained, from one stage's weights to the next one's start, and to its
+place: on a device, whole or split over ranks.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from motionstream.conditioning import ConditioningConfig
-from motionstream.dit.config import DiTConfig
+from motionstream.dit import VideoDiT
+from motionstream.dit.config import CONFIGS, DiTConfig
+from motionstream.dit.layers import Block
 from motionstream.sampling import ModelConfig, MotionModel
 from motionstream.train.checkpoint import newest_weights
-from motionstream.train.recipe import Network
+from motionstream.train.checkpointing import recompute_blocks
+from motionstream.train.parallelize import gathers_for, shard, world_size
+from motionstream.train.recipe import MotionRecipe, Network
+from motionstream.train.typed import unknown
+
+CONVERTED = "network.json"
+"""Beside converted weights: what tells their folder from a run's."""
 
 
 def model_config(network: Network, latent_channels: int) -> ModelConfig:
-    """Sizes of the whole network; channel counts follow from the VAE's."""
+    """Sizes of the whole network; channel counts follow from the VAE's.
+
+    Raises ValueError for a dit that is not in the table, or that is not for a VAE of so many channels.
+    """
     conditioning = ConditioningConfig(latent_channels, network.track_channels, network.anchored)
-    dit = DiTConfig(
-        width=network.width,
-        layers=network.layers,
-        heads=network.heads,
-        ffn=network.ffn,
-        in_channels=latent_channels + conditioning.channels,
-        out_channels=latent_channels,
-        text_dim=network.text_dim,
-        text_tokens=network.text_tokens,
-        image_dim=None,
-        patch=(1, 2, 2),
-        freq_dim=256,
-        eps=1e-6,
-        qk_norm=True,
-        cross_attn_norm=True,
-    )
+    in_channels = latent_channels + conditioning.channels
+    if network.dit:
+        dit = replace(_published(network.dit, latent_channels), in_channels=in_channels)
+    else:
+        dit = DiTConfig(
+            width=network.width,
+            layers=network.layers,
+            heads=network.heads,
+            ffn=network.ffn,
+            in_channels=in_channels,
+            out_channels=latent_channels,
+            text_dim=network.text_dim,
+            text_tokens=network.text_tokens,
+            image_dim=network.image_dim or None,
+            patch=(1, 2, 2),
+            freq_dim=256,
+            eps=1e-6,
+            qk_norm=True,
+            cross_attn_norm=True,
+        )
     return ModelConfig(dit, conditioning, network.parameterization)
 
 
+def _published(name: str, latent_channels: int) -> DiTConfig:
+    if name not in CONFIGS:
+        raise ValueError(unknown("network.dit", name, CONFIGS))
+    if CONFIGS[name].out_channels != latent_channels:
+        made_for = CONFIGS[name].out_channels
+        raise ValueError(f"network.dit = {name!r} makes latents of {made_for} channels, the VAE has {latent_channels}")
+    return CONFIGS[name]
+
+
 def new_model(network: Network, latent_channels: int, start_from: Path | None = None) -> MotionModel:
-    """A network with fresh weights, or with the averaged ones of a finished run."""
-    model = MotionModel(model_config(network, latent_channels))
-    if start_from is not None:
-        model.load_state_dict(newest_weights(start_from, "ema", under="average"))
+    """A network with fresh weights, with the averaged ones of a finished run, or with converted ones, in float32.
+
+    start_from: a run's folder, or one that `motionstream convert` wrote. Weights are mapped from their files, so that
+    the processes of one machine share them until they are put in place. Raises ValueError where they do not fit.
+    """
+    config, own_text = model_config(network, latent_channels), not network.encoded_text
+    if start_from is None:
+        return MotionModel(config, own_text)
+    with torch.device("meta"):
+        model = MotionModel(config, own_text)
+    if (start_from / CONVERTED).is_file():
+        weights = converted_weights(start_from)
+    else:
+        weights = newest_weights(start_from, "ema", under="average")
+    try:
+        model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"weights of {start_from} do not fit the network: {' '.join(str(error).split())}") from None
     return model
+
+
+def converted_weights(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a converted folder's shards. Raises ValueError if it has none."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ValueError(f"{folder} has {CONVERTED} and no weights: convert again")
+    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+
+
+def place(networks: Iterable[nn.Module], recipe: MotionRecipe) -> None:
+    """Put a stage's networks where they train: on the recipe's device, split over the ranks if it says so.
+
+    Before optimisers are made of their weights, and after copies are made of them.
+    """
+    for network in cast(Iterable[MotionModel], networks):
+        if recipe.recompute:
+            recompute_blocks(_blocks(network))
+        if recipe.sharded and world_size() > 1:
+            _shard(network, torch.bfloat16 if recipe.dtype == "bfloat16" else None)
+        else:
+            network.to(recipe.device)
+
+
+def _shard(network: MotionModel, dtype: torch.dtype | None) -> None:
+    """A block is a unit; its cross-attention another, since a prompt's keys and values are made apart from the pass.
+
+    What is outside the blocks stays in float32: the times are embedded there.
+    """
+    for small in (network.track_head, network.text):
+        if small is not None:
+            shard(small)
+    blocks = _blocks(network)
+    shard(network.dit, (part for block in blocks for part in (block.cross_attn, block)), dtype)
+    gathers_for(network.dit, "text_context")
+    for block in blocks:
+        gathers_for(block.cross_attn, "context")
+
+
+def _blocks(network: MotionModel) -> list[Block]:
+    """Of a network as it is trained, which is never the fused form."""
+    return [cast(Block, block) for block in cast(VideoDiT, network.dit).blocks]

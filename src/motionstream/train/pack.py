@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from motionstream.dit.published import NETWORK_FILE
+from motionstream.dit.shards import write_shards
 from motionstream.train.checkpoint import Checkpoints, newest_weights
 from motionstream.train.motion_data import frozen_vae
-from motionstream.train.network import new_model
+from motionstream.train.network import model_config, new_model
 from motionstream.train.recipe import (
     RECIPE_FILE,
     CausalInitRecipe,
@@ -22,8 +27,11 @@ from motionstream.train.recipe import (
 )
 from motionstream.vae import Detail
 from motionstream.zoo import Live, save_bundle
+from motionstream.zoo.wan import live_like
 
 FPS = 24.0
+PATCH = (1, 2, 2)
+"""Latent cells of a token."""
 CHAIN = ("vae", "teacher", "teacher-mask", "causal", "self-forcing", "detail")
 Student = CausalInitRecipe | SelfForcingRecipe | DetailRecipe
 
@@ -53,6 +61,27 @@ def pack(
     origin = {done: history(out / done) for done in CHAIN[: CHAIN.index(stage) + 1] if (out / done).is_dir()}
     save_bundle(folder, name, network, vae, live(recipe, chunk, steps, window), origin, detail)
     return origin
+
+
+def export_wan(out: Path, stage: str, folder: Path) -> None:
+    """Write the averaged network of a chain on a Wan backbone as `motionstream convert` does: shards in bfloat16 and
+    network.json. Raises ValueError if the stage does not train a student or the folder has weights already."""
+    recipe = load(out / stage / RECIPE_FILE)
+    if not isinstance(recipe, Student):
+        raise ValueError(f"stage {stage!r} does not train a student: use causal or self-forcing")
+    weights = newest_weights(out / stage, "ema", under="average")
+    cells = weights["dit.head.head.weight"].shape[0]
+    config = model_config(recipe.network, cells // math.prod(PATCH))
+    layout = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    hashes = write_shards(folder, "network", layout, weights.items(), torch.bfloat16, {"stage": stage})
+    header = {
+        "format": 1,
+        "network": dataclasses.asdict(config),
+        "live": dataclasses.asdict(replace(live(recipe, None, None, None), fps=live_like(config).fps)),
+        "trained": {done: history(out / done) for done in CHAIN if (out / done).is_dir()},
+        "sha256": hashes,
+    }
+    (folder / NETWORK_FILE).write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def finished_detail(recipe: DetailRecipe, run_dir: Path) -> Detail:

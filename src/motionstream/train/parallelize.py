@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -68,16 +69,34 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def shard(module: nn.Module, blocks: Iterable[nn.Module] = ()) -> nn.Module:
-    """Split the module's weights over the ranks: each block a unit, then the rest. Nothing in a single process."""
+def shard(module: nn.Module, blocks: Iterable[nn.Module] = (), dtype: torch.dtype | None = None) -> nn.Module:
+    """Split the module's weights over the ranks: each block a unit, then the rest. Nothing in a single process.
+
+    blocks: inner ones before those that hold them. dtype: in which the blocks' weights are gathered and used; what is
+    split stays as it is, and gradients are summed in float32.
+    """
     if world_size() == 1:
         return module
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
+    # It warns of views given back, which must not be changed in place: what a network gives back never is.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor", category=UserWarning)
+    # Inputs are left alone: times in half precision would be other times.
+    summed = None if dtype is None else torch.float32
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=summed, cast_forward_inputs=False)
     for block in blocks:
-        fully_shard(block)
+        fully_shard(block, mp_policy=policy)
     fully_shard(module)
     return module
+
+
+def gathers_for(module: nn.Module, method: str) -> None:
+    """Let a method of a sharded module find its weights whole, as `forward` does. Nothing in a single process."""
+    if world_size() == 1:
+        return
+    from torch.distributed.fsdp import register_fsdp_forward_method
+
+    register_fsdp_forward_method(module, method)
 
 
 def broadcast_weights(module: nn.Module) -> None:
@@ -127,6 +146,17 @@ def from_all_ranks(item: Any) -> list[Any]:
 def whole(tensor: Tensor) -> Tensor:
     """The unsharded tensor (every rank must ask, in the same order)."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """The unsharded tensor in the first rank, an empty one in the others (every rank must ask, in the same order).
+
+    So a checkpoint of a model that no single machine's ranks could all hold is in one rank's memory alone.
+    """
+    if not isinstance(tensor, DTensor):
+        return tensor
+    full = tensor.full_tensor()
+    return full.cpu() if rank() == 0 else full.new_empty(0, device="cpu")
 
 
 def as_sharded_as(tensor: Tensor, reference: Tensor) -> Tensor:

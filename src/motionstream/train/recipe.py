@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from motionstream.train.typed import parsed, shaped
-from motionstream.vae import DetailConfig, TinyVAEConfig
+from motionstream.vae import DetailConfig, TaehvConfig, TinyVAEConfig
 
 R = TypeVar("R", bound="Recipe")
 
@@ -23,22 +23,38 @@ RECIPE_FILE = "recipe.json"
 """Beside the weights of a run."""
 
 
+NETWORK_SIZES = ("width", "layers", "heads", "ffn", "text_dim", "text_tokens")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Network:
     """Sizes of the DiT and what it reads; channel counts follow from the VAE (docs/architecture.md, section 7).
 
+    dit: a row of `dit.config.CONFIGS`, such as "wan2.1-1.3b"; then the sizes are that row's and stay 0 here.
     anchored: with the warped anchor as extra channels. parameterization: see `sampling.model`.
+    encoded_text: prompts come encoded with the clips (Wan's UMT5); else a text encoder is learned along.
+    image_dim: channels of the first picture's tokens (Wan 2.1's CLIP), 0 without them; a named row has its own.
     """
 
-    width: int
-    layers: int
-    heads: int
-    ffn: int
-    text_dim: int
-    text_tokens: int
+    dit: str = ""
+    width: int = 0
+    layers: int = 0
+    heads: int = 0
+    ffn: int = 0
+    text_dim: int = 0
+    text_tokens: int = 0
     track_channels: int
     anchored: bool
     parameterization: str
+    encoded_text: bool = False
+    image_dim: int = 0
+
+    def __post_init__(self) -> None:
+        sizes = {name: getattr(self, name) for name in NETWORK_SIZES}
+        if self.dit and (any(sizes.values()) or self.image_dim):
+            raise ValueError(f"network.dit = {self.dit!r} has sizes of its own: leave {', '.join(NETWORK_SIZES)} at 0")
+        if not self.dit and not all(size > 0 for size in sizes.values()):
+            raise ValueError(f"network: {', '.join(n for n in sizes if sizes[n] < 1)} missing; or name a dit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +120,68 @@ class TinyVAERecipe(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherRecipe(Recipe):
+class DecoderRecipe(Recipe):
+    """Stage "decoder": a tiny decoder of a full VAE's latents (paper Appendix A).
+
+    crop: side in pixels of the square cut from each clip, once that covers `size`. lpips_weight: beside the absolute
+    error's 1. adversarial_weight: how strongly the critic's gradient pulls at the last layer, as a share of that of
+    the other two; from the step `adversarial_start` on. critic_width: channels of its first layer.
+    vae: run of stage "vae" in the chain, or a folder with Wan's. lpips: file of LPIPS weights (`vae.lpips`). clips:
+    folder of videos, "" = synthetic worlds. init_from: file of a decoder to start from, "" = from nothing.
+    """
+
+    stage: ClassVar[str] = "decoder"
+
+    decoder: TaehvConfig
+    crop: int
+    lpips_weight: float
+    adversarial_weight: float
+    adversarial_start: int
+    critic_width: int
+    lr_critic: float
+    vae: str = "vae"
+    lpips: str = ""
+    clips: str = ""
+    init_from: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        cell = 8 * self.decoder.patch
+        if self.crop < cell or self.crop % cell or self.crop > min(self.size):
+            raise ValueError(
+                f"recipe {self.name}: crop = {self.crop}, must be a multiple of {cell} and fit into {self.size}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionRecipe(Recipe):
+    """What the stages that train a DiT share.
+
+    data: "synthetic" (worlds made while it trains) or "shards" (clips that `motionstream data encode` prepared); then
+    `vae` is the kind that encoded them ("wan2.1", "wan2.2"), not a run. sharded: weights, gradients and moments are
+    split over the ranks (FSDP2); else every rank holds all. recompute: a block keeps its input alone and computes the
+    rest again in the backward pass (activation checkpointing).
+    """
+
+    network: Network
+    data: str = "synthetic"
+    sharded: bool = False
+    recompute: bool = False
+    shift: float = 6.0
+    points_min: int
+    points_max: int
+    vae: str = "vae"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.data not in ("synthetic", "shards"):
+            raise ValueError(f"recipe {self.name}: data = {self.data!r}, use 'synthetic' or 'shards'")
+        if self.network.encoded_text != (self.data == "shards"):
+            raise ValueError(f"recipe {self.name}: encoded_text goes with data = 'shards', which hold encoded prompts")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherRecipe(MotionRecipe):
     """Stages "teacher" and "teacher-mask" (paper Section 3.1): flow matching with guidance dropout.
 
     text_drop, track_drop, both_drop: shares of clips that lose the prompt, the tracks, both (for joint guidance).
@@ -115,21 +192,16 @@ class TeacherRecipe(Recipe):
 
     stage: ClassVar[str] = "teacher"
 
-    network: Network
     text_drop: float = 0.1
     track_drop: float = 0.1
     both_drop: float = 0.1
     anchor_drop: float = 0.1
     mask_probability: float = 0.0
-    shift: float = 6.0
-    points_min: int
-    points_max: int
-    vae: str = "vae"
     init_from: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CausalInitRecipe(Recipe):
+class CausalInitRecipe(MotionRecipe):
     """Stage "causal": the teacher's weights learn to see only sink, window and their own chunk (paper Section 3.2).
 
     sinks, windows, chunks: latents, drawn anew for each step (paper: random sinks, windows and masks). diffusion_steps:
@@ -139,7 +211,6 @@ class CausalInitRecipe(Recipe):
 
     stage: ClassVar[str] = "causal"
 
-    network: Network
     sinks: tuple[int, ...]
     windows: tuple[int, ...]
     chunks: tuple[int, ...]
@@ -148,20 +219,16 @@ class CausalInitRecipe(Recipe):
     w_t: float = 3.0
     w_m: float = 1.5
     target_decay: float = 0.99
-    shift: float = 6.0
-    points_min: int
-    points_max: int
     text_drop: float = 0.1
     track_drop: float = 0.1
     both_drop: float = 0.1
     anchor_drop: float = 0.1
     mask_probability: float = 0.2
-    vae: str = "vae"
     teacher: str = "teacher-mask"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfForcingRecipe(Recipe):
+class SelfForcingRecipe(MotionRecipe):
     """Stage "self-forcing": rollouts on own outputs, scored by teacher and critic (paper Section 3.2, DMD).
 
     chunk, sink, window: latents, as at inference (paper: 3, 3, 3 = "c3s1w1"). denoising_steps: calls a chunk (paper 3).
@@ -174,7 +241,6 @@ class SelfForcingRecipe(Recipe):
 
     stage: ClassVar[str] = "self-forcing"
 
-    network: Network
     chunk: int = 3
     sink: int = 3
     window: int = 3
@@ -187,11 +253,7 @@ class SelfForcingRecipe(Recipe):
     ema_start: int = 0
     t_min: float = 0.02
     t_max: float = 0.98
-    shift: float = 6.0
-    points_min: int
-    points_max: int
     mask_probability: float = 0.2
-    vae: str = "vae"
     teacher: str = "teacher-mask"
     causal: str = "causal"
 
@@ -229,6 +291,7 @@ RECIPES: dict[str, type[Recipe]] = {
     "causal": CausalInitRecipe,
     "self-forcing": SelfForcingRecipe,
     "detail": DetailRecipe,
+    "decoder": DecoderRecipe,
 }
 """Stage on the command line → kind of its recipe."""
 

@@ -1,7 +1,8 @@
 """Named recipes: functions that give a recipe, most of them by editing another. The laptop's come first.
 
 `tiny_cpu`: the embedded model on two CPU cores, in several sittings. `tiny_gpu`: the same on one GPU in under an
-hour. `smoke`: the whole chain in seconds, for tests.
+hour. `smoke`: the whole chain in seconds, for tests. Those for Wan are in `recipes_wan.py` and
+`recipes_decoder.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from motionstream.train import recipes_decoder, recipes_wan
 from motionstream.train.recipe import (
     RECIPES,
     CausalInitRecipe,
@@ -333,8 +335,11 @@ NAMED: dict[str, dict[str, Callable[[], Recipe]]] = {
         "smoke": self_forcing_smoke,
     },
     "detail": {"tiny_cpu": detail_tiny_cpu, "tiny_gpu": detail_tiny_gpu, "smoke": detail_smoke},
+    "decoder": recipes_decoder.NAMED,
 }
 """Stage → name → recipe."""
+for _stage, _table in recipes_wan.NAMED.items():
+    NAMED[_stage] |= _table
 
 
 def named(stage: str, name: str) -> Recipe:

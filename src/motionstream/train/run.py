@@ -16,7 +16,17 @@ import torch
 from motionstream.train.loop import Outcome, Pace
 from motionstream.train.loop import run as run_stage
 from motionstream.train.parallelize import Ranks, close_distributed, setup_distributed
-from motionstream.train.recipe import RECIPE_FILE, RECIPES, Recipe, changed, differences, digest, load, save
+from motionstream.train.recipe import (
+    RECIPE_FILE,
+    RECIPES,
+    MotionRecipe,
+    Recipe,
+    changed,
+    differences,
+    digest,
+    load,
+    save,
+)
 from motionstream.train.recipes import named
 from motionstream.train.stage import Stage
 from motionstream.train.typed import unknown
@@ -30,6 +40,7 @@ BUILDERS = {
     "causal": "motionstream.train.causal_init",
     "self-forcing": "motionstream.train.self_forcing",
     "detail": "motionstream.train.detail",
+    "decoder": "motionstream.train.tiny_decoder",
 }
 """Stage → module with `build(recipe, assets, out) -> Stage`, imported when it is trained."""
 
@@ -51,8 +62,9 @@ def train(
     """Train one stage in `out/<stage>`, resuming what is there.
 
     stage: one of BUILDERS. recipe: a name, a JSON file or a recipe. out: folder of the whole chain; a stage finds
-    those before it as `out/<stage>`. assets: pictures for the synthetic worlds. minutes: limit of this sitting;
-    finish: the rate's decay ends with it. overrides: "key=value". Under torchrun every rank calls it.
+    those before it as `out/<stage>`. assets: pictures for the synthetic worlds, or the folder of prepared clips.
+    minutes: limit of this sitting; finish: the rate's decay ends with it. overrides: "key=value". Under torchrun every
+    rank calls it.
     """
     if stage not in BUILDERS:
         raise ValueError(unknown("training stage", stage, BUILDERS))
@@ -61,15 +73,27 @@ def train(
     chosen = changed(recipe_for(stage, recipe), overrides)
     ranks = setup_distributed(chosen.device)
     try:
-        run_dir = out / stage
-        _keep_recipe(chosen, run_dir, ranks)
-        seed_weights(chosen.seed)
-        own = replace(chosen, device=str(ranks.device), seed=chosen.seed + RANK_SEEDS * ranks.rank)
-        pace = pace_of(chosen, minutes, finish)
-        # not kept by a name: what it holds of the group of ranks must be gone when that is closed
-        return run_stage(builder(stage)(own, assets, out), run_dir, pace, digest(chosen), resume)
+        return sitting(stage, chosen, ranks, out, assets, pace_of(chosen, minutes, finish), resume)
     finally:
         close_distributed()
+
+
+def sitting(
+    stage: str, recipe: Recipe, ranks: Ranks, out: Path, assets: Path, pace: Pace, resume: bool = True
+) -> Outcome:
+    """What `train` does within the group of ranks."""
+    run_dir = out / stage
+    _keep_recipe(recipe, run_dir, ranks)
+    seed_weights(recipe.seed)
+    own = replace(recipe, device=str(ranks.device), seed=recipe.seed + _rank_seed(recipe, ranks))
+    # not kept by a name: what it holds of the group of ranks must be gone when that is closed
+    return run_stage(builder(stage)(own, assets, out), run_dir, pace, digest(recipe), resume)
+
+
+def _rank_seed(recipe: Recipe, ranks: Ranks) -> int:
+    """Prepared clips are shared out among the ranks by one order, which the seed decides."""
+    together = isinstance(recipe, MotionRecipe) and recipe.data == "shards"
+    return 0 if together else RANK_SEEDS * ranks.rank
 
 
 def seed_weights(seed: int) -> None:

@@ -22,23 +22,28 @@ from motionstream.geometry import Geometry
 from motionstream.sampling import Guidance, MotionModel, Rolling, frame_times, guided_velocity, keyed, rollout
 from motionstream.train.causal_init import new_cache, roll
 from motionstream.train.ema import EMA
-from motionstream.train.motion_data import Drops, MotionData, Sample, frozen_vae
-from motionstream.train.network import new_model
+from motionstream.train.motion_data import Drops, MotionData, MotionSource, Sample, context_of, draw, frozen_vae
+from motionstream.train.network import new_model, place
 from motionstream.train.optim import Schedule, Updater, make_optimizer
 from motionstream.train.points import Choice
 from motionstream.train.precision import autocast
 from motionstream.train.recipe import SelfForcingRecipe
 from motionstream.train.stage import Image
 from motionstream.train.teacher import control_of, flow_losses, latent_rows
+from motionstream.train.wan_data import ShardData
 
 
 def build(recipe: SelfForcingRecipe, assets: Path, out: Path) -> SelfForcingStage:
     """The stage, ready for its first step or for `load_state_dict`."""
-    vae = frozen_vae(out / recipe.vae, recipe.device, getattr(torch, recipe.dtype))
     choice = Choice(recipe.points_min, recipe.points_max, recipe.mask_probability)
-    data = MotionData(loader(recipe, assets), vae, Geometry(*recipe.size), choice, Drops(), recipe.seed + 2)
+    data: MotionSource
+    if recipe.data == "shards":
+        data = ShardData.of(recipe, assets, choice, Drops())
+    else:
+        vae = frozen_vae(out / recipe.vae, recipe.device, getattr(torch, recipe.dtype))
+        data = MotionData(loader(recipe, assets), vae, Geometry(*recipe.size), choice, Drops(), recipe.seed + 2)
     starts = recipe.causal, recipe.teacher, recipe.teacher
-    networks = [new_model(recipe.network, vae.latent_channels, out / start) for start in starts]
+    networks = [new_model(recipe.network, data.latent_channels, out / start) for start in starts]
     return SelfForcingStage(recipe, data, *networks)
 
 
@@ -46,22 +51,24 @@ class SelfForcingStage:
     def __init__(
         self,
         recipe: SelfForcingRecipe,
-        data: MotionData,
+        data: MotionSource,
         student: MotionModel,
         critic: MotionModel,
         teacher: MotionModel,
     ) -> None:
         self.recipe, self.data = recipe, data
-        self.student, self.critic = student.to(recipe.device), critic.to(recipe.device)
-        self.teacher = teacher.to(recipe.device).requires_grad_(False).eval()
+        self.student, self.critic = student, critic
+        self.teacher = teacher.requires_grad_(False).eval()
         for network in (self.student, self.critic):
             network.track_head.requires_grad_(False)
         self.ema = EMA(self.student, recipe.ema_decay, start=recipe.ema_start)
+        place([self.student, self.ema.average, self.critic, self.teacher], recipe)
         times = few_step_times(recipe.denoising_steps, recipe.shift)
         self.rolling = Rolling(recipe.chunk, recipe.sink, recipe.window, tuple(times.tolist()))
         self.updater = self._updater(self.student, recipe.lr, self.ema)
         self.critic_updater = self._updater(self.critic, recipe.lr_critic, None)
         self.random = torch.Generator().manual_seed(recipe.seed + 2)
+        self.exits = torch.Generator()
 
     def modules(self) -> dict[str, nn.Module]:
         return {"student": self.student, "ema": self.ema, "critic": self.critic}
@@ -80,11 +87,13 @@ class SelfForcingStage:
 
     def sheet(self) -> Image | None:
         """Rows: true clip, the student's rollout, the warp it starts from."""
+        if self.data.vae is None:
+            return None
         sample = self.data.probe(1)
         average: MotionModel = self.ema.average  # type: ignore[assignment]
         with torch.no_grad(), self._autocast(sample.latents):
-            made = roll(average, sample, average.context(sample.prompts), self.rolling, seed=0)
-        return latent_rows(self.data, [sample.latents, made, sample.conditioning.anchor])
+            made = roll(average, sample, context_of(average, sample), self.rolling, seed=0)
+        return latent_rows(self.data.vae, [sample.latents, made, sample.conditioning.anchor])
 
     def state_dict(self) -> dict[str, Any]:
         return {"data": self.data.state_dict(), "random": self.random.get_state()}
@@ -102,8 +111,10 @@ class SelfForcingStage:
     def _train(self, updater: Updater, loss_of: Any, step: int, progress: float) -> dict[str, float]:
         """One update; each accumulated part on a fresh batch."""
         total: dict[str, float] = {}
+        generator = loss_of == self._distribution_matching
         for _ in range(self.recipe.accumulate):
-            losses: dict[str, Tensor] = loss_of(self.data.next(no_motion=loss_of == self._distribution_matching))
+            self.exits.manual_seed(2 * step + generator)
+            losses: dict[str, Tensor] = loss_of(draw(self.data, self.random, no_motion=generator))
             updater.backward(losses["loss"])
             for name, value in losses.items():
                 total[name] = total.get(name, 0.0) + float(value.detach()) / self.recipe.accumulate
@@ -111,7 +122,7 @@ class SelfForcingStage:
 
     def _rollout(self, sample: Sample, exit_step: int) -> Tensor:
         """ẑ (B, T, C, h, w): the student's clip; gradient through call `exit_step` of each chunk if enabled."""
-        context = self.student.context(sample.prompts)
+        context = context_of(self.student, sample)
         seed = int(torch.randint(1 << 31, (), generator=self.random))
         cache = new_cache(self.student, sample.latents, self.rolling)
         chunks = rollout(
@@ -120,7 +131,9 @@ class SelfForcingStage:
         return torch.cat(list(chunks), 1)
 
     def _exit_step(self) -> int:
-        return int(torch.randint(self.recipe.denoising_steps, (), generator=self.random))
+        """The call with the gradient. Where ranks share one network, all must make the same number of calls."""
+        generator = self.exits if self.recipe.data == "shards" else self.random
+        return int(torch.randint(self.recipe.denoising_steps, (), generator=generator))
 
     def _noised(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """Times (B, T) and Ψ(ẑ, t), the clip noised to them; the given first latent stays clean."""
@@ -150,7 +163,7 @@ class SelfForcingStage:
         return clean_of(velocity.float(), noisy, t)
 
     def _fake(self, sample: Sample, noisy: Tensor, t: Tensor) -> Tensor:
-        context = self.critic.context(sample.prompts)
+        context = context_of(self.critic, sample)
         return self.critic.clean(noisy, t, sample.conditioning, context).float()
 
     def _critic_loss(self, sample: Sample) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from motionstream.train.parallelize import whole
+from motionstream.train.parallelize import gathered
 
 Tree: TypeAlias = Any
 """Dicts, lists, tuples, numbers, strings, None, numpy arrays and tensors, nested."""
@@ -81,5 +81,8 @@ def _pack_mapping(tree: Mapping[Any, Any], path: str, tensors: dict[str, Tensor]
 
 
 def portable(tensor: Tensor) -> Tensor:
-    """The tensor as it can be written: whole, on the CPU, contiguous, sharing memory with no other."""
-    return whole(tensor.detach()).cpu().clone(memory_format=torch.contiguous_format)
+    """The tensor as it can be written: whole, on the CPU, contiguous, sharing memory with no other.
+
+    A sharded one is so in the first rank, which writes, and empty in the others.
+    """
+    return gathered(tensor.detach()).cpu().clone(memory_format=torch.contiguous_format)

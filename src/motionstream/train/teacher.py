@@ -18,14 +18,25 @@ from motionstream.diffusion import interpolate, sample_times
 from motionstream.geometry import Geometry
 from motionstream.sampling import Control, Guidance, MotionModel, frame_times, sample_clip
 from motionstream.train.ema import EMA
-from motionstream.train.motion_data import Drops, MotionData, Sample, frozen_vae
-from motionstream.train.network import new_model
+from motionstream.train.motion_data import (
+    Drops,
+    MotionData,
+    MotionSource,
+    Sample,
+    context_of,
+    draw,
+    frozen_vae,
+    unsaid_context,
+)
+from motionstream.train.network import new_model, place
 from motionstream.train.optim import Schedule, Updater, make_optimizer
 from motionstream.train.points import Choice
 from motionstream.train.precision import autocast
 from motionstream.train.recipe import TeacherRecipe
 from motionstream.train.sheet import rows
 from motionstream.train.stage import Image
+from motionstream.train.wan_data import ShardData
+from motionstream.vae import TinyVAE
 from motionstream.vae.pixels import to_uint8
 
 SHEET_STEPS = 8
@@ -33,20 +44,25 @@ SHEET_STEPS = 8
 
 def build(recipe: TeacherRecipe, assets: Path, out: Path) -> TeacherStage:
     """The stage, ready for its first step or for `load_state_dict`."""
-    vae = frozen_vae(out / recipe.vae, recipe.device, getattr(torch, recipe.dtype))
     choice = Choice(recipe.points_min, recipe.points_max, recipe.mask_probability)
     drops = Drops(recipe.text_drop, recipe.track_drop, recipe.both_drop, recipe.anchor_drop)
-    data = MotionData(loader(recipe, assets), vae, Geometry(*recipe.size), choice, drops, recipe.seed)
+    data: MotionSource
+    if recipe.data == "shards":
+        data = ShardData.of(recipe, assets, choice, drops)
+    else:
+        vae = frozen_vae(out / recipe.vae, recipe.device, getattr(torch, recipe.dtype))
+        data = MotionData(loader(recipe, assets), vae, Geometry(*recipe.size), choice, drops, recipe.seed)
     start = out / recipe.init_from if recipe.init_from else None
-    return TeacherStage(recipe, data, new_model(recipe.network, vae.latent_channels, start))
+    return TeacherStage(recipe, data, new_model(recipe.network, data.latent_channels, start))
 
 
 class TeacherStage:
-    def __init__(self, recipe: TeacherRecipe, data: MotionData, model: MotionModel) -> None:
+    def __init__(self, recipe: TeacherRecipe, data: MotionSource, model: MotionModel) -> None:
         self.recipe, self.data = recipe, data
-        self.model = model.to(recipe.device)
+        self.model = model
         self.model.track_head.requires_grad_(recipe.mask_probability == 0)
         self.ema = EMA(self.model, recipe.ema_decay)
+        place([self.model, self.ema.average], recipe)
         self.optimizer = make_optimizer(self.model, recipe.lr, recipe.weight_decay, recipe.optimizer)
         schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)
         self.updater = Updater(self.model, self.optimizer, schedule, recipe.clip, recipe.accumulate, self.ema)
@@ -61,7 +77,7 @@ class TeacherStage:
     def step(self, step: int, progress: float) -> dict[str, float]:
         totals: dict[str, float] = {}
         for _ in range(self.recipe.accumulate):
-            losses = self._losses(self.data.next())
+            losses = self._losses(draw(self.data, self.random))
             self.updater.backward(losses["loss"])
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach()) / self.recipe.accumulate
@@ -69,6 +85,8 @@ class TeacherStage:
 
     def sheet(self) -> Image | None:
         """Rows: true clip, the teacher's sample, the warp it starts from."""
+        if self.data.vae is None:
+            return None
         sample = self.data.probe(1)
         average: MotionModel = self.ema.average  # type: ignore[assignment]
         with torch.no_grad(), autocast(sample.latents.device, self.recipe.dtype):
@@ -77,7 +95,7 @@ class TeacherStage:
             made = sample_clip(
                 average, sample.first, control, noise, SHEET_STEPS, self.recipe.shift, Guidance(0.0, 0.0)
             )
-        return latent_rows(self.data, [sample.latents, made, sample.conditioning.anchor])
+        return latent_rows(self.data.vae, [sample.latents, made, sample.conditioning.anchor])
 
     def state_dict(self) -> dict[str, Any]:
         return {"data": self.data.state_dict(), "random": self.random.get_state()}
@@ -92,7 +110,7 @@ class TeacherStage:
         t = frame_times(sample_times((len(clean),), self.recipe.shift, self.random), clean)
         noisy = interpolate(clean, noise, t)
         with autocast(clean.device, self.recipe.dtype):
-            guess = self.model.clean(noisy, t, sample.conditioning, self.model.context(sample.prompts))
+            guess = self.model.clean(noisy, t, sample.conditioning, context_of(self.model, sample))
         return flow_losses(self.model, guess.float(), t, sample)
 
 
@@ -124,14 +142,14 @@ def control_of(model: MotionModel, sample: Sample) -> Control:
         raise ValueError("draw the sample with no_motion=True for guidance")
     return Control(
         sample.conditioning,
-        model.context(sample.prompts),
+        context_of(model, sample),
         sample.no_motion,
-        model.context([""] * len(sample.prompts)),
+        unsaid_context(model, sample),
     )
 
 
 @torch.no_grad()
-def latent_rows(data: MotionData, clips: list[Tensor]) -> Image:
+def latent_rows(vae: TinyVAE, clips: list[Tensor]) -> Image:
     """Decoded clips (1, T, C, h, w), one a row, every third frame."""
-    decoded = (data.vae.decode(clip.to(data.vae.mean.dtype))[0, ::3] for clip in clips)
+    decoded = (vae.decode(clip.to(vae.mean.dtype))[0, ::3] for clip in clips)
     return rows([to_uint8(video) for video in decoded])

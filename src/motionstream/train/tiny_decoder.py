@@ -1,0 +1,216 @@
+"""Stage "decoder": a tiny decoder learns to show what a full VAE's latents mean (paper Appendix A).
+
+The full VAE's encoder is frozen and gives the latents of true clips; the tiny decoder (`vae.taehv`) is to make those
+clips of them. Loss: absolute error, LPIPS, and from `adversarial_start` on a patch critic's judgement; the critic
+learns beside it, on the same clips. The decoder reads the DiT's latents as they are, and encodes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from motionstream.data.loader import Loader, loader
+from motionstream.data.video_crops import VideoCrops
+from motionstream.train.checkpoint import newest_weights
+from motionstream.train.ema import EMA
+from motionstream.train.motion_data import frozen_vae
+from motionstream.train.optim import Schedule, Updater, make_optimizer
+from motionstream.train.patch_critic import PatchCritic, balance, critic_loss, maker_loss
+from motionstream.train.precision import autocast
+from motionstream.train.recipe import RECIPE_FILE, DecoderRecipe, load
+from motionstream.train.sheet import rows
+from motionstream.train.stage import Image
+from motionstream.vae import VideoVAE
+from motionstream.vae.lpips import LpipsNetwork
+from motionstream.vae.pixels import to_model, to_uint8
+from motionstream.vae.taehv import TaehvDecoder
+
+CRITIC_BETAS = (0.5, 0.9)
+"""Of the critic's moments; long memories of them are slow to follow what the decoder makes."""
+
+
+def build(recipe: DecoderRecipe, assets: Path, out: Path) -> TinyDecoderStage:
+    """The stage, ready for its first step or for `load_state_dict`."""
+    vae = full_vae(out / recipe.vae, recipe.device, getattr(torch, recipe.dtype))
+    return TinyDecoderStage(recipe, clips(recipe, assets), vae, perceptual(recipe), start(recipe))
+
+
+def full_vae(folder: Path, device: str, dtype: torch.dtype) -> VideoVAE:
+    """The VAE to learn from: a finished run of stage "vae", or Wan's in a folder of Diffusers' layout."""
+    if (folder / RECIPE_FILE).is_file():
+        return frozen_vae(folder, device, dtype)
+    if not folder.exists():
+        raise FileNotFoundError(
+            f"{folder}: no VAE there; name Wan's (--vae FOLDER), or a run of stage vae in the chain"
+        )
+    from motionstream.vae.wan import WanVAE
+
+    return WanVAE.load(folder, device, dtype).without_decoder()
+
+
+def clips(recipe: DecoderRecipe, assets: Path) -> Loader:
+    """Crops of the recipe's videos, or clips of synthetic worlds where it names none."""
+    if not recipe.clips:
+        return loader(recipe, assets)
+    crops = VideoCrops(recipe.clips, recipe.size, recipe.frames, recipe.crop, recipe.seed)
+    return Loader(crops, recipe.batch, workers=min(8, max(1, (os.cpu_count() or 2) - 1)))
+
+
+def perceptual(recipe: DecoderRecipe) -> LpipsNetwork | None:
+    """LPIPS with the recipe's weights, or None where it does without."""
+    if not recipe.lpips_weight:
+        return None
+    if not recipe.lpips:
+        raise ValueError("no LPIPS weights: name the file (--lpips FILE), or train without (--set lpips_weight=0)")
+    return LpipsNetwork.load(recipe.lpips)
+
+
+def start(recipe: DecoderRecipe) -> TaehvDecoder:
+    """A decoder with fresh weights, or with those of the recipe's file; ValueError if that has other sizes."""
+    if not recipe.init_from:
+        return TaehvDecoder(recipe.decoder)
+    decoder = TaehvDecoder.load(recipe.init_from)
+    if decoder.config != recipe.decoder:
+        raise ValueError(f"{recipe.init_from} is {decoder.config}, the recipe wants {recipe.decoder}: change either")
+    return decoder.requires_grad_(True).train()
+
+
+def trained_decoder(run_dir: Path) -> TaehvDecoder:
+    """The averaged decoder of a run, for inference; `save` writes it as one file."""
+    recipe = load(run_dir / RECIPE_FILE)
+    if not isinstance(recipe, DecoderRecipe):
+        raise ValueError(f"{run_dir} is a run of stage {recipe.stage!r}, not of a decoder")
+    decoder = TaehvDecoder(recipe.decoder)
+    decoder.load_state_dict(newest_weights(run_dir, "ema", under="average"))
+    return decoder.requires_grad_(False).eval()
+
+
+class TinyDecoderStage:
+    def __init__(
+        self, recipe: DecoderRecipe, data: Loader, vae: VideoVAE, lpips: LpipsNetwork | None, decoder: TaehvDecoder
+    ) -> None:
+        _check(vae, decoder)
+        self.recipe, self.data, self.vae = recipe, data, vae
+        self.lpips = lpips and lpips.to(recipe.device)
+        self.decoder = decoder.to(recipe.device)
+        self.critic = PatchCritic(recipe.critic_width).to(recipe.device)
+        self.ema = EMA(self.decoder, recipe.ema_decay)
+        optimizer = make_optimizer(self.decoder, recipe.lr, recipe.weight_decay, recipe.optimizer)
+        critic_optimizer = make_optimizer(self.critic, recipe.lr_critic, recipe.weight_decay, betas=CRITIC_BETAS)
+        schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)
+        self.updater = Updater(self.decoder, optimizer, schedule, recipe.clip, recipe.accumulate, self.ema)
+        self.critic_updater = Updater(self.critic, critic_optimizer, schedule, recipe.clip, recipe.accumulate)
+        self.random = torch.Generator().manual_seed(recipe.seed)
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"decoder": self.decoder, "ema": self.ema, "critic": self.critic}
+
+    def optimizers(self) -> dict[str, Any]:
+        return {"decoder": self.updater.optimizer, "critic": self.critic_updater.optimizer}
+
+    def step(self, step: int, progress: float) -> dict[str, float]:
+        judged = step >= self.recipe.adversarial_start and self.recipe.adversarial_weight > 0
+        totals: dict[str, float] = {}
+        for _ in range(self.recipe.accumulate):
+            for name, value in self._pass(self._clips(), judged).items():
+                totals[name] = totals.get(name, 0.0) + float(value.detach()) / self.recipe.accumulate
+        totals |= self.updater.apply(step, progress)
+        if judged:
+            critic = self.critic_updater.apply(step, progress)
+            totals |= {f"critic_{name}": value for name, value in critic.items()}
+            totals["skipped"] = max(totals["skipped"], critic["skipped"])
+        return totals
+
+    def sheet(self) -> Image | None:
+        """True, rebuilt and their difference, of a few frames."""
+        video = self._cut(self.data.probe(1)["video"], torch.Generator().manual_seed(0))
+        average: TaehvDecoder = self.ema.average  # type: ignore[assignment]
+        with torch.no_grad():
+            rebuilt = average.decode(self._latents(video))
+        difference = (rebuilt - video).abs() * 4 - 1
+        return rows([to_uint8(part[0, ::4]) for part in (video, rebuilt, difference)])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"data": self.data.state_dict(), "random": self.random.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        self.data.load_state_dict(state["data"])
+        self.random.set_state(torch.as_tensor(state["random"], dtype=torch.uint8))
+
+    def _clips(self) -> Tensor:
+        return self._cut(next(self.data)["video"], self.random)
+
+    def _cut(self, frames: Tensor, random: torch.Generator) -> Tensor:
+        """A square of the recipe's side from anywhere in the clips, in [−1, 1]."""
+        side = self.recipe.crop
+        top, left = (int(torch.randint(0, free - side + 1, (), generator=random)) for free in frames.shape[-2:])
+        return to_model(frames[..., top : top + side, left : left + side].to(self.recipe.device))
+
+    @torch.no_grad()
+    def _latents(self, video: Tensor) -> Tensor:
+        return self.vae.encode(video.to(getattr(torch, self.recipe.dtype))).float()
+
+    def _pass(self, video: Tensor, judged: bool) -> dict[str, Tensor]:
+        """Losses of one batch, their gradients added to the decoder's and, if judged, to the critic's."""
+        latents = self._latents(video)
+        with autocast(video.device, self.recipe.dtype):
+            made = self.decoder(latents, None)[0]
+        losses = self._losses(made.float(), video, judged)
+        self.updater.backward(losses["loss"])
+        if judged:
+            losses["critic_loss"] = self._critic_loss(made.detach().float(), video)
+            self.critic_updater.backward(losses["critic_loss"])
+        return losses
+
+    def _losses(self, made: Tensor, video: Tensor, judged: bool) -> dict[str, Tensor]:
+        recipe = self.recipe
+        parts = {"l1": F.l1_loss(made, video)}
+        rebuilt = parts["l1"]
+        if self.lpips is not None:
+            parts["lpips"] = self.lpips(made.flatten(0, 1), video.flatten(0, 1)).mean()
+            rebuilt = rebuilt + recipe.lpips_weight * parts["lpips"]
+        loss = rebuilt
+        if judged:
+            with _held(self.critic):
+                parts["adversarial"] = maker_loss(self._judge(made))
+            parts["balance"] = balance(rebuilt, parts["adversarial"], self._last())
+            loss = rebuilt + recipe.adversarial_weight * parts["balance"] * parts["adversarial"]
+        psnr = 10 * torch.log10(4 / F.mse_loss(made.detach().clamp(-1, 1), video).clamp(min=1e-9))
+        return {"loss": loss, "psnr": psnr, **parts}
+
+    def _critic_loss(self, made: Tensor, video: Tensor) -> Tensor:
+        return critic_loss(self._judge(video), self._judge(made))
+
+    def _judge(self, video: Tensor) -> Tensor:
+        with autocast(video.device, self.recipe.dtype):
+            judged: Tensor = self.critic(video)
+        return judged.float()
+
+    def _last(self) -> nn.Parameter:
+        last: nn.Parameter = self.decoder.decoder[-1].weight  # type: ignore[assignment]
+        return last
+
+
+@contextmanager
+def _held(module: nn.Module) -> Iterator[None]:
+    """Inside, gradients pass through the module and leave none in it."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)
+
+
+def _check(vae: VideoVAE, decoder: TaehvDecoder) -> None:
+    for name in ("latent_channels", "spatial_stride", "temporal_stride"):
+        has, reads = getattr(vae, name), getattr(decoder, name)
+        if has != reads:
+            raise ValueError(f"the VAE has {name} = {has}, the recipe's decoder {reads}: choose the recipe of that VAE")

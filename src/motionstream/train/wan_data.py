@@ -1,0 +1,153 @@
+"""Batches for the stages that train a DiT, of clips that were encoded before (`data/shards.py`): Wan's training data.
+
+Passes are numbered over all ranks, and each draws by its number alone: which clips, which of their points, what is
+dropped, what noise. So a run is the same however many processes share it, as long as passes a step (accumulate ×
+ranks) stay the same, and it goes on exactly on another number of them.
+
+Legend: B clips, F frames, T latents, C channels, h w latent cells, N points.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from motionstream.conditioning import Conditioning, EncodedPrompts, TrackBatch, track_volume
+from motionstream.data.shards import EncodedClip, Shards
+from motionstream.geometry import Geometry
+from motionstream.tracks import Tracks
+from motionstream.train.motion_data import Drops, Sample, draw_drops
+from motionstream.train.parallelize import rank, world_size
+from motionstream.train.points import Choice, mask_middle
+from motionstream.train.recipe import MotionRecipe
+from motionstream.train.typed import unknown
+
+STRIDES = {"wan2.1": 8, "wan2.2": 16}
+"""Kind of VAE → pixels that a latent cell spans."""
+CHANNELS = {"wan2.1": 16, "wan2.2": 48}
+"""Kind of VAE → channels of its latents."""
+
+
+def geometry_of(recipe: MotionRecipe) -> Geometry:
+    """The recipe's frame under its published VAE."""
+    if recipe.vae not in STRIDES:
+        raise ValueError(unknown(f"recipe {recipe.name}: vae", recipe.vae, STRIDES))
+    return Geometry(*recipe.size, spatial_stride=STRIDES[recipe.vae])
+
+
+class ShardData:
+    """Draws `Sample`s of prepared clips. How many passes were made is all that a checkpoint needs."""
+
+    vae = None
+    """Nothing here decodes."""
+
+    def __init__(
+        self,
+        clips: Shards,
+        geometry: Geometry,
+        batch: int,
+        choice: Choice,
+        drops: Drops,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.clips, self.geometry, self.batch = clips, geometry, batch
+        self.choice, self.drops, self.seed, self.device = choice, drops, seed, torch.device(device)
+        self.passes = 0
+
+    @classmethod
+    def of(cls, recipe: MotionRecipe, folder: Path, choice: Choice, drops: Drops) -> ShardData:
+        """What a recipe asks for. Raises ValueError if the clips were prepared for another one."""
+        clips = Shards(folder)
+        made, geometry = clips.prepared, geometry_of(recipe)
+        for what, has, wants in (
+            ("vae", made.vae, recipe.vae),
+            ("size", made.size, recipe.size),
+            ("frames", made.frames, recipe.frames),
+        ):
+            if has != wants:
+                raise ValueError(
+                    f"clips in {folder} were prepared with {what} = {has}, recipe {recipe.name} wants {wants}: prepare "
+                    f"them again, or set {what}"
+                )
+        return cls(clips, geometry, recipe.batch, choice, drops, recipe.seed, recipe.device)
+
+    @property
+    def latent_channels(self) -> int:
+        return self.clips.prepared.latent_channels
+
+    def next(self, no_motion: bool = False) -> Sample:
+        """The next batch. no_motion: also the conditioning without tracks."""
+        number = self.passes + rank()
+        self.passes += world_size()
+        random = np.random.default_rng((self.seed, number))
+        wanted = [self._clip(number * self.batch + place) for place in range(self.batch)]
+        return self._sample([self.clips[clip] for clip in wanted], random, self.drops, no_motion)
+
+    def probe(self, clips: int) -> Sample:
+        """The first few clips, fully controlled."""
+        chosen = [self.clips[number % len(self.clips)] for number in range(clips)]
+        return self._sample(chosen, np.random.default_rng(7), Drops(), no_motion=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"passes": self.passes}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        self.passes = int(state["passes"])
+
+    def _clip(self, drawn: int) -> int:
+        """The number of the clip that is drawn as the `drawn`-th: every one once an epoch, in an order of its own."""
+        epoch, place = divmod(drawn, len(self.clips))
+        return int(_order(self.seed, epoch, len(self.clips))[place])
+
+    @torch.no_grad()
+    def _sample(self, clips: list[EncodedClip], random: np.random.Generator, drops: Drops, no_motion: bool) -> Sample:
+        tracks = TrackBatch.of([self._points(clip.tracks, random) for clip in clips], self.device)
+        text, track, _ = draw_drops(len(clips), drops, random)
+        identities, key = int(random.integers(1 << 31)), int(random.integers(1 << 62))
+        latents = torch.stack([clip.latents for clip in clips]).to(self.device, torch.float32)
+        steered = self._conditioning(latents, tracks.hidden(torch.from_numpy(track)), identities)
+        everyone = torch.ones(len(clips), dtype=torch.bool)
+        said = [self.clips.unsaid if drop else clip.text for clip, drop in zip(clips, text, strict=True)]
+        return Sample(
+            latents=latents,
+            conditioning=steered,
+            no_motion=self._conditioning(latents, tracks.hidden(everyone), identities) if no_motion else None,
+            prompts=self._prompts(said),
+            unsaid=self._prompts([self.clips.unsaid]),
+            seen=self._seen(clips),
+            key=key,
+        )
+
+    def _points(self, tracks: Tracks, random: np.random.Generator) -> Tracks:
+        """Between `fewest` and `most` of a clip's points (paper Section 3.1), middle frames masked at times."""
+        many = int(random.integers(self.choice.fewest, self.choice.most + 1))
+        chosen = random.permutation(tracks.points)[:many]
+        return mask_middle(tracks.select(np.sort(chosen)), self.choice, random)
+
+    def _conditioning(self, latents: Tensor, tracks: TrackBatch, identities: int) -> Conditioning:
+        """As the `Conditioner` makes it of a picture and tracks, without a warped anchor."""
+        nothing = torch.zeros_like(latents)
+        mask, first = nothing[:, :, : self.geometry.temporal_stride].clone(), nothing.clone()
+        mask[:, 0], first[:, 0] = 1, latents[:, 0]
+        volume = track_volume(tracks, self.geometry, identities, starts=True)
+        support = nothing[:, :, :1].expand(-1, -1, self.geometry.temporal_stride + 1, -1, -1)
+        return Conditioning(torch.cat([mask, first], 2), volume, nothing, support)
+
+    def _prompts(self, rows: list[Tensor]) -> EncodedPrompts:
+        return EncodedPrompts.of([row.to(self.device, torch.float32) for row in rows])
+
+    def _seen(self, clips: list[EncodedClip]) -> Tensor | None:
+        tokens = [clip.seen for clip in clips if clip.seen is not None]
+        return torch.stack(tokens).to(self.device, torch.float32) if tokens else None
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, clips: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch, clips)).permutation(clips)
