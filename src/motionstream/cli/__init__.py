@@ -1,6 +1,6 @@
 """The program `motionstream`: one thin function a command, each calls the library.
 
-`evaluate` and `bench` have a file each; `options` is what commands share.
+`evaluate`, `bench` and `convert` have a file each; `options` is what commands share.
 
 Nothing heavy is imported until a command runs, so that --help answers at once. Exit codes: 0 done, 2 the user's input
 was wrong (one line on stderr), 1 our fault (a traceback with --debug), 130 interrupted.
@@ -19,7 +19,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from motionstream import allocator, console, errors
-from motionstream.cli import bench, evaluate
+from motionstream.cli import bench, convert, evaluate, zoo
 from motionstream.cli.options import (
     Assets,
     Depth,
@@ -53,11 +53,11 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Synthetic worlds to train and evaluate on.")
 docs_app = typer.Typer(no_args_is_help=True, help="Keep the documents true.")
-zoo_app = typer.Typer(no_args_is_help=True, help="Models that come with the package, and making one of a training run.")
 app.add_typer(data_app, name="data")
 app.add_typer(bench.app, name="bench")
 app.add_typer(evaluate.app, name="evaluate")
-app.add_typer(zoo_app, name="zoo")
+app.command()(convert.convert)
+app.add_typer(zoo.app, name="zoo")
 app.add_typer(docs_app, name="docs")
 
 
@@ -301,16 +301,77 @@ def data_synth(
         console.report("Synthetic worlds", export.bench(worlds), json_out)
 
 
+@data_app.command("encode")
+def data_encode(
+    clips: Annotated[Path, typer.Option(help="A folder of NAME.mp4, with clips.jsonl or NAME.txt for captions.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A new folder for the prepared clips.")],
+    vae: Annotated[Path, typer.Option(help="Wan's VAE: its folder in Diffusers' layout.")],
+    text: Annotated[Path, typer.Option(help="The folder with text_encoder/ and tokenizer/.")],
+    pictures: Annotated[
+        Path | None, typer.Option(help="The folder with image_encoder/, for a network that reads CLIP tokens.")
+    ] = None,
+    size: Size = "832x480",
+    frames: Annotated[int, typer.Option(help="1 + 4·n of each clip; shorter videos are left out.", min=5)] = 81,
+    fps: Annotated[float, typer.Option(help="Frames a second that the model is trained at.", min=1)] = 16.0,
+    grid: Annotated[str, typer.Option(metavar="COLSxROWS", help="Points tracked where NAME.npz is missing.")] = "50x50",
+    tracker: Tracker = "lucas-kanade",
+    tracker_path: TrackerPath = None,
+    download: Download = False,
+    device: Device = "auto",
+    dtype: Annotated[str, typer.Option(help="Of the encoders: bfloat16 or float32.")] = "bfloat16",
+) -> None:
+    """Prepare clips for the training of Wan: latents, tracks and prompts, encoded once.
+
+    [bold]motionstream data encode --clips videos --vae wan/vae --text wan --pictures wan -o clips-1.3b[/]
+
+    [bold]motionstream data encode --clips videos --vae wan22/vae --text wan22 --size 1280x704 --frames 121 --fps 24
+    -o clips-5b --tracker cotracker3 --tracker-path co-tracker[/]
+    """
+    import torch
+
+    from motionstream.conditioning.clip_image import ClipImageEncoder
+    from motionstream.conditioning.prompt_cache import CachedEncoder, PromptCache, default_folder
+    from motionstream.conditioning.umt5 import UMT5Encoder
+    from motionstream.data.encode import Cut, Encoders, captions, encode_folder
+    from motionstream.vae.wan import WanVAE
+
+    if dtype not in ("bfloat16", "float32"):
+        raise ValueError(f"--dtype {dtype}: bfloat16 or float32")
+    number = {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    cut, count = Cut(size_of(size), frames, fps, grid_of(grid)), len(captions(clips))
+    following = open_tracker(tracker, tracker_path, download, device)
+    said = CachedEncoder(UMT5Encoder(text, device=where, dtype=number), PromptCache(default_folder()))
+    seen = None if pictures is None else ClipImageEncoder(pictures, device=where, dtype=number)
+    encoders = Encoders(WanVAE.load(vae, where, number).without_decoder(), said, seen, where, number)
+    with console.progress("clips", count) as bar:
+        made, short = encode_folder(clips, out, encoders, cut, following, bar.over)
+    typer.echo(f"{out}: {made} clips of {frames} frames" + (f"; {short} videos were too short" if short else ""))
+
+
 @app.command()
 def train(
-    stage: Annotated[str, typer.Argument(help="vae, teacher, teacher-mask, causal, self-forcing or detail.")],
+    stage: Annotated[str, typer.Argument(help="vae, teacher, teacher-mask, causal, self-forcing, detail, decoder.")],
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="A named recipe or its JSON.")],
-    assets: Assets,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the chain; each stage gets its own in it.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the chain; each stage gets its own in it.")
+    ] = None,
+    assets: Annotated[
+        Path | None, typer.Option("--assets", "--data", help="Pictures for the worlds; Wan: the prepared clips.")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop and save after so long.", min=0)] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the newest whole checkpoint.")] = True,
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe.")] = None,
     finish: Annotated[bool, typer.Option("--finish", help="Let the learning rate fall with --minutes.")] = False,
+    vae: Annotated[Path | None, typer.Option(help="Stage decoder: the folder of Wan's VAE.")] = None,
+    clips: Annotated[Path | None, typer.Option(help="Stage decoder: a folder of videos instead of --assets.")] = None,
+    lpips: Annotated[Path | None, typer.Option(help="Stage decoder: LPIPS weights, .safetensors.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Wan: say what it would take, and train nothing.")] = False,
+    gpus: Annotated[int, typer.Option(help="Dry run: how many.", min=1)] = 32,
+    memory: Annotated[float, typer.Option(help="Dry run: GB of each.")] = 80.0,
+    tflops: Annotated[float, typer.Option(help="Dry run: TFLOP/s that each gives in the end.")] = 400.0,
+    accumulate: Annotated[int | None, typer.Option(help="Passes a step, instead of the recipe's.", min=1)] = None,
+    json_out: JsonOut = None,
 ) -> None:
     """Train one stage; stop it when you like and start it again: it goes on exactly where it was.
 
@@ -318,40 +379,33 @@ def train(
 
     [bold]motionstream train vae -r smoke --assets pictures -o out/try --set steps=20 --set lr=1e-3[/]
 
-    Whole recipes, stage after stage: runs/tiny_cpu.sh, runs/tiny_gpu.sh. Losses and sheets: tensorboard --logdir out
+    [bold]motionstream train decoder -r wan2.1 --vae wan/vae --clips videos --lpips alex.safetensors -o out/wan[/]
+
+    [bold]motionstream train teacher -r wan_1_3b --dry-run --gpus 8 --accumulate 16[/]
+
+    Whole recipes, stage after stage: runs/tiny_cpu.sh, tiny_gpu.sh, wan_1_3b.sh, wan_5b.sh.
+    Losses and sheets: tensorboard --logdir out
     """
     from motionstream.train import train as train_stage
 
-    done = train_stage(stage, recipe, out, assets, minutes, resume, changes or (), finish)
-    typer.echo(f"{stage}: step {done.step} ({done.reason}), {done.seconds / 60:.0f} minutes trained in all")
+    changes = [*(changes or ()), *([] if accumulate is None else [f"accumulate={accumulate}"])]
+    if dry_run:
+        from motionstream.train.dry_run import dry_run as foresee
+        from motionstream.train.recipe import changed
+        from motionstream.train.run import recipe_for
 
-
-@zoo_app.command("list")
-def zoo_list() -> None:
-    """Say which models come with the package, and how they run."""
-    from motionstream.zoo import embedded, names, read_header
-
-    console.report("models", {name: read_header(embedded(name))["live"] for name in names()}, None)
-
-
-@zoo_app.command("pack")
-def zoo_pack(
-    runs: Annotated[Path, typer.Option(help="The folder that `motionstream train --out` wrote.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The model's folder.")],
-    stage: Annotated[str, typer.Option(help="causal, self-forcing or detail.")] = "detail",
-    name: Annotated[str, typer.Option(help="What the model calls itself.")] = "tiny",
-    chunk: Annotated[int | None, typer.Option(help="Latents a live step makes; else the recipe's.", min=1)] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising calls a chunk; else the recipe's.", min=1)] = None,
-    window: Annotated[int | None, typer.Option(help="Latest latents a step sees; else the recipe's.", min=0)] = None,
-) -> None:
-    """Make a model folder of a finished training run, in bfloat16, with hashes and recipes.
-
-    [bold]motionstream zoo pack --runs out --out my-model[/]  then  [bold]motionstream demo --model my-model[/]
-    """
-    from motionstream.train.pack import pack
-
-    origin = pack(runs, stage, out, name, chunk, steps, window)
-    console.report(f"{name} in {out}", {f"{done}, steps": part["steps"] for done, part in origin.items()}, None)
+        figures = foresee(changed(recipe_for(stage, recipe), changes), gpus, tflops, memory)
+        console.report(f"{stage} on {gpus} GPUs", figures, json_out)
+        return
+    if out is None:
+        raise ValueError("name the folder of the chain with --out, or ask for --dry-run")
+    if assets is None and clips is None:
+        raise ValueError("nothing to train on: name a folder with --assets (stage decoder: or with --clips)")
+    paths = {"vae": vae, "clips": clips, "lpips": lpips}
+    named = [f"{key}={path.resolve()}" for key, path in paths.items() if path is not None]
+    done = train_stage(stage, recipe, out, assets or Path(), minutes, resume, [*named, *changes], finish)
+    if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
+        typer.echo(f"{stage}: step {done.step} ({done.reason}), {done.seconds / 60:.0f} minutes trained in all")
 
 
 @docs_app.command("figures")
@@ -371,16 +425,37 @@ def docs_figures(
 
 
 @app.command()
-def doctor(json_out: JsonOut = None) -> None:
-    """Say what this machine can run, what is missing and what that would bring.
+def doctor(
+    plan: Annotated[str | None, typer.Option(metavar="MODEL", help="Memory of a model, part by part.")] = None,
+    memory: Annotated[float | None, typer.Option(metavar="GIB", help="Of a GPU that need not be here.")] = None,
+    decoder: Annotated[str | None, typer.Option(metavar="KIND", help="tiny or full; else what fits.")] = None,
+    fp8: Annotated[bool | None, typer.Option("--fp8/--no-fp8", help="Weights in fp8; else if need be.")] = None,
+    sessions: Annotated[int | None, typer.Option(help="How many must fit; else one.", min=1)] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Pixels of a frame; else the model's own.")] = None,
+    json_out: JsonOut = None,
+) -> None:
+    """Say what this machine can run, what is missing and what that would bring; or plan a model's memory.
 
     [bold]motionstream doctor[/]
+
+    [bold]motionstream doctor --plan wan2.1-1.3b[/]   for this GPU, or for 24, 16, 12 and 8 GiB where there is none
+
+    [bold]motionstream doctor --plan wan2.2-5b --memory 16 --decoder tiny --size 960x544[/]
     """
     from motionstream import doctor as surgery
+    from motionstream.plan import as_dict
 
-    findings = surgery.examine()
-    surgery.show(findings)
-    console.write_json(findings, json_out)
+    if plan is None:
+        if any(value is not None for value in (memory, decoder, fp8, sessions, size)):
+            raise ValueError("--memory, --decoder, --fp8, --sessions and --size plan a model: name it with --plan")
+        findings = surgery.examine()
+        surgery.show(findings)
+        console.write_json(findings, json_out)
+        return
+    frame = None if size is None else size_of(size)
+    made = surgery.plans(plan, memory, decoder=decoder, fp8=fp8, size=frame, sessions=sessions or 1)
+    surgery.show_plans(made)
+    console.write_json({"plans": [as_dict(each) for each in made]}, json_out)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -8,7 +8,8 @@ import torch
 
 from motionstream.products import fastest_dtype
 from motionstream.stream.model import StreamingModel
-from motionstream.zoo.bundle import HEADER, Live, load_bundle, read_header, save_bundle
+from motionstream.zoo.bundle import load_bundle, save_bundle
+from motionstream.zoo.header import HEADER, WAN, Live, read_header
 
 __all__ = ["HEADER", "Live", "embedded", "load", "load_bundle", "names", "read_header", "save_bundle"]
 
@@ -38,6 +39,10 @@ def load(model: str | Path, device: str = "auto") -> StreamingModel:
     chosen = _device(device)
     named = isinstance(model, str) and model in names()
     folder = Path(model) if Path(model).is_dir() and not named else embedded(str(model))
+    if read_header(folder)["kind"] == WAN:
+        from motionstream.zoo.wan import load_wan
+
+        return load_wan(folder, chosen, fastest_dtype(chosen))
     return load_bundle(folder, chosen, fastest_dtype(chosen))
 
 

@@ -1,0 +1,115 @@
+"""`motionstream zoo`: models that come with the package, and making one of a training run or of Wan's parts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from motionstream import console
+from motionstream.cli.options import size_of
+
+app = typer.Typer(no_args_is_help=True, help="Models that come with the package, and making one.")
+
+
+@app.command("list")
+def zoo_list() -> None:
+    """Say which models come with the package, and how they run."""
+    from motionstream.zoo import embedded, names, read_header
+
+    console.report("models", {name: read_header(embedded(name))["live"] for name in names()}, None)
+
+
+@app.command("pack")
+def zoo_pack(
+    runs: Annotated[Path, typer.Option(help="The folder that `motionstream train --out` wrote.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The model's folder.")],
+    stage: Annotated[str, typer.Option(help="causal, self-forcing or detail.")] = "detail",
+    name: Annotated[str, typer.Option(help="What the model calls itself.")] = "tiny",
+    chunk: Annotated[int | None, typer.Option(help="Latents a live step makes; else the recipe's.", min=1)] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising calls a chunk; else the recipe's.", min=1)] = None,
+    window: Annotated[int | None, typer.Option(help="Latest latents a step sees; else the recipe's.", min=0)] = None,
+) -> None:
+    """Make a model folder of a finished training run, in bfloat16, with hashes and recipes.
+
+    [bold]motionstream zoo pack --runs out --out my-model[/]  then  [bold]motionstream demo --model my-model[/]
+    """
+    from motionstream.train.pack import pack
+
+    origin = pack(runs, stage, out, name, chunk, steps, window)
+    console.report(f"{name} in {out}", {f"{done}, steps": part["steps"] for done, part in origin.items()}, None)
+
+
+@app.command("decoder")
+def zoo_decoder(
+    run: Annotated[Path, typer.Option(help="The folder of a run of stage decoder, such as out/wan/decoder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The decoder's file, .safetensors.")],
+) -> None:
+    """Write a trained tiny decoder as one file, under TAEHV's own names.
+
+    [bold]motionstream zoo decoder --run out/wan/decoder --out decoder.safetensors[/]
+    """
+    from motionstream.train.tiny_decoder import trained_decoder
+
+    if out.suffix != ".safetensors":
+        raise ValueError(f"{out}: a decoder is written to a name that ends in .safetensors")
+    decoder = trained_decoder(run)
+    decoder.save(out)
+    typer.echo(f"{out}: {sum(weight.numel() for weight in decoder.parameters()):,} parameters, {decoder.config}")
+
+
+@app.command("wan")
+def zoo_wan(
+    folder: Annotated[
+        Path, typer.Argument(help="What `motionstream convert --to` wrote, or, with --runs, a new folder.")
+    ],
+    vae: Annotated[Path, typer.Option(help="The full VAE: Wan's folder vae for Diffusers.")],
+    text: Annotated[Path, typer.Option(help="The folder with text_encoder/ and tokenizer/.")],
+    picture: Annotated[
+        Path | None, typer.Option(help="The folder with image_encoder/, for networks that read CLIP tokens.")
+    ] = None,
+    decoder: Annotated[
+        Path | None, typer.Option(help="A tiny decoder (taew2_1, taew2_2, your own); else the full VAE decodes.")
+    ] = None,
+    runs: Annotated[Path | None, typer.Option(help="Take the network that a chain in this folder trained.")] = None,
+    stage: Annotated[str, typer.Option(help="Of the chain: causal or self-forcing.")] = "self-forcing",
+    name: Annotated[str | None, typer.Option(help="What the model calls itself; else the folder's name.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Other frames than the backbone's own.")] = None,
+    chunk: Annotated[int | None, typer.Option(help="Latents a step makes; else the paper's 3.", min=1)] = None,
+    sink: Annotated[int | None, typer.Option(help="First latents that stay in sight; else 3.", min=0)] = None,
+    window: Annotated[int | None, typer.Option(help="Latest latents in sight; else 3.", min=0)] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising calls a chunk; else 3.", min=1)] = None,
+    fp8: Annotated[
+        bool, typer.Option("--fp8", help="Round products to 8 bits when it is loaded; refused if it changes too much.")
+    ] = False,
+) -> None:
+    """Make a Wan network a model that `serve`, `generate`, `demo` and `evaluate` take.
+
+    [bold]motionstream zoo wan wan-1.3b --vae Wan2.1/vae --text Wan2.1 --picture Wan2.1 --decoder taew2_1.safetensors[/]
+
+    [bold]motionstream zoo wan mine --runs out/wan --vae Wan2.1/vae --text Wan2.1 --picture Wan2.1[/]
+
+    Only places are written down; published parts stay where they are.
+    """
+    from motionstream.zoo.wan import Places, describe_converted, live_of_folder
+
+    if runs is not None:
+        from motionstream.train.pack import export_wan
+
+        export_wan(runs, stage, folder)
+    live = live_of_folder(folder)
+    changes: dict[str, Any] = {
+        "chunk": chunk,
+        "sink": sink,
+        "window": window,
+        "steps": steps,
+        "size": size_of(size) if size else None,
+    }
+    live = replace(live, **{key: value for key, value in changes.items() if value is not None})
+    paths = [None if part is None else str(part.resolve()) for part in (vae, text, picture, decoder)]
+    assert paths[0] is not None
+    assert paths[1] is not None
+    describe_converted(folder, name or folder.resolve().name, Places(paths[0], paths[1], *paths[2:]), live, fp8)
+    console.report(f"{name or folder.name}, a model on Wan", {"folder": str(folder), "size": live.size}, None)
