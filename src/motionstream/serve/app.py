@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ from motionstream.serve.settings import ServeSettings
 from motionstream.serve.viewer import Studio, Viewer
 from motionstream.serve.worker import ModelLike, Worker
 from motionstream.tracks.record import Recording
+
+DRAIN_SECONDS = 0.2
+"""How long what is still coming of a refused upload is taken in."""
 
 
 def create_app(model: ModelLike, settings: ServeSettings, limits: Limits | None = None) -> FastAPI:
@@ -88,11 +91,21 @@ async def _body(request: Request, limit: int, code: ErrorCode) -> bytes:
     too_large = ViewerError(code, f"file too large: send at most {limit} bytes")
     if announced.isdigit() and int(announced) > limit:
         raise too_large
-    async for piece in request.stream():
+    stream = request.stream()
+    async for piece in stream:
         data += piece
         if len(data) > limit:
+            await _drained(stream)
             raise too_large
     return bytes(data)
+
+
+async def _drained(stream: AsyncIterator[bytes]) -> None:
+    """Take in what is on its way: a line closed over unread bytes is reset, and the answer lost with it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            async for _ in stream:
+                pass
 
 
 def _add_routes(app: FastAPI) -> None:

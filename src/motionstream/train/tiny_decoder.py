@@ -190,7 +190,9 @@ class TinyDecoderStage:
         return critic_loss(self._judge(video), self._judge(made))
 
     def _judge(self, video: Tensor) -> Tensor:
-        with autocast(video.device, self.recipe.dtype):
+        # A CPU's half-precision Conv3d is slower, and leaves rubbish in the weight gradient of a single output channel.
+        dtype = "float32" if video.device.type == "cpu" else self.recipe.dtype
+        with autocast(video.device, dtype):
             judged: Tensor = self.critic(video)
         return judged.float()
 

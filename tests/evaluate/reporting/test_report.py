@@ -100,7 +100,7 @@ EXAMPLES: dict[str, tuple[str, Mapping[str, Any], str]] = {
             "sources": {},
             "measured": {"wan9": {"fps": 55.0}},
         },
-        "| wan9, gpu9 | 60 | 5.5 |",
+        "| wan9, gpu9 | 60 | 55 |",
     ),
     "step": ("bench step", {**STAMP, "ceiling": {}, "step": TIMES, "denoise": TIMES, "fps": 47.0}, "| denoise | 60 |"),
     "compare": (
