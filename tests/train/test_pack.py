@@ -13,7 +13,7 @@ import torch
 from motionstream import cli, errors
 from motionstream.stream.model import StreamingModel
 from motionstream.train.checkpoint import newest_weights
-from motionstream.train.pack import CHAIN, pack
+from motionstream.train.pack import CHAIN, export_wan, pack
 from motionstream.train.run import BUILDERS
 from motionstream.zoo import load_bundle, read_header
 
@@ -97,6 +97,12 @@ def test_stages_that_train_no_student_or_did_not_finish_are_refused(chain: Path,
 
 
 # --- the command --------------------------------------------------------------------------------------------------
+
+
+def test_a_run_of_our_own_is_no_wan_network(chain: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not on a Wan backbone"):
+        export_wan(chain, "self-forcing", tmp_path / "wan")
+    assert not (tmp_path / "wan").exists()
 
 
 def test_the_command_packs(chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,10 +12,11 @@ from safetensors.torch import save_file
 from tests.small import randomised
 
 from motionstream.data.shards import EncodedClip, Prepared, ShardWriter
+from motionstream.dit.published import NETWORK_FILE
 from motionstream.sampling import MotionModel
 from motionstream.tracks import Tracks
 from motionstream.train import named, train
-from motionstream.train.network import CONVERTED, model_config
+from motionstream.train.network import model_config
 from motionstream.train.recipe import Recipe
 from motionstream.train.recipes_wan import REDUCED, START
 from motionstream.train.run import builder
@@ -55,7 +56,7 @@ def write_start(out: Path, seed: int = 0) -> Path:
     folder = out / START
     folder.mkdir(parents=True)
     save_file({name: weight.bfloat16() for name, weight in model.state_dict().items()}, folder / "a.safetensors")
-    (folder / CONVERTED).write_text("{}")
+    (folder / NETWORK_FILE).write_text("{}")
     return folder
 
 

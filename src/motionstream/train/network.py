@@ -10,22 +10,20 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from motionstream.conditioning import ConditioningConfig
 from motionstream.dit import VideoDiT
 from motionstream.dit.config import CONFIGS, DiTConfig
 from motionstream.dit.layers import Block
+from motionstream.dit.published import NETWORK_FILE
+from motionstream.dit.shards import open_stored
 from motionstream.sampling import ModelConfig, MotionModel
 from motionstream.train.checkpoint import newest_weights
 from motionstream.train.checkpointing import recompute_blocks
 from motionstream.train.parallelize import gathers_for, shard, world_size
 from motionstream.train.recipe import MotionRecipe, Network
 from motionstream.train.typed import unknown
-
-CONVERTED = "network.json"
-"""Beside converted weights: what tells their folder from a run's."""
 
 
 def model_config(network: Network, latent_channels: int) -> ModelConfig:
@@ -77,8 +75,9 @@ def new_model(network: Network, latent_channels: int, start_from: Path | None = 
         return MotionModel(config, own_text)
     with torch.device("meta"):
         model = MotionModel(config, own_text)
-    if (start_from / CONVERTED).is_file():
-        weights = converted_weights(start_from)
+    if (start_from / NETWORK_FILE).is_file():
+        stored = open_stored(start_from)
+        weights = {name: stored.read(name) for name in stored.shapes}
     else:
         weights = newest_weights(start_from, "ema", under="average")
     try:
@@ -86,14 +85,6 @@ def new_model(network: Network, latent_channels: int, start_from: Path | None = 
     except RuntimeError as error:
         raise ValueError(f"weights of {start_from} do not fit the network: {' '.join(str(error).split())}") from None
     return model
-
-
-def converted_weights(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a converted folder's shards. Raises ValueError if it has none."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ValueError(f"{folder} has {CONVERTED} and no weights: convert again")
-    return {name: tensor for file in files for name, tensor in load_file(file).items()}
 
 
 def place(networks: Iterable[nn.Module], recipe: MotionRecipe) -> None:

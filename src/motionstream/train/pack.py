@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,12 @@ from motionstream.train.recipe import (
     load,
     to_json,
 )
+from motionstream.train.wan_data import CHANNELS
 from motionstream.vae import Detail
 from motionstream.zoo import Live, save_bundle
 from motionstream.zoo.wan import live_like
 
 FPS = 24.0
-PATCH = (1, 2, 2)
-"""Latent cells of a token."""
 CHAIN = ("vae", "teacher", "teacher-mask", "causal", "self-forcing", "detail")
 Student = CausalInitRecipe | SelfForcingRecipe | DetailRecipe
 
@@ -69,9 +67,10 @@ def export_wan(out: Path, stage: str, folder: Path) -> None:
     recipe = load(out / stage / RECIPE_FILE)
     if not isinstance(recipe, Student):
         raise ValueError(f"stage {stage!r} does not train a student: use causal or self-forcing")
+    if recipe.vae not in CHANNELS:
+        raise ValueError(f"{out}: not on a Wan backbone; `motionstream zoo pack` makes a model of such a run")
     weights = newest_weights(out / stage, "ema", under="average")
-    cells = weights["dit.head.head.weight"].shape[0]
-    config = model_config(recipe.network, cells // math.prod(PATCH))
+    config = model_config(recipe.network, CHANNELS[recipe.vae])
     layout = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     hashes = write_shards(folder, "network", layout, weights.items(), torch.bfloat16, {"stage": stage})
     header = {
