@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from motionstream import console
-from motionstream.cli.options import size_of
+from motionstream.cli.options import Device, JsonOut, Seed, load_model, size_of
 
 app = typer.Typer(no_args_is_help=True, help="Models that come with the package, and making one.")
 
@@ -40,6 +42,75 @@ def zoo_pack(
 
     origin = pack(runs, stage, out, name, chunk, steps, window)
     console.report(f"{name} in {out}", {f"{done}, steps": part["steps"] for done, part in origin.items()}, None)
+
+
+@app.command("compare")
+def zoo_compare(
+    first: Annotated[str, typer.Argument(help="A model (name or folder), or the JSON of its `evaluate motion`.")],
+    second: Annotated[str, typer.Argument(help="The one that may replace it, given alike.")],
+    assets: Annotated[Path | None, typer.Option(help="Pictures to make held-out worlds of, to measure models.")] = None,
+    clips: Annotated[int, typer.Option(help="Held-out worlds; more find smaller differences.", min=4)] = 16,
+    frames: Annotated[int, typer.Option(help="1 + 4·n.", min=5, max=241)] = 45,
+    controls: Annotated[str, typer.Option(help="As of evaluate motion.")] = "dense,20,object",
+    split: Annotated[str, typer.Option(help="Of the assets: heldout or heldout-far.")] = "heldout",
+    device: Device = "auto",
+    seed: Seed = 0,
+    json_out: JsonOut = None,
+) -> None:
+    """Say whether the second model is better than the first: same clips, differences clip by clip, with intervals.
+
+    [bold]motionstream zoo compare tiny out/model --assets pictures[/]
+
+    [bold]motionstream zoo compare old/motion.json new/motion.json[/]  of figures that were measured before
+
+    A new model is worth promoting when it is better in something and worse in nothing.
+    """
+    from motionstream.evaluate import verdict
+
+    measure = partial(_motion, assets=assets, clips=clips, frames=frames, split=split, device=device, seed=seed)
+    chosen = controls.replace(" ", "").split(",")
+    found = verdict.differences(measure(first, chosen), measure(second, chosen), seed)
+    console.grid(f"{second} against {first}", verdict.rows(found))
+    typer.echo(verdict.preferred(found))
+    console.write_json({"first": first, "second": second, **verdict.report(found)}, json_out)
+
+
+def _motion(
+    model: str,
+    controls: list[str],
+    *,
+    assets: Path | None,
+    clips: int,
+    frames: int,
+    split: str,
+    device: str,
+    seed: int,
+) -> dict[str, Any]:
+    """What `evaluate motion` says of a model: read from its file, or measured on held-out worlds."""
+    from motionstream.data.assets import AssetLibrary
+    from motionstream.evaluate import clips as reading
+    from motionstream.evaluate import motion
+
+    if model.endswith(".json"):
+        return _read_motion(Path(model))
+    if assets is None:
+        raise ValueError(f"{model} is to be measured on held-out worlds: name a folder of pictures with --assets")
+    chosen = motion.checked(controls)
+    loaded = load_model(model, device)
+    worlds = reading.worlds(AssetLibrary(assets, split=split), loaded.size, frames, seed, clips)
+    with console.progress(f"{model}: clips × controls", clips * len(chosen)) as bar:
+        figures = motion.evaluate_motion(motion.by_model(loaded), worlds, seed, chosen, watch=bar.over)
+    return {"data": "worlds", "split": split, **figures}
+
+
+def _read_motion(file: Path) -> dict[str, Any]:
+    try:
+        figures: Any = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read as JSON: {error}") from None
+    if not isinstance(figures, dict) or "per_clip" not in figures:
+        raise ValueError(f"{file} is not what `motionstream evaluate motion --json` writes: it has no per_clip")
+    return figures
 
 
 @app.command("decoder")
