@@ -16,7 +16,11 @@ def caption(rng: np.random.Generator, things: Sequence[str], place: str, effect:
     """Say what a clip shows: names of `things` and `place` as their assets call them, then the effect."""
     names = list(dict.fromkeys(name for name in map(plain_name, things) if name))
     where = plain_name(place)
-    scene = _scene(rng, _listed(names), where)
+    return with_effect(_scene(rng, _listed(names), where), effect, rng)
+
+
+def with_effect(scene: str, effect: str, rng: np.random.Generator) -> str:
+    """A scene's caption with the effect named in it, in one of its phrases."""
     if effect == NONE:
         return scene
     phrases = BY_NAME[effect].phrases

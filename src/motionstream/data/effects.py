@@ -17,7 +17,8 @@ from torch import Tensor
 Array = npt.NDArray[np.floating]
 Apply = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
 NONE = "none"
-NONE_SHARE = 0.5
+SHARE = 0.5
+"""Of clips that have an effect, unless asked otherwise."""
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -170,6 +171,6 @@ EFFECTS = (
 BY_NAME = {effect.name: effect for effect in EFFECTS}
 
 
-def draw_effect(rng: np.random.Generator) -> str:
-    """The name of an effect, or NONE half the time."""
-    return NONE if rng.random() < NONE_SHARE else EFFECTS[int(rng.integers(len(EFFECTS)))].name
+def draw_effect(rng: np.random.Generator, share: float = SHARE) -> str:
+    """The name of an effect with this probability, else NONE."""
+    return NONE if rng.random() < 1 - share else EFFECTS[int(rng.integers(len(EFFECTS)))].name

@@ -47,6 +47,8 @@ class Wanted(Protocol):
     def seed(self) -> int: ...
     @property
     def device(self) -> str: ...
+    @property
+    def effect_share(self) -> float: ...
 
 
 class Plan(Protocol):
@@ -69,7 +71,8 @@ class Worlds(Protocol):
 def loader(recipe: Wanted, assets: str | Path, split: str = "train", workers: int | None = None) -> Loader:
     """The batches a recipe asks for. workers: as in `Loader`; by default one, and up to eight to feed a GPU."""
     device = torch.device(recipe.device)
-    worlds = SyntheticWorlds(AssetLibrary(assets, split), recipe.size, recipe.frames, recipe.seed, device=device)
+    library = AssetLibrary(assets, split)
+    worlds = SyntheticWorlds(library, recipe.size, recipe.frames, recipe.seed, recipe.effect_share, device=device)
     if workers is None:
         workers = 1 if device.type == "cpu" else min(8, max(1, (os.cpu_count() or 2) - 1))
     return Loader(worlds, recipe.batch, workers=workers)

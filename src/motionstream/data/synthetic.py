@@ -7,7 +7,7 @@ has nothing to do with what is shown, so that a model cannot do without the trac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from motionstream.data import captions, effects, motion, points, textures
 from motionstream.data.assets import AssetLibrary, UInt8Array
+from motionstream.data.effects import SHARE as EFFECT_SHARE
 from motionstream.data.layers import Layer, Placement
 from motionstream.data.motion import Bending, Camera, Pose
 from motionstream.data.render import draw
@@ -68,13 +69,24 @@ class World:
 
     def render(self, device: torch.device | str = "cpu") -> Tensor:
         """(F, 3, H, W) uint8 on `device`."""
-        target = torch.device(device)
-        frames = draw(self.layers, self.size, target)
-        if self.effect != effects.NONE:
-            strength = torch.from_numpy(self.strength).to(target)
-            rng = np.random.default_rng(self.effect_seed)
-            frames = effects.BY_NAME[self.effect].apply(frames, strength, rng)
-        return frames.mul_(255).add_(0.5).clamp_(0, 255).to(torch.uint8)
+        return _bytes(self._affected(draw(self.layers, self.size, torch.device(device))))
+
+    def under(self, names: Sequence[str], device: torch.device | str = "cpu") -> list[Tensor]:
+        """The same under each of these effects in place of its own, drawn once."""
+        frames = draw(self.layers, self.size, torch.device(device))
+        return [_bytes(replace(self, effect=name)._affected(frames.clone())) for name in names]
+
+    def _affected(self, frames: Tensor) -> Tensor:
+        """With the effect; may write into the frames it is given."""
+        if self.effect == effects.NONE:
+            return frames
+        strength = torch.from_numpy(self.strength).to(frames.device)
+        return effects.BY_NAME[self.effect].apply(frames, strength, np.random.default_rng(self.effect_seed))
+
+
+def _bytes(frames: Tensor) -> Tensor:
+    """[0, 1] → uint8; writes into the frames it is given."""
+    return frames.mul_(255).add_(0.5).clamp_(0, 255).to(torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -100,8 +112,8 @@ class Planned:
 class SyntheticWorlds:
     """Clips by number: the same (seed, index) is the same clip, in any order and in any process.
 
-    size: (W, H), multiples of 16. frames: 1 + 4 n. points: tracks in every clip. effects: draw weather and
-    looks too. Raises ValueError if the size or the number of frames does not fit.
+    size: (W, H), multiples of 16. frames: 1 + 4 n. points: tracks in every clip. effects: share of clips with weather
+    or a look; True: half of them. Raises ValueError if the size, the number of frames or the share does not fit.
     """
 
     def __init__(
@@ -110,7 +122,7 @@ class SyntheticWorlds:
         size: tuple[int, int] = (256, 144),
         frames: int = 25,
         seed: int = 0,
-        effects: bool = True,
+        effects: bool | float = True,
         points: int = 400,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -118,7 +130,10 @@ class SyntheticWorlds:
         if points < 16:
             raise ValueError(f"{points} points a clip: ask for at least 16")
         self.library, self.size, self.frames, self.seed = library, size, frames, seed
-        self.effects, self.points, self.device = effects, points, torch.device(device)
+        self.effects = EFFECT_SHARE if effects is True else float(effects)
+        if not 0 <= self.effects <= 1:
+            raise ValueError(f"effects = {effects}: a share of clips is from 0 to 1")
+        self.points, self.device = points, torch.device(device)
 
     def world(self, index: int) -> World:
         """World number `index`, not drawn yet."""
@@ -157,7 +172,7 @@ class _Maker:
 
     def __init__(self, worlds: SyntheticWorlds, rng: np.random.Generator) -> None:
         self.library, self.size, self.frames = worlds.library, worlds.size, worlds.frames
-        self.with_effects, self.rng = worlds.effects, rng
+        self.effects, self.rng = worlds.effects, rng
         self.layers: list[Layer] = []
         self.names: list[str] = []
 
@@ -172,7 +187,7 @@ class _Maker:
         if plot in (CAMERA, MIXED) and rng.random() < 0.4:
             for _ in range(rng.integers(1, 3)):
                 self._foreground(camera)
-        effect = effects.draw_effect(rng) if self.with_effects else effects.NONE
+        effect = effects.draw_effect(rng, self.effects) if self.effects else effects.NONE
         strength = effects.draw_strength(rng, self.frames)
         text = captions.caption(rng, self.names, place, effect)
         return World(self.layers, self.size, effect, strength, int(rng.integers(2**31)), text, plot)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from motionstream.data.captions import with_effect
 from motionstream.data.effects import BY_NAME, NONE
 from motionstream.data.synthetic import SyntheticWorlds, World
 from motionstream.evaluate import machine
@@ -112,14 +113,6 @@ def ramp(frames: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     return np.asarray(rising * rising * (3 - 2 * rising), np.float32)
 
 
-def told(scene: str, effect: str, rng: np.random.Generator) -> str:
-    """The scene's caption with the effect named in it, as training captions name it."""
-    if effect == NONE:
-        return scene
-    phrases = BY_NAME[effect].phrases
-    return ", ".join(filter(None, [scene, phrases[int(rng.integers(len(phrases)))]]))
-
-
 def shown(worlds: SyntheticWorlds, generate: Generate, number: int = 0, seed: int = 0) -> dict[str, Video]:
     """A row for each effect, for `sheets.strips`: frames of the true clip, then of the generator's."""
     measure = _Measure(generate, None, worlds, number, seed)
@@ -165,7 +158,9 @@ class _Measure:
         return world, tracks.select(tracks.visible.any(0))
 
     def caption(self, world: World, effect: str) -> str:
-        return told(world.caption, effect, np.random.default_rng([self.seed, self.number, CLASSES.index(effect)]))
+        return with_effect(
+            world.caption, effect, np.random.default_rng([self.seed, self.number, CLASSES.index(effect)])
+        )
 
     def world(self) -> dict[str, Any]:
         """Features by source and class, and the distances of tracks; JSON-ready."""
