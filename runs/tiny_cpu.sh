@@ -23,5 +23,6 @@ train teacher-mask     # the same with middle frames masked
 train causal           # sees only the past, in few steps
 train self-forcing     # on its own outputs, scored by the teacher
 train detail           # the picture's own texture, where the student's frames agree with it
+train look             # what the prompt's words do to colours: light, weather, film
 
 "$MOTIONSTREAM" zoo pack --runs "$OUT" --stage detail --window 1 --out "$OUT/model" --name "$RECIPE"

@@ -16,10 +16,11 @@ MOTIONSTREAM=${MOTIONSTREAM:-.venv/bin/motionstream}
 train() { "$MOTIONSTREAM" train "$1" --recipe "$RECIPE" --assets "$ASSETS" --out "$OUT" --minutes "$2" --finish; }
 
 train vae 10
-train teacher 20
+train teacher 18
 train teacher-mask 8
 train causal 8
 train self-forcing 10
 train detail 3
+train look 2
 
 "$MOTIONSTREAM" zoo pack --runs "$OUT" --stage detail --window 1 --out "$OUT/model" --name "$RECIPE"

@@ -14,7 +14,7 @@ from motionstream.sampling import MotionModel
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.stream import Stream
 from motionstream.tracks import Tracks
-from motionstream.vae import Detail, DetailConfig, TinyVAE
+from motionstream.vae import Detail, DetailConfig, Look, LookConfig, TinyVAE
 from motionstream.vae.pixels import from_image
 from motionstream.zoo import Live, load_bundle, save_bundle
 
@@ -25,7 +25,7 @@ PROMPT = "a red kite over a field"
 def save_small(folder: Path, chunk: int = 3, sink: int = 3, window: int = 3, seed: int = 0) -> Path:
     live = Live(GEOMETRY.size, fps=24.0, chunk=chunk, sink=sink, window=window, steps=2, shift=3.0)
     origin = {"made_by": "a test"}
-    save_bundle(folder, "small", attentive_model(seed), calm_vae(), live, origin, small_detail())
+    save_bundle(folder, "small", attentive_model(seed), calm_vae(), live, origin, small_detail(), small_look())
     return folder
 
 
@@ -59,11 +59,26 @@ def begun(
     return pixels, conditioner.step(state, batch, warped)[0], warped
 
 
+def looked(model: StreamingModel, video: torch.Tensor, prompt: str) -> torch.Tensor:
+    """Frames from the first one on that is under this prompt, with its look."""
+    return model.looked(video, model.words(prompt), torch.arange(video.shape[1])[None])
+
+
 def small_detail() -> Detail:
     torch.manual_seed(0)
     detail = Detail(DetailConfig(8))
     randomised(detail, 0.03)
     return detail
+
+
+def small_look() -> Look:
+    """Words that show, a little, in every pixel; padding stays silent."""
+    torch.manual_seed(0)
+    look = Look(LookConfig(buckets=64, words=8, width=8, hidden=8))
+    with torch.no_grad():
+        look.words.weight[1:].normal_()
+        look.say.weight.normal_(std=0.02)
+    return look
 
 
 def open_small(folder: Path, fused: bool = True) -> StreamingModel:

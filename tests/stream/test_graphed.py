@@ -18,7 +18,7 @@ from motionstream.vae import Memory
 def over_buffers(folder: Path) -> StreamingModel:
     plain = open_small(folder)
     assert isinstance(plain.chunk_step, PlainStep)
-    parts = plain.network, plain.vae, plain.geometry, plain.fps, plain.rolling, plain.hash, plain.detail
+    parts = plain.network, plain.vae, plain.geometry, plain.fps, plain.rolling, plain.hash, plain.detail, plain.look
     model = StreamingModel(plain.name, *parts, graphs=True)
     assert isinstance(model.chunk_step, GraphedStep)
     return model

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tests.small import GEOMETRY, cache_for
-from tests.stream.small_bundle import PROMPT, Video, begun, drag, dragged, open_small, photo, save_small
+from tests.stream.small_bundle import PROMPT, Video, begun, drag, dragged, looked, open_small, photo, save_small
 
 from motionstream.dit import RollingCache
 from motionstream.geometry import chunk_spans
@@ -38,7 +38,9 @@ def changed_after(model: StreamingModel, latents: int) -> tuple[RollingCache, Vi
     noise, part = keyed(0), conditioning.slice(latents, latents + chunk)
     index = latents // chunk
     after = denoise_chunk(network, cache, part, new, rolling.times, lambda step, shape: noise(index, step, shape))
-    return cache, to_frames(model.decode(torch.cat([clean, after], 1), warped, None)[0][0])
+    video, shown = model.decode(torch.cat([clean, after], 1), warped, None)[0], GEOMETRY.frames(latents)
+    before, later = looked(model, video[:, :shown], PROMPT), looked(model, video[:, shown:], NEW)
+    return cache, to_frames(torch.cat([before, later], 1)[0])
 
 
 @pytest.mark.parametrize("sizes", [(1, 3, 3), (2, 3, 3), (3, 3, 3), (3, 2, 4), (2, 0, 3)])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tests.small import GEOMETRY, cache_for
-from tests.stream.small_bundle import PROMPT, Video, begun, drag, dragged, open_small, photo, save_small, shown
+from tests.stream.small_bundle import PROMPT, Video, begun, drag, dragged, looked, open_small, photo, save_small, shown
 
 from motionstream.sampling import keyed, rollout
 from motionstream.stream.model import StreamingModel
@@ -29,7 +29,8 @@ def rolled_out(model: StreamingModel, picture: Video, tracks: Tracks, prompt: st
     context = model.network.context([prompt])
     cache, known = cache_for(model.network, model.rolling), model.vae.encode(pixels)
     chunks = rollout(model.network, cache, conditioning, context, model.rolling, keyed(seed), known)
-    return to_frames(model.decode(torch.cat(list(chunks), 1), warped, None)[0][0])
+    video = model.decode(torch.cat(list(chunks), 1), warped, None)[0]
+    return to_frames(looked(model, video, prompt)[0])
 
 
 def off_by(a: Video, b: Video) -> int:

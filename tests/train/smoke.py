@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from motionstream.geometry import Geometry
 from motionstream.train import named, train
 from motionstream.train.causal_init import CausalInitStage
 from motionstream.train.detail import DetailStage
+from motionstream.train.look import LookStage
 from motionstream.train.motion_data import Drops, MotionData, Sample, frozen_vae
 from motionstream.train.points import Choice
 from motionstream.train.recipe import Recipe
@@ -36,7 +38,12 @@ NO_DROPS = Drops()
 @contextmanager
 def in_this_process() -> Iterator[None]:
     """Every stage makes its batches itself: what is tested is the stage, not the start of a process."""
-    modules = [patch(f"{module}.loader", partial(loader, workers=0)) for module in set(BUILDERS.values())]
+    named = {name: importlib.import_module(name) for name in set(BUILDERS.values())}
+    modules = [
+        patch(f"{name}.loader", partial(loader, workers=0))
+        for name, module in named.items()
+        if hasattr(module, "loader")
+    ]
     for one in modules:
         one.start()
     try:
@@ -90,6 +97,12 @@ def forcing_stage(out: Path, **changes: object) -> SelfForcingStage:
 def detail_stage(out: Path, **changes: object) -> DetailStage:
     stage = make("detail", out, **changes)
     assert isinstance(stage, DetailStage)
+    return stage
+
+
+def look_stage(out: Path, **changes: object) -> LookStage:
+    stage = make("look", out, **changes)
+    assert isinstance(stage, LookStage)
     return stage
 
 

@@ -13,7 +13,7 @@ import torch
 from motionstream import cli, errors
 from motionstream.stream.model import StreamingModel
 from motionstream.train.checkpoint import newest_weights
-from motionstream.train.pack import CHAIN, export_wan, pack
+from motionstream.train.pack import CHAIN, LOOK, export_wan, pack
 from motionstream.train.run import BUILDERS
 from motionstream.zoo import load_bundle, read_header
 
@@ -23,7 +23,7 @@ def opened(folder: Path) -> StreamingModel:
 
 
 def test_the_chain_is_that_of_the_stages() -> None:
-    assert tuple(BUILDERS) == (*CHAIN, "decoder"), "the decoder is of another VAE's latents, not of the chain"
+    assert tuple(BUILDERS) == (*CHAIN, LOOK, "decoder"), "the decoder is of another VAE's latents, not of the chain"
 
 
 @pytest.mark.parametrize("stage", ["causal", "self-forcing"])
@@ -48,6 +48,19 @@ def test_it_runs_as_it_was_trained(chain: Path, tmp_path: Path, stage: str, size
     live = read_header(tmp_path)["live"]
     assert {key: live[key] for key in sizes} == sizes
     assert (live["size"], live["fps"], live["steps"]) == ([64, 48], 24, 3)
+
+
+def test_a_finished_look_is_taken_in(chain: Path, tmp_path: Path) -> None:
+    origin = pack(chain, "self-forcing", tmp_path / "with", "try")
+    assert "look" in origin
+    model = opened(tmp_path / "with")
+    assert model.look is not None
+    average = newest_weights(chain / "look", "ema", under="average")
+    assert all(torch.equal(model.look.state_dict()[name], average[name].bfloat16().float()) for name in average)
+    without = tmp_path / "chain"
+    shutil.copytree(chain, without, ignore=shutil.ignore_patterns("look"))
+    pack(without, "self-forcing", tmp_path / "without", "try")
+    assert opened(tmp_path / "without").look is None
 
 
 def test_a_packed_model_streams(chain: Path, tmp_path: Path) -> None:

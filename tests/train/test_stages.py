@@ -18,6 +18,7 @@ from tests.train.smoke import (
     finite,
     forcing_stage,
     in_this_process,
+    look_stage,
     only,
     teacher_stage,
     vae_stage,
@@ -112,6 +113,29 @@ def test_self_forcing_changes_the_critic_always_and_the_student_every_fifth_time
     assert not changed(teacher, stage.teacher)
 
 
+def test_the_look_shows_every_world_under_every_effect_and_learns_the_words_said(chain: Path) -> None:
+    stage = look_stage(chain)
+    plain, true, words = stage._drawn(0, [0, 8])
+    assert torch.equal(true[0], plain[0]), "the first is without an effect"
+    assert all((true[case] - plain[case])[1].abs().max() > 0.05 for case in range(1, len(true)))
+    assert len({tuple(row) for row in words.tolist()}) == len(words)
+    before = weights(stage.look)
+    losses = [stage.step(step, step / STEPS) for step in range(3)]
+    assert all(finite(one) for one in losses)
+    assert changed(before, stage.look) == set(before)
+    assert not stage.look.words.weight[0].any(), "padding stays silent"
+
+
+def test_the_look_learns(chain: Path) -> None:
+    """Of the effects' squared error less is left after some steps on the same worlds."""
+    stage = look_stage(chain, lr=2e-2, warmup_steps=0)
+    first = float(stage._losses([0, 1])["left"])
+    for step in range(40):
+        stage.next = 0
+        stage.step(step, 0.0)
+    assert float(stage._losses([0, 1])["left"]) < 0.7 * first
+
+
 def test_the_detail_learns_and_its_student_does_not(chain: Path) -> None:
     stage = detail_stage(chain)
     before, student = weights(stage.detail), weights(stage.student)
@@ -123,7 +147,8 @@ def test_the_detail_learns_and_its_student_does_not(chain: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "interrupted"), [("teacher-mask", 2), ("causal", 1), ("causal", 3), ("self-forcing", 1), ("detail", 2)]
+    ("stage", "interrupted"),
+    [("teacher-mask", 2), ("causal", 1), ("causal", 3), ("self-forcing", 1), ("detail", 2), ("look", 2)],
 )
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
     chain: Path, tmp_path: Path, stage: str, interrupted: int

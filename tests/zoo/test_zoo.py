@@ -20,7 +20,7 @@ from motionstream import zoo
 from motionstream.zoo import bundle
 
 CPU = torch.device("cpu")
-WEIGHTS = (bundle.NETWORK, bundle.VAE, bundle.DETAIL)
+WEIGHTS = (bundle.NETWORK, bundle.VAE, bundle.DETAIL, bundle.LOOK)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,17 @@ def test_a_model_without_detail_shows_decoded_frames(saved: Path, folder: Path) 
     assert plain.hash == whole.hash, "the file is still named"
     apart = np.abs(dragged(plain.open(photo()), 2).astype(int) - dragged(whole.open(photo()), 2))
     assert apart.max() > 3
+
+
+def test_a_model_without_look_says_nothing_of_its_prompt_in_colours(saved: Path, folder: Path) -> None:
+    rewritten(folder, lambda header: header.pop("look"))
+    plain, whole = open_small(folder), open_small(saved)
+    assert plain.look is None
+    assert whole.look is not None
+    said, unsaid = (dragged(whole.open(photo(), prompt), 2).astype(int) for prompt in (PROMPT, ""))
+    without = dragged(plain.open(photo(), PROMPT), 2)
+    assert np.abs(said - without).max() > 3
+    assert np.array_equal(unsaid, dragged(plain.open(photo()), 2)), "no words, no look"
 
 
 def test_weights_are_kept_in_bfloat16_and_nothing_is_pickled(saved: Path) -> None:
@@ -152,6 +163,7 @@ def test_one_wrong_bit_is_found(folder: Path, file: str) -> None:
         (bundle.NETWORK, r"network\.safetensors is missing: the model is incomplete"),
         (bundle.VAE, r"vae\.safetensors is missing: the model is incomplete"),
         (bundle.DETAIL, r"detail\.safetensors is missing: the model is incomplete"),
+        (bundle.LOOK, r"look\.safetensors is missing: the model is incomplete"),
     ],
 )
 def test_a_missing_file_is_named(folder: Path, file: str, says: str) -> None:
@@ -176,6 +188,8 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda header: header.pop("live"), r"model\.json does not describe a model: 'live'"),
         (lambda header: header["live"].pop("chunk"), r"does not describe a model.*chunk"),
         (lambda header: header["sha256"].pop(bundle.DETAIL), r"model\.json is incomplete.*detail\.safetensors"),
+        (lambda header: header["sha256"].pop(bundle.LOOK), r"model\.json is incomplete.*look\.safetensors"),
+        (lambda header: header["look"].update(hidden=9), r"look\.safetensors does not fit model\.json"),
         (lambda header: header["vae"].update(colour=1), r"does not describe a model.*colour"),
         (lambda header: header["detail"].update(width=9), r"detail\.safetensors does not fit model\.json"),
         (lambda header: header["network"].update(dit=3), r"does not describe a model"),

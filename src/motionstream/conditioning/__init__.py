@@ -8,7 +8,13 @@ from motionstream.conditioning.conditioner import (
     ConditioningConfig,
     Warped,
 )
-from motionstream.conditioning.prompt import EncodedPrompts, PictureEncoder, PromptEncoder, TextEncoder
+from motionstream.conditioning.prompt import (
+    EncodedPrompts,
+    PictureEncoder,
+    PromptEncoder,
+    TextEncoder,
+    word_numbers,
+)
 from motionstream.conditioning.track_head import TrackHead
 from motionstream.conditioning.track_volume import TrackBatch, identity_codes, track_volume
 from motionstream.conditioning.warped_anchor import warp
@@ -29,4 +35,5 @@ __all__ = [
     "identity_codes",
     "track_volume",
     "warp",
+    "word_numbers",
 ]

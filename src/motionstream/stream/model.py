@@ -17,6 +17,7 @@ from motionstream.conditioning import (
     PictureEncoder,
     PromptEncoder,
     Warped,
+    word_numbers,
 )
 from motionstream.dit import TextContext
 from motionstream.geometry import Fit, Geometry
@@ -24,7 +25,7 @@ from motionstream.sampling import GraphedDecode, GraphedStep, MotionModel, Rolli
 from motionstream.stream.state import StreamState, from_bytes
 from motionstream.stream.stream import Stream
 from motionstream.stream.video import read_image, upright_rgb
-from motionstream.vae import Detail, Memory, VideoVAE
+from motionstream.vae import Detail, Look, Memory, VideoVAE
 from motionstream.vae.pixels import from_image
 
 Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
@@ -35,8 +36,9 @@ class StreamingModel:
 
     network and vae are on one device, in one dtype, in inference mode. rolling: sizes of the rollout, free to
     choose at run time. hash: of the weights, so that figures and snapshots name what made them. detail: gives decoded
-    frames the warped anchor's texture, if the model has that. prompts: the text encoder of a network that has none of
-    its own (Wan's UMT5). pictures: the encoder for its cross-attention to the first picture (Wan 2.1's CLIP).
+    frames the warped anchor's texture; look: what the prompt says of weather and light; either if the model has it.
+    prompts: the text encoder of a network that has none of its own (Wan's UMT5). pictures: the encoder for its
+    cross-attention to the first picture (Wan 2.1's CLIP).
     graphs: as for `chunk_step`; its two halves, and decoding, are what can be recorded.
     """
 
@@ -50,6 +52,7 @@ class StreamingModel:
         rolling: Rolling,
         hash: str,
         detail: Detail | None = None,
+        look: Look | None = None,
         prompts: PromptEncoder | None = None,
         pictures: PictureEncoder | None = None,
         graphs: bool | None = None,
@@ -58,6 +61,7 @@ class StreamingModel:
         self.network = network.eval().requires_grad_(False)
         self.vae = vae.eval().requires_grad_(False) if isinstance(vae, nn.Module) else vae
         self.detail = None if detail is None else detail.eval().requires_grad_(False)
+        self.look = None if look is None else look.eval().requires_grad_(False)
         self.prompts, self.pictures = prompts, pictures
         self.device = next(network.parameters()).device
         self.dtype = next(network.parameters()).dtype
@@ -115,6 +119,20 @@ class StreamingModel:
             return video
         sharp: Tensor = self.detail(video, warped.frames, warped.support)
         return sharp
+
+    def words(self, prompt: str) -> Tensor:
+        """The prompt's words (1, L) by number, for the network that gives frames its look."""
+        if self.look is None:
+            return torch.zeros(1, 0, dtype=torch.long, device=self.device)
+        config = self.look.config
+        return torch.tensor([word_numbers(prompt, config.words, config.buckets)], device=self.device)
+
+    def looked(self, video: Tensor, words: Tensor, age: Tensor) -> Tensor:
+        """Finished frames (B, F, 3, H, W) with the look that the words ask for; age (B, F): as for `Look`."""
+        if self.look is None:
+            return video
+        shown: Tensor = self.look(video, words, age)
+        return shown
 
     def context(self, prompt: str, seen: Tensor | None = None) -> TextContext:
         """What the network reads of a prompt. seen (1, L, image_dim): tokens of the first picture, if it reads them."""

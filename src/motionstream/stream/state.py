@@ -45,7 +45,7 @@ class StreamState:
     first: latent of the given picture (1, 1, C, h, w). frame: the last frame shown (1, 3, H, W). source: (W, H) of
     the given picture before it was fitted. window: what the cache's window holds, old to new. pending: the chunk that
     was shown and is not yet committed. chunks, latents: done so far. seen (1, L, D): the first picture's tokens
-    where the network reads such.
+    where the network reads such. prompted: frames shown before this prompt came into force.
     """
 
     seed: int
@@ -61,6 +61,7 @@ class StreamState:
     chunks: int = 0
     latents: int = 0
     seen: Tensor | None = None
+    prompted: int = 0
 
 
 def to_bytes(state: StreamState, model_hash: str) -> bytes:
@@ -87,6 +88,7 @@ def to_bytes(state: StreamState, model_hash: str) -> bytes:
         "prompt": state.prompt,
         "chunks": state.chunks,
         "latents": state.latents,
+        "prompted": state.prompted,
         "cache": counts,
         "sha256": _digest(plain),
     }
@@ -134,6 +136,7 @@ def _state(header: dict[str, Any], tensors: dict[str, Tensor], cache: RollingCac
         chunks=header["chunks"],
         latents=header["latents"],
         seen=tensors.get("seen"),
+        prompted=header.get("prompted", 0),
     )
 
 

@@ -31,6 +31,7 @@ class Stream:
     def __init__(self, model: StreamingModel, state: StreamState) -> None:
         self.model, self.state = model, state
         self._context = model.context(state.prompt, state.seen)
+        self._words = model.words(state.prompt)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -64,6 +65,7 @@ class Stream:
         context = self.model.context(text, self.state.seen)
         self.settle()
         self.state.prompt, self._context = text, context
+        self.state.prompted, self._words = self._frames_shown(), self.model.words(text)
         self._commit_window_again()
 
     def step(self, tracks: Tracks | None = None) -> Frames:
@@ -78,13 +80,14 @@ class Stream:
             conditioning, warped, following = self._condition(batch)
             clean = self._denoise(conditioning)
             video, decoder = self.model.decode(clean, warped, self.state.decoder)
+            shown = self._looked(video)
         state = self.state
         state.conditioner, state.decoder = following, decoder
         state.pending = Chunk(clean, conditioning)
         state.frame = video[:, -1]
         state.chunks += 1
         state.latents += clean.shape[1]
-        return to_frames(video[0])
+        return to_frames(shown[0])
 
     def settle(self) -> None:
         """Commit the chunk shown last, if that is still to be done."""
@@ -126,6 +129,15 @@ class Stream:
             lambda step, shape: keyed_noise(shape, state.seed, state.chunks, step),
             state.first if state.latents == 0 else None,
         )
+
+    def _frames_shown(self) -> int:
+        return self.model.geometry.frames(self.state.latents) if self.state.latents else 0
+
+    def _looked(self, video: torch.Tensor) -> torch.Tensor:
+        """The next frames as they are shown: what is kept of them, and moved on, is without the prompt's look."""
+        first = self._frames_shown() - self.state.prompted
+        age = torch.arange(first, first + video.shape[1], device=video.device)[None]
+        return self.model.looked(video, self._words, age)
 
     def _commit(self, chunk: Chunk) -> None:
         self.model.chunk_step.commit(self.state.cache, chunk.clean, chunk.conditioning, self._context)

@@ -19,18 +19,21 @@ from motionstream.train.recipe import (
     RECIPE_FILE,
     CausalInitRecipe,
     DetailRecipe,
+    LookRecipe,
     Recipe,
     SelfForcingRecipe,
     load,
     to_json,
 )
 from motionstream.train.wan_data import CHANNELS
-from motionstream.vae import Detail
+from motionstream.vae import Detail, Look
 from motionstream.zoo import Live, save_bundle
 from motionstream.zoo.wan import live_like
 
 FPS = 24.0
 CHAIN = ("vae", "teacher", "teacher-mask", "causal", "self-forcing", "detail")
+LOOK = "look"
+"""Stage of its own, which a model of any student may take in."""
 Student = CausalInitRecipe | SelfForcingRecipe | DetailRecipe
 
 
@@ -46,7 +49,8 @@ def pack(
     """Write the model that a chain in `out` has trained up to `stage` into `folder`.
 
     stage: "causal", "self-forcing" or "detail". chunk: latents a live step makes, steps: calls it takes, window: latest
-    latents it sees, instead of the recipe's. Returns where the weights come from, as written there.
+    latents it sees, instead of the recipe's. A finished run of stage "look" is taken in. Returns where the
+    weights come from, as written there.
     """
     recipe = load(out / stage / RECIPE_FILE)
     if not isinstance(recipe, Student):
@@ -56,8 +60,10 @@ def pack(
     student = recipe.student if isinstance(recipe, DetailRecipe) else stage
     network = new_model(recipe.network, vae.latent_channels, out / student)
     detail = finished_detail(recipe, out / stage) if isinstance(recipe, DetailRecipe) else None
-    origin = {done: history(out / done) for done in CHAIN[: CHAIN.index(stage) + 1] if (out / done).is_dir()}
-    save_bundle(folder, name, network, vae, live(recipe, chunk, steps, window), origin, detail)
+    look = finished_look(out / LOOK) if (out / LOOK).is_dir() else None
+    stages = [*CHAIN[: CHAIN.index(stage) + 1], LOOK]
+    origin = {done: history(out / done) for done in stages if (out / done).is_dir()}
+    save_bundle(folder, name, network, vae, live(recipe, chunk, steps, window), origin, detail, look)
     return origin
 
 
@@ -88,6 +94,16 @@ def finished_detail(recipe: DetailRecipe, run_dir: Path) -> Detail:
     detail = Detail(recipe.detail)
     detail.load_state_dict(newest_weights(run_dir, "ema", under="average"))
     return detail
+
+
+def finished_look(run_dir: Path) -> Look:
+    """The averaged network of a finished run of stage "look"."""
+    recipe = load(run_dir / RECIPE_FILE)
+    if not isinstance(recipe, LookRecipe):
+        raise ValueError(f"{run_dir} is a run of stage {recipe.stage!r}, not of the look")
+    look = Look(recipe.look)
+    look.load_state_dict(newest_weights(run_dir, "ema", under="average"))
+    return look
 
 
 def live(recipe: Student, chunk: int | None, steps: int | None, window: int | None) -> Live:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from motionstream.train.typed import parsed, shaped
-from motionstream.vae import DetailConfig, TaehvConfig, TinyVAEConfig
+from motionstream.vae import DetailConfig, LookConfig, TaehvConfig, TinyVAEConfig
 
 R = TypeVar("R", bound="Recipe")
 
@@ -65,6 +65,7 @@ class Recipe:
     passes a step. steps: of the whole run. warmup_steps: of the rate. decay_fraction: last part of the run in
     which the rate falls to 0. clip: largest gradient norm. ema_decay: of the averaged weights.
     dtype: of autocast ("bfloat16", "float32"). device: "auto", "cpu", "cuda". sheet_every, log_every: steps.
+    effect_share: of synthetic clips that have weather or a look, which only the prompt tells.
     """
 
     stage: ClassVar[str]
@@ -85,6 +86,7 @@ class Recipe:
     seed: int = 0
     dtype: str = "bfloat16"
     device: str = "auto"
+    effect_share: float = 0.5
     save_minutes: float = 4.0
     log_every: int = 10
     sheet_every: int = 500
@@ -95,6 +97,8 @@ class Recipe:
                 raise ValueError(f"recipe {self.name}: {field} = {getattr(self, field)}, must be at least 1")
         if self.frames % 4 != 1:
             raise ValueError(f"recipe {self.name}: frames = {self.frames}, a clip has 1 + 4·n frames")
+        if not 0 <= self.effect_share <= 1:
+            raise ValueError(f"recipe {self.name}: effect_share = {self.effect_share}, a share is from 0 to 1")
         if self.dtype not in ("bfloat16", "float32"):
             raise ValueError(f"recipe {self.name}: dtype = {self.dtype!r}, use 'bfloat16' or 'float32'")
 
@@ -284,6 +288,19 @@ class DetailRecipe(Recipe):
     student: str = "self-forcing"
 
 
+@dataclass(frozen=True, kw_only=True)
+class LookRecipe(Recipe):
+    """Stage "look": what the prompt's words do to whole frames (`vae/look.py`).
+
+    batch: worlds a step, each under every effect. shown: frames drawn of each clip.
+    """
+
+    stage: ClassVar[str] = "look"
+
+    look: LookConfig
+    shown: int = 4
+
+
 RECIPES: dict[str, type[Recipe]] = {
     "vae": TinyVAERecipe,
     "teacher": TeacherRecipe,
@@ -291,6 +308,7 @@ RECIPES: dict[str, type[Recipe]] = {
     "causal": CausalInitRecipe,
     "self-forcing": SelfForcingRecipe,
     "detail": DetailRecipe,
+    "look": LookRecipe,
     "decoder": DecoderRecipe,
 }
 """Stage on the command line → kind of its recipe."""

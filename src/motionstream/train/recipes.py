@@ -16,6 +16,7 @@ from motionstream.train.recipe import (
     RECIPES,
     CausalInitRecipe,
     DetailRecipe,
+    LookRecipe,
     Network,
     Recipe,
     SelfForcingRecipe,
@@ -23,7 +24,7 @@ from motionstream.train.recipe import (
     TinyVAERecipe,
 )
 from motionstream.train.typed import unknown
-from motionstream.vae import DetailConfig, TinyVAEConfig
+from motionstream.vae import DetailConfig, LookConfig, TinyVAEConfig
 
 R = TypeVar("R", bound=Recipe)
 
@@ -188,6 +189,24 @@ def detail_tiny_cpu() -> DetailRecipe:
     )
 
 
+def look_tiny_cpu() -> LookRecipe:
+    return LookRecipe(
+        name="tiny_cpu",
+        size=SIZE,
+        frames=29,
+        batch=2,
+        steps=3000,
+        lr=4e-3,
+        weight_decay=0.0,
+        warmup_steps=20,
+        decay_fraction=0.6,
+        ema_decay=0.98,
+        dtype="float32",
+        look=LookConfig(),
+        sheet_every=100,
+    )
+
+
 def vae_tiny_gpu() -> TinyVAERecipe:
     return replace(vae_tiny_cpu(), name="tiny_gpu", batch=32, steps=12000, crop=128, sheet_every=1000)
 
@@ -250,6 +269,10 @@ def self_forcing_tiny_gpu() -> SelfForcingRecipe:
 
 def detail_tiny_gpu() -> DetailRecipe:
     return replace(detail_tiny_cpu(), name="tiny_gpu", batch=16, sheet_every=500)
+
+
+def look_tiny_gpu() -> LookRecipe:
+    return replace(look_tiny_cpu(), name="tiny_gpu", batch=8, sheet_every=500)
 
 
 SMALL = replace(NETWORK, width=64, layers=2, heads=2, ffn=128, text_dim=32, text_tokens=16, track_channels=4)
@@ -315,6 +338,11 @@ def detail_smoke() -> DetailRecipe:
     )
 
 
+def look_smoke() -> LookRecipe:
+    small = LookConfig(buckets=512, width=8, hidden=8)
+    return _brief(replace(look_tiny_cpu(), name="smoke", size=(64, 48), frames=9, batch=2, look=small))
+
+
 def _brief(recipe: R) -> R:
     """A run of a few steps, reported at every one."""
     return replace(recipe, steps=4, accumulate=1, warmup_steps=1, log_every=1, sheet_every=4)
@@ -335,6 +363,7 @@ NAMED: dict[str, dict[str, Callable[[], Recipe]]] = {
         "smoke": self_forcing_smoke,
     },
     "detail": {"tiny_cpu": detail_tiny_cpu, "tiny_gpu": detail_tiny_gpu, "smoke": detail_smoke},
+    "look": {"tiny_cpu": look_tiny_cpu, "tiny_gpu": look_tiny_gpu, "smoke": look_smoke},
     "decoder": recipes_decoder.NAMED,
 }
 """Stage → name → recipe."""

@@ -40,6 +40,7 @@ BUILDERS = {
     "causal": "motionstream.train.causal_init",
     "self-forcing": "motionstream.train.self_forcing",
     "detail": "motionstream.train.detail",
+    "look": "motionstream.train.look",
     "decoder": "motionstream.train.tiny_decoder",
 }
 """Stage → module with `build(recipe, assets, out) -> Stage`, imported when it is trained."""

@@ -2,6 +2,7 @@
 
 from motionstream.vae.contract import Memory, VideoVAE
 from motionstream.vae.detail import Detail, DetailConfig
+from motionstream.vae.look import Look, LookConfig
 from motionstream.vae.taehv import TaehvConfig, TaehvDecoder
 from motionstream.vae.tiny import TinyVAE, TinyVAEConfig
 from motionstream.vae.wan import WanVAE
@@ -10,6 +11,8 @@ from motionstream.vae.with_decoder import VideoDecoder, WithDecoder
 __all__ = [
     "Detail",
     "DetailConfig",
+    "Look",
+    "LookConfig",
     "Memory",
     "TaehvConfig",
     "TaehvDecoder",

@@ -1,5 +1,5 @@
 """A model of our own as a folder: `model.json` (sizes, figures of the rollout, hashes), `network.safetensors`,
-`vae.safetensors`, and `detail.safetensors` where a model has that.
+`vae.safetensors`, and `detail.safetensors` and `look.safetensors` where a model has those.
 
 Nothing is unpickled; every file is checked against its SHA-256 and every key accounted for before a weight is used.
 """
@@ -20,11 +20,13 @@ from motionstream.dit.fuse import fuse
 from motionstream.geometry import Geometry
 from motionstream.sampling import MotionModel
 from motionstream.stream.model import StreamingModel
-from motionstream.vae import Detail, DetailConfig, TinyVAE, TinyVAEConfig
+from motionstream.vae import Detail, DetailConfig, Look, LookConfig, TinyVAE, TinyVAEConfig
 from motionstream.zoo.header import (
     DETAIL,
     HEADER,
+    LOOK,
     NETWORK,
+    OPTIONAL,
     OWN,
     VAE,
     Live,
@@ -47,15 +49,17 @@ def save_bundle(
     live: Live,
     origin: dict[str, Any],
     detail: Detail | None = None,
+    look: Look | None = None,
 ) -> None:
     """Write a model in bfloat16. origin: where the weights come from (recipes, steps, machine)."""
     folder.mkdir(parents=True, exist_ok=True)
-    parts: dict[str, nn.Module] = {NETWORK: network, VAE: vae} | ({} if detail is None else {DETAIL: detail})
+    optional = {name: part for name, part in (("detail", detail), ("look", look)) if part is not None}
+    parts: dict[str, nn.Module] = {NETWORK: network, VAE: vae, **{OPTIONAL[name]: optional[name] for name in optional}}
     for file, module in parts.items():
         save_file(_packed(module), folder / file)
     more = {
         "vae": dataclasses.asdict(vae.config),
-        **({} if detail is None else {"detail": dataclasses.asdict(detail.config)}),
+        **{name: dataclasses.asdict(part.config) for name, part in optional.items()},
         "sha256": {file: sha256(folder / file) for file in parts},
         "origin": origin,
     }
@@ -68,8 +72,9 @@ def load_bundle(folder: Path, device: torch.device, dtype: torch.dtype, fused: b
     Raises ValueError that names what is missing, damaged or does not fit.
     """
     header = read_header(folder)
-    network, vae, detail, live = _described(header, folder)
-    parts: dict[str, nn.Module] = {NETWORK: network, VAE: vae} | ({} if detail is None else {DETAIL: detail})
+    network, vae, detail, look, live = _described(header, folder)
+    named = {NETWORK: network, VAE: vae, DETAIL: detail, LOOK: look}
+    parts: dict[str, nn.Module] = {file: module for file, module in named.items() if module is not None}
     for file, module in parts.items():
         _fill(module, _verified(folder / file, header["sha256"][file]), folder / file)
     network = network.to(device, dtype).eval().requires_grad_(False)
@@ -84,18 +89,20 @@ def load_bundle(folder: Path, device: torch.device, dtype: torch.dtype, fused: b
         live.rolling,
         bundle_hash(header),
         None if detail is None else detail.to(device, dtype),
+        None if look is None else look.to(device),
     )
 
 
-def _described(header: dict[str, Any], folder: Path) -> tuple[MotionModel, TinyVAE, Detail | None, Live]:
+def _described(header: dict[str, Any], folder: Path) -> tuple[MotionModel, TinyVAE, Detail | None, Look | None, Live]:
     """The parts that a header describes, weights still to be filled in."""
     network = MotionModel(network_of(header, folder))
     try:
         vae = TinyVAE(TinyVAEConfig(**tuples(header["vae"])))
         detail = Detail(DetailConfig(**header["detail"])) if "detail" in header else None
+        look = Look(LookConfig(**header["look"])) if "look" in header else None
     except (KeyError, TypeError, AttributeError) as error:
         raise undescribed(folder, error) from error
-    return network, vae, detail, live_of(header, folder)
+    return network, vae, detail, look, live_of(header, folder)
 
 
 def _packed(module: nn.Module) -> dict[str, Tensor]:

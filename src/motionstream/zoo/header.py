@@ -19,7 +19,9 @@ from motionstream.sampling import ModelConfig, Rolling
 
 FORMAT = 1
 HEADER = "model.json"
-NETWORK, VAE, DETAIL = "network.safetensors", "vae.safetensors", "detail.safetensors"
+NETWORK, VAE, DETAIL, LOOK = "network.safetensors", "vae.safetensors", "detail.safetensors", "look.safetensors"
+OPTIONAL = {"detail": DETAIL, "look": LOOK}
+"""Part that the header may describe → its file."""
 OWN, WAN = "own", "wan"
 KINDS = (OWN, WAN)
 """own: every part in the folder, the default. wan: a Wan backbone with published VAE and encoders elsewhere."""
@@ -71,7 +73,8 @@ def read_header(folder: Path) -> dict[str, Any]:
     if kind not in KINDS:
         raise ValueError(f"{path}: a model of kind {kind!r}; this version reads {', '.join(KINDS)}")
     hashes = header.get("sha256")
-    needed = ({NETWORK, VAE} | ({DETAIL} if "detail" in header else set())) if kind == OWN else set()
+    optional = {file for part, file in OPTIONAL.items() if part in header}
+    needed = {NETWORK, VAE} | optional if kind == OWN else set()
     if "name" not in header or not isinstance(hashes, dict) or not hashes or not needed <= hashes.keys():
         of = " and ".join(sorted(needed)) or "its weights"
         raise ValueError(f"{path} is incomplete: it must have a name and the SHA-256 of {of}")
@@ -82,7 +85,7 @@ def bundle_hash(header: dict[str, Any]) -> str:
     """One short name for these weights: the first 12 digits of the SHA-256 of their files' SHA-256."""
     hashes: dict[str, str] = header["sha256"]
     own = header.get("kind", OWN) == OWN
-    files = [file for file in (NETWORK, VAE, DETAIL) if file in hashes] if own else sorted(hashes)
+    files = [file for file in (NETWORK, VAE, *OPTIONAL.values()) if file in hashes] if own else sorted(hashes)
     return hashlib.sha256("".join(hashes[file] for file in files).encode()).hexdigest()[:12]
 
 

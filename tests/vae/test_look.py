@@ -1,0 +1,89 @@
+"""Look answers words it has learned, and no others; a frame depends on the words' age alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from motionstream.vae import Look, LookConfig
+
+SIZE = (48, 36)
+DUSK, BOAT = torch.tensor([[5, 9, 0]]), torch.tensor([[7, 9, 0]])
+
+
+def frames(count: int = 12, clips: int = 1) -> Tensor:
+    return torch.rand(clips, count, 3, SIZE[1], SIZE[0], generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def ages(count: int = 12, begin: int = 0) -> Tensor:
+    return torch.arange(begin, begin + count)[None]
+
+
+@pytest.fixture
+def look() -> Look:
+    """One that has learned word 5 alone."""
+    torch.manual_seed(0)
+    made = Look(LookConfig(buckets=16, words=3, width=8, hidden=8))
+    with torch.no_grad():
+        made.words.weight[5].normal_()
+        made.say.weight.normal_(std=0.05)
+    return made.requires_grad_(False)
+
+
+def test_untrained_it_changes_nothing() -> None:
+    made = Look(LookConfig())
+    shown = made(frames(), torch.tensor([[3, 4, 0]]), ages())
+    torch.testing.assert_close(shown, frames(), atol=1e-6, rtol=0)
+
+
+def test_words_it_has_not_learned_change_nothing_and_no_words_not_a_bit(look: Look) -> None:
+    torch.testing.assert_close(look(frames(), BOAT, ages()), frames(), atol=1e-6, rtol=0)
+    silent = frames().bfloat16()
+    assert look(silent, torch.zeros(1, 3, dtype=torch.long), ages()) is silent
+
+
+def test_a_word_comes_into_force_over_the_first_second_and_then_stays(look: Look) -> None:
+    asked = look.parameters_of(DUSK, ages(48))[0]
+    change = asked.diff(dim=0).abs().sum(1)
+    assert asked[0].abs().sum() < 0.5 * asked[24].abs().sum()
+    assert not change[24:].any()
+
+
+@pytest.mark.parametrize("cut", [1, 5, 8])
+def test_parts_are_the_whole(look: Look, cut: int) -> None:
+    video = frames()
+    whole = look(video, DUSK, ages())
+    assert (whole - video).abs().mean() > 0.01
+    parts = [
+        look(video[:, :cut], DUSK, ages(cut)),
+        look(video[:, cut:], DUSK, ages(12 - cut, cut)),
+    ]
+    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-6, rtol=0)
+
+
+def test_clips_of_a_batch_are_looked_at_alone(look: Look) -> None:
+    video, words = frames(clips=2), torch.cat([DUSK, BOAT])
+    both = look(video, words, ages().expand(2, -1))
+    for clip in range(2):
+        alone = look(video[clip : clip + 1], words[clip : clip + 1], ages())
+        torch.testing.assert_close(both[clip : clip + 1], alone, atol=1e-6, rtol=0)
+
+
+def test_it_learns_what_a_word_does_to_colour_and_leaves_other_words_alone() -> None:
+    torch.manual_seed(0)
+    made = Look(LookConfig(buckets=16, words=3, width=8, hidden=8))
+    optimizer = torch.optim.Adam(made.parameters(), 2e-2)
+    video = frames()
+    light = (video + 1) / 2
+    darker = 2 * light * torch.tensor([0.3, 0.4, 0.7])[:, None, None] - 1
+    late = slice(8, 12)
+    for _ in range(150):
+        shown = [made(video, words, ages() + 30) for words in (DUSK, BOAT)]
+        loss = (shown[0] - darker).square().mean() + (shown[1] - video).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    before = (darker - video)[:, late].square().mean()
+    assert (shown[0] - darker)[:, late].square().mean() < 0.05 * before
+    assert (shown[1] - video).square().mean() < 0.05 * before
