@@ -250,6 +250,28 @@ def test_motion_does_not_depend_on_what_is_shown() -> None:
     assert plots[0] == plots[1]
 
 
+@pytest.mark.parametrize(("share", "expected"), [(True, 0.5), (0.0, 0.0), (0.9, 0.9), (1.0, 1.0)])
+def test_the_share_of_clips_with_an_effect_is_as_asked(library: AssetLibrary, share: float, expected: float) -> None:
+    worlds = SyntheticWorlds(library, size=(64, 48), frames=1, effects=share)
+    drawn = [worlds.world(index).effect != effects.NONE for index in range(120)]
+    assert np.mean(drawn) == pytest.approx(expected, abs=0.12 if 0 < expected < 1 else 0)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_is_from_0_to_1(library: AssetLibrary, share: float) -> None:
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        SyntheticWorlds(library, size=(64, 48), frames=1, effects=share)
+
+
+def test_a_world_can_be_seen_under_any_effect(library: AssetLibrary) -> None:
+    """Drawn once; its own effect is as it would be alone, and without one it is the plain scene."""
+    world = SyntheticWorlds(library, size=(64, 48), frames=9, effects=1.0).world(3)
+    plain, own, plain_again = world.under([effects.NONE, world.effect, effects.NONE])
+    assert torch.equal(own, world.render())
+    assert torch.equal(plain, plain_again)
+    assert not torch.equal(plain, own)
+
+
 def test_effects_can_be_switched_off(library: AssetLibrary) -> None:
     plain = SyntheticWorlds(library, size=(64, 48), frames=1, effects=False)
     assert {plain.world(index).effect for index in range(20)} == {effects.NONE}
