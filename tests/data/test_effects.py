@@ -6,7 +6,7 @@ import torch
 
 from motionstream.data import effects
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.captions import caption, plain_name
+from motionstream.data.captions import caption, plain_name, with_effect
 from motionstream.data.effects import BY_NAME, EFFECTS, NONE
 from motionstream.data.synthetic import SyntheticWorlds
 
@@ -88,6 +88,14 @@ def test_about_half_of_the_clips_have_an_effect_and_all_effects_occur() -> None:
     drawn = [effects.draw_effect(rng) for _ in range(700)]
     assert drawn.count(NONE) / 700 == pytest.approx(0.5, abs=0.06)
     assert set(drawn) == {NONE, *BY_NAME}
+
+
+def test_a_scene_is_told_with_an_effect_in_one_of_its_phrases() -> None:
+    rng = np.random.default_rng(0)
+    assert with_effect("a lake", NONE, rng) == "a lake"
+    said = {with_effect("a lake", "rain", rng) for _ in range(40)}
+    assert said == {f"a lake, {phrase}" for phrase in BY_NAME["rain"].phrases}
+    assert with_effect("", "fog", rng) in BY_NAME["fog"].phrases
 
 
 def test_captions_name_the_effect_and_only_when_there_is_one(library: AssetLibrary) -> None:

@@ -72,11 +72,12 @@ class Recipe:
     batch: int = 2
     seed: int = 2
     device: str = "cpu"
+    effect_share: float = 1.0
 
 
 def test_a_recipe_says_it_all() -> None:
     data = loader(Recipe(), ASSETS)
-    assert (data.workers, data.batch, data.worlds.seed) == (1, 2, 2)
+    assert (data.workers, data.batch, data.worlds.seed, data.worlds.effects) == (1, 2, 2, 1.0)
     assert next(Loader(data.worlds, 2, workers=0))["video"].shape == (2, 5, 3, 48, 64)
 
 

@@ -141,14 +141,6 @@ def test_effects_begin_after_the_first_frame_and_are_whole_before_the_last_third
         assert (np.diff(strength) >= 0).all()
 
 
-def test_prompts_name_the_effect_as_training_does() -> None:
-    rng = np.random.default_rng(0)
-    assert text.told("a lake", NONE, rng) == "a lake"
-    said = {text.told("a lake", "rain", rng) for _ in range(40)}
-    assert said == {f"a lake, {phrase}" for phrase in BY_NAME["rain"].phrases}
-    assert text.told("", "fog", rng) in BY_NAME["fog"].phrases
-
-
 def test_a_prompt_changes_at_the_first_chunk_from_the_frame_wanted_on() -> None:
     prompts: list[str] = []
 

@@ -75,7 +75,7 @@ def test_the_last_stage_packs_its_student_with_the_detail(chain: Path, tmp_path:
     origin = pack(chain, "detail", tmp_path / "whole", "try")
     pack(chain, "self-forcing", tmp_path / "student", "try")
     whole, student = opened(tmp_path / "whole"), opened(tmp_path / "student")
-    assert tuple(origin) == CHAIN
+    assert tuple(origin) == (*CHAIN, LOOK)
     assert student.detail is None
     assert whole.detail is not None
     average = newest_weights(chain / "detail", "ema", under="average")
@@ -90,10 +90,10 @@ def test_the_last_stage_packs_its_student_with_the_detail(chain: Path, tmp_path:
 def test_it_says_where_it_comes_from(chain: Path, tmp_path: Path) -> None:
     origin = pack(chain, "self-forcing", tmp_path, "try")
     assert origin == json.loads(json.dumps(read_header(tmp_path)["origin"]))
-    assert tuple(origin) == CHAIN[:-1]
+    assert tuple(origin) == (*CHAIN[:-1], LOOK)
     assert {part["steps"] for part in origin.values()} == {4}
     assert origin["causal"]["recipe"]["name"] == "smoke"
-    assert tuple(pack(chain, "causal", tmp_path / "causal", "try")) == CHAIN[:-2]
+    assert tuple(pack(chain, "causal", tmp_path / "causal", "try")) == (*CHAIN[:-2], LOOK)
 
 
 def test_stages_that_train_no_student_or_did_not_finish_are_refused(chain: Path, tmp_path: Path) -> None:
