@@ -21,6 +21,7 @@ from motionstream.cli.options import (
     Size,
     Tracker,
     TrackerPath,
+    controls_of,
     grid_of,
     load_model,
     open_depth,
@@ -88,7 +89,7 @@ def evaluate_motion_command(
     library = AssetLibrary(assets, split=split) if assets else None
     perceptual = Lpips.load(lpips) if lpips else None
     usual = [name for name in CONTROLS if exact or name != OBJECT]
-    chosen = motion.checked(controls.replace(" ", "").split(",") if controls else usual)
+    chosen = motion.checked(controls_of(controls) if controls else usual)
     columns_rows = grid_of(grid)
     opened = open_tracker(tracker, tracker_path, download, device)
     loaded = load_model(model, device)

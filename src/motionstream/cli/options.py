@@ -40,6 +40,11 @@ def load_model(model: str, device: str) -> Any:
     return motionstream.load(model, device=device)
 
 
+def controls_of(text: str) -> list[str]:
+    """ "dense, 20" → ["dense", "20"]; which there are, `motion.checked` says."""
+    return text.replace(" ", "").split(",")
+
+
 def size_of(text: str, option: str = "--size") -> tuple[int, int]:
     """ "256x144" → (256, 144)."""
     return _pair(text, f"{option} {text}: write width x height, such as 256x144")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from motionstream import console
-from motionstream.cli.options import Device, JsonOut, Seed, load_model, size_of
+from motionstream.cli.options import Device, JsonOut, Seed, controls_of, load_model, size_of
 
 app = typer.Typer(no_args_is_help=True, help="Models that come with the package, and making one.")
 
@@ -68,7 +68,7 @@ def zoo_compare(
     from motionstream.evaluate import verdict
 
     measure = partial(_motion, assets=assets, clips=clips, frames=frames, split=split, device=device, seed=seed)
-    chosen = controls.replace(" ", "").split(",")
+    chosen = controls_of(controls)
     found = verdict.differences(measure(first, chosen), measure(second, chosen), seed)
     console.grid(f"{second} against {first}", verdict.rows(found))
     typer.echo(verdict.preferred(found))

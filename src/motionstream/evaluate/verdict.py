@@ -55,7 +55,7 @@ def difference(
     if a.shape != b.shape or len(a) < FEWEST:
         raise ValueError(f"{name}: {len(a)} and {len(b)} clips, send as many of both, {FEWEST} or more")
     change = b - a
-    low, high = np.percentile(_means(change, seed), WITHIN)
+    low, high = np.percentile(_means(change, seed), WITHIN).tolist()
     return Difference(name, len(a), float(a.mean()), float(b.mean()), float(change.mean()), low, high, more_is_better)
 
 
@@ -120,7 +120,7 @@ def report(found: Sequence[Difference]) -> dict[str, Any]:
                 "first": each.first,
                 "second": each.second,
                 "change": each.change,
-                "interval": [float(each.low), float(each.high)],
+                "interval": [each.low, each.high],
                 "verdict": each.verdict,
             }
             for each in found
