@@ -76,17 +76,12 @@ class CausalInitStage:
         distilling = step >= self.recipe.diffusion_steps
         if step == self.recipe.diffusion_steps:
             self._freeze_teacher()
-        totals: dict[str, float] = {"distilling": float(distilling)}
-        for _ in range(self.recipe.accumulate):
-            sample = draw(self.data, self.random, no_motion=distilling)
-            losses = self._consistency(sample) if distilling else self._teacher_forcing(sample)
-            self.updater.backward(losses["loss"])
-            for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + float(value.detach()) / self.recipe.accumulate
+        losses_of = self._consistency if distilling else self._teacher_forcing
+        means = self.updater.accumulated(lambda: losses_of(draw(self.data, self.random, no_motion=distilling)))
         done = self.updater.apply(step, progress)
         if not done["skipped"]:
             self.target.update(self.model)
-        return totals | done
+        return {"distilling": float(distilling)} | means | done
 
     def sheet(self) -> Image | None:
         """Rows: true clip, the student's rollout, the warp it starts from."""

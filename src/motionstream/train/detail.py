@@ -62,13 +62,8 @@ class DetailStage:
         return {"detail": self.optimizer}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
-        totals: dict[str, float] = {}
-        for _ in range(self.recipe.accumulate):
-            losses = self._losses(self.data.next())
-            self.updater.backward(losses["loss"])
-            for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + float(value.detach()) / self.recipe.accumulate
-        return totals | self.updater.apply(step, progress)
+        means = self.updater.accumulated(lambda: self._losses(self.data.next()))
+        return means | self.updater.apply(step, progress)
 
     def sheet(self) -> Image | None:
         """Rows: true clip, frames shown, decoded frames, warp."""

@@ -57,14 +57,8 @@ class LookStage:
         return {"look": self.optimizer}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
-        totals: dict[str, float] = {}
-        for _ in range(self.recipe.accumulate):
-            losses = self._losses(list(range(self.next, self.next + self.recipe.batch)))
-            self.next += self.recipe.batch
-            self.updater.backward(losses["loss"])
-            for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + float(value.detach()) / self.recipe.accumulate
-        return totals | self.updater.apply(step, progress)
+        means = self.updater.accumulated(lambda: self._losses(self._next_worlds()))
+        return means | self.updater.apply(step, progress)
 
     def sheet(self) -> Image | None:
         """Of one world under each effect, three frames as they are to be and three as learned."""
@@ -80,6 +74,10 @@ class LookStage:
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         self.next = int(state["next"])
+
+    def _next_worlds(self) -> Sequence[int]:
+        first, self.next = self.next, self.next + self.recipe.batch
+        return range(first, self.next)
 
     def _drawn(self, world: int, numbers: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Frames of these numbers (B, F, 3, H, W) without an effect and under each, and the prompts' words (B, L)."""

@@ -22,9 +22,9 @@ from motionstream.dit import TextContext
 from motionstream.geometry import Geometry
 from motionstream.sampling import MotionModel
 from motionstream.tracks import Tracks
-from motionstream.train.checkpoint import newest_weights
+from motionstream.train.network import finished
 from motionstream.train.points import Choice, choose
-from motionstream.train.recipe import RECIPE_FILE, TinyVAERecipe, load
+from motionstream.train.recipe import TinyVAERecipe
 from motionstream.vae import TinyVAE
 from motionstream.vae.pixels import to_model
 
@@ -126,11 +126,9 @@ def _context(model: MotionModel, sample: Sample, prompts: list[str] | EncodedPro
 
 def frozen_vae(run_dir: Path, device: str, dtype: torch.dtype) -> TinyVAE:
     """The averaged VAE of a finished run, for inference."""
-    recipe = load(run_dir / RECIPE_FILE)
-    if not isinstance(recipe, TinyVAERecipe):
-        raise ValueError(f"{run_dir} is a run of stage {recipe.stage!r}, not of the VAE")
+    recipe, weights = finished(run_dir, TinyVAERecipe, "the VAE")
     vae = TinyVAE(recipe.vae)
-    vae.load_state_dict(newest_weights(run_dir, "ema", under="average"))
+    vae.load_state_dict(weights)
     return vae.to(device, dtype).requires_grad_(False).eval()
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from motionstream.conditioning import ConditioningConfig
 from motionstream.dit import VideoDiT
@@ -22,8 +22,10 @@ from motionstream.sampling import ModelConfig, MotionModel
 from motionstream.train.checkpoint import newest_weights
 from motionstream.train.checkpointing import recompute_blocks
 from motionstream.train.parallelize import gathers_for, shard, world_size
-from motionstream.train.recipe import MotionRecipe, Network
+from motionstream.train.recipe import RECIPE_FILE, MotionRecipe, Network, Recipe, load
 from motionstream.train.typed import unknown
+
+R = TypeVar("R", bound=Recipe)
 
 
 def model_config(network: Network, latent_channels: int) -> ModelConfig:
@@ -85,6 +87,14 @@ def new_model(network: Network, latent_channels: int, start_from: Path | None = 
     except RuntimeError as error:
         raise ValueError(f"weights of {start_from} do not fit the network: {' '.join(str(error).split())}") from None
     return model
+
+
+def finished(run_dir: Path, kind: type[R], called: str) -> tuple[R, dict[str, Tensor]]:
+    """A finished run's recipe and averaged weights. Raises ValueError if it is of another stage than `called`."""
+    recipe = load(run_dir / RECIPE_FILE)
+    if not isinstance(recipe, kind):
+        raise ValueError(f"{run_dir} is a run of stage {recipe.stage!r}, not of {called}")
+    return recipe, newest_weights(run_dir, "ema", under="average")
 
 
 def place(networks: Iterable[nn.Module], recipe: MotionRecipe) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -188,6 +188,16 @@ class Updater:
         """Add the gradient of this part: loss / accumulate."""
         self._finite &= bool(torch.isfinite(loss.detach()))
         (loss / self.accumulate).backward()
+
+    def accumulated(self, losses_of: Callable[[], Mapping[str, Tensor]]) -> dict[str, float]:
+        """`backward` over as many passes as a step has, each of what `losses_of` gives; the mean of its figures."""
+        means: dict[str, float] = {}
+        for _ in range(self.accumulate):
+            losses = losses_of()
+            self.backward(losses["loss"])
+            for name, value in losses.items():
+                means[name] = means.get(name, 0.0) + float(value.detach()) / self.accumulate
+        return means
 
     def apply(self, step: int, progress: float) -> dict[str, float]:
         """Change the weights once; returns "grad_norm" (before clipping), "lr" and "skipped" (1 if nothing changed)."""

@@ -14,7 +14,7 @@ from motionstream.dit.published import NETWORK_FILE
 from motionstream.dit.shards import write_shards
 from motionstream.train.checkpoint import Checkpoints, newest_weights
 from motionstream.train.motion_data import frozen_vae
-from motionstream.train.network import model_config, new_model
+from motionstream.train.network import finished, model_config, new_model
 from motionstream.train.recipe import (
     RECIPE_FILE,
     CausalInitRecipe,
@@ -98,11 +98,9 @@ def finished_detail(recipe: DetailRecipe, run_dir: Path) -> Detail:
 
 def finished_look(run_dir: Path) -> Look:
     """The averaged network of a finished run of stage "look"."""
-    recipe = load(run_dir / RECIPE_FILE)
-    if not isinstance(recipe, LookRecipe):
-        raise ValueError(f"{run_dir} is a run of stage {recipe.stage!r}, not of the look")
+    recipe, weights = finished(run_dir, LookRecipe, "the look")
     look = Look(recipe.look)
-    look.load_state_dict(newest_weights(run_dir, "ema", under="average"))
+    look.load_state_dict(weights)
     return look
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from motionstream.data.effects import SHARE
 from motionstream.train.typed import parsed, shaped
 from motionstream.vae import DetailConfig, LookConfig, TaehvConfig, TinyVAEConfig
 
@@ -86,7 +87,7 @@ class Recipe:
     seed: int = 0
     dtype: str = "bfloat16"
     device: str = "auto"
-    effect_share: float = 0.5
+    effect_share: float = SHARE
     save_minutes: float = 4.0
     log_every: int = 10
     sheet_every: int = 500

@@ -110,15 +110,14 @@ class SelfForcingStage:
 
     def _train(self, updater: Updater, loss_of: Any, step: int, progress: float) -> dict[str, float]:
         """One update; each accumulated part on a fresh batch."""
-        total: dict[str, float] = {}
         generator = loss_of == self._distribution_matching
-        for _ in range(self.recipe.accumulate):
+
+        def losses() -> dict[str, Tensor]:
             self.exits.manual_seed(2 * step + generator)
-            losses: dict[str, Tensor] = loss_of(draw(self.data, self.random, no_motion=generator))
-            updater.backward(losses["loss"])
-            for name, value in losses.items():
-                total[name] = total.get(name, 0.0) + float(value.detach()) / self.recipe.accumulate
-        return total | updater.apply(step, progress)
+            part: dict[str, Tensor] = loss_of(draw(self.data, self.random, no_motion=generator))
+            return part
+
+        return updater.accumulated(losses) | updater.apply(step, progress)
 
     def _rollout(self, sample: Sample, exit_step: int) -> Tensor:
         """ẑ (B, T, C, h, w): the student's clip; gradient through call `exit_step` of each chunk if enabled."""

@@ -75,13 +75,8 @@ class TeacherStage:
         return {"model": self.optimizer}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
-        totals: dict[str, float] = {}
-        for _ in range(self.recipe.accumulate):
-            losses = self._losses(draw(self.data, self.random))
-            self.updater.backward(losses["loss"])
-            for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + float(value.detach()) / self.recipe.accumulate
-        return totals | self.updater.apply(step, progress)
+        means = self.updater.accumulated(lambda: self._losses(draw(self.data, self.random)))
+        return means | self.updater.apply(step, progress)
 
     def sheet(self) -> Image | None:
         """Rows: true clip, the teacher's sample, the warp it starts from."""

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from motionstream.data.loader import Loader, loader
 from motionstream.data.video_crops import VideoCrops
-from motionstream.train.checkpoint import newest_weights
 from motionstream.train.ema import EMA
 from motionstream.train.motion_data import frozen_vae
+from motionstream.train.network import finished
 from motionstream.train.optim import Schedule, Updater, make_optimizer
 from motionstream.train.patch_critic import PatchCritic, balance, critic_loss, maker_loss
 from motionstream.train.precision import autocast
-from motionstream.train.recipe import RECIPE_FILE, DecoderRecipe, load
+from motionstream.train.recipe import RECIPE_FILE, DecoderRecipe
 from motionstream.train.sheet import rows
 from motionstream.train.stage import Image
 from motionstream.vae import VideoVAE
@@ -85,11 +85,9 @@ def start(recipe: DecoderRecipe) -> TaehvDecoder:
 
 def trained_decoder(run_dir: Path) -> TaehvDecoder:
     """The averaged decoder of a run, for inference; `save` writes it as one file."""
-    recipe = load(run_dir / RECIPE_FILE)
-    if not isinstance(recipe, DecoderRecipe):
-        raise ValueError(f"{run_dir} is a run of stage {recipe.stage!r}, not of a decoder")
+    recipe, weights = finished(run_dir, DecoderRecipe, "a decoder")
     decoder = TaehvDecoder(recipe.decoder)
-    decoder.load_state_dict(newest_weights(run_dir, "ema", under="average"))
+    decoder.load_state_dict(weights)
     return decoder.requires_grad_(False).eval()
 
 

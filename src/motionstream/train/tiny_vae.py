@@ -54,13 +54,8 @@ class TinyVAEStage:
     def step(self, step: int, progress: float) -> dict[str, float]:
         if not self.started:
             self._start()
-        totals: dict[str, float] = {}
-        for _ in range(self.recipe.accumulate):
-            losses = self._losses(self._clips())
-            self.updater.backward(losses["loss"])
-            for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + float(value.detach()) / self.recipe.accumulate
-        return totals | self.updater.apply(step, progress)
+        means = self.updater.accumulated(lambda: self._losses(self._clips()))
+        return means | self.updater.apply(step, progress)
 
     def sheet(self) -> Image | None:
         """True, rebuilt and their difference, of a few frames."""
