@@ -13,6 +13,7 @@ from einops import rearrange
 from tests.small import GEOMETRY, small_vae
 from torch import Tensor
 
+from motionstream.evaluate.lpips import Lpips
 from motionstream.evaluate.metrics import BEST_PSNR, Video
 from motionstream.evaluate.vae import border_frames, decoder_gflop, evaluate_vae, flicker, rebuild
 from motionstream.geometry import Geometry
@@ -79,6 +80,16 @@ def test_error_shows_as_lower_psnr_by_the_formula() -> None:
 def test_borders_are_told_apart_only_where_there_are_seams() -> None:
     assert evaluate_vae(model(Lossless(noise=0.05)), clips())["seam_ratio"] == pytest.approx(1, abs=0.02)
     assert evaluate_vae(model(Lossless(noise=0.05, seam=0.3)), clips())["seam_ratio"] > 3
+
+
+def test_lpips_is_measured_where_there_is_a_network_for_it() -> None:
+    network = Lpips().requires_grad_(False)
+    for weigh in network.lin:
+        weigh.weight.abs_()
+    assert evaluate_vae(model(Lossless()), clips(1))["lpips"] is None
+    exact, noisy = (evaluate_vae(model(Lossless(noise)), clips(1), perceptual=network)["lpips"] for noise in (0, 0.2))
+    assert exact == 0
+    assert noisy > 1e-4
 
 
 def test_flicker_is_the_change_of_the_error_not_the_error() -> None:

@@ -140,6 +140,7 @@ def evaluate_vae_command(
 ) -> None:
     """Measure what a model's VAE keeps of true clips, seams at chunk borders, and its arithmetic.
 
+    lpips: Annotated[Path | None, typer.Option(help="LPIPS weights, .safetensors, to measure that too.")] = None,
     [bold]motionstream evaluate vae --assets pictures --clips 32 --json vae.json[/]
     """
     from motionstream.data.assets import AssetLibrary
@@ -148,8 +149,11 @@ def evaluate_vae_command(
 
     loaded = load_model(model, device)
     worlds = SyntheticWorlds(AssetLibrary(assets, split=split), size=loaded.size, frames=frames, seed=seed)
+    from motionstream.evaluate.lpips import Lpips
     with console.progress("worlds", clips) as bar:
-        figures = evaluate_vae(loaded, bar.over(worlds.sample(index) for index in range(clips)))
+        samples = bar.over(worlds.sample(index) for index in range(clips))
+        figures = evaluate_vae(loaded, samples, perceptual=perceptual)
+    perceptual = Lpips.load(lpips) if lpips else None
     console.report(f"{model}, VAE", {**weights_of(model, loaded), "split": split, **figures}, json_out)
 
 

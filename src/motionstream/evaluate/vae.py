@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from motionstream.conditioning import Warped
 from motionstream.evaluate import machine
+from motionstream.evaluate.lpips import Lpips
 from motionstream.evaluate.metrics import Mean, Video, psnr, ssim
 from motionstream.evaluate.motion import EvaluationClip
 from motionstream.geometry import chunk_spans
@@ -18,17 +19,21 @@ from motionstream.stream.model import StreamingModel
 from motionstream.vae.pixels import to_frames, to_model
 
 
-def evaluate_vae(model: StreamingModel, clips: Iterable[EvaluationClip], chunk: int = 3) -> dict[str, Any]:
-    """Figures of a model's VAE on true clips, decoded chunk by chunk as a stream does.
+def evaluate_vae(
+    model: StreamingModel, clips: Iterable[EvaluationClip], chunk: int = 3, perceptual: Lpips | None = None
+) -> dict[str, Any]:
+    """Figures of a model's VAE on true clips, decoded chunk by chunk as a stream does; LPIPS where there is a network.
 
     seam_ratio: mean change of the error between the last frame of a chunk and the first of the next, over the same
     between neighbours within chunks; 1 means that borders cannot be told. decoder_gflop: of one later chunk.
     """
-    quality, similarity, seams, inside, count = Mean(), Mean(), Mean(), Mean(), 0
+    quality, similarity, distance, seams, inside, count = Mean(), Mean(), Mean(), Mean(), Mean(), 0
     for clip in clips:
         rebuilt = rebuild(model, clip.video, chunk)
         quality.add(psnr(rebuilt, clip.video))
         similarity.add(ssim(rebuilt, clip.video))
+        if perceptual is not None:
+            distance.add(perceptual.video(rebuilt, clip.video))
         at_borders, elsewhere = flicker(rebuilt, clip.video, border_frames(model, len(clip.video), chunk))
         seams.add(at_borders)
         inside.add(elsewhere)
@@ -37,6 +42,7 @@ def evaluate_vae(model: StreamingModel, clips: Iterable[EvaluationClip], chunk: 
         "clips": count,
         "psnr_db": quality.value,
         "ssim": similarity.value,
+        "lpips": distance.value,
         "seam_ratio": None if not inside.value or seams.value is None else seams.value / inside.value,
         "decoder_gflop": decoder_gflop(model, chunk),
         "machine": machine.describe(),
