@@ -19,6 +19,8 @@ import motionstream
 from motionstream import allocator, cli, errors
 from motionstream.stream.video import read_video
 from motionstream.tracks import Tracks
+from motionstream.tracks.events import GridDown, Move
+from motionstream.tracks.record import Header, Recorder
 
 ASSETS = Path(__file__).parent / "data" / "assets"
 
@@ -123,6 +125,26 @@ def test_the_length_is_asked_for_or_that_of_the_tracks(model: FakeModel, picture
             assert arrays["frames"].shape == (frames, 144, 256, 3)
 
 
+def test_recorded_gestures_are_played_with_their_words(model: FakeModel, picture: Path, tmp_path: Path) -> None:
+    recorder = Recorder(Header((64, 36), prompt="a boat"))
+    recorder.apply(GridDown("drag 1", 10.0, 20.0, spacing=4.0, size=4.0))
+    recorder.tracks(0, 9)
+    recorder.apply(Move("drag 1", 30.0, 20.0, time=0.4))
+    recorder.tracks(9, 12)
+    recorder.recording().save("drag.jsonl")
+    arguments = ["generate", "-i", str(picture), "-g", "drag.jsonl", "-o"]
+    assert cli.run([*arguments, "plain.npz"]) == errors.DONE
+    assert cli.run([*arguments, "marked.npz", "--marked", "-p", "a ship"]) == errors.DONE
+    assert [prompt for _, prompt, _ in model.opened] == ["a boat", "a ship"]
+    plain, marked = (np.load(name)["frames"] for name in ("plain.npz", "marked.npz"))
+    assert plain.shape == marked.shape == (21, 144, 256, 3)
+    assert plain[0].mean() == pytest.approx(40, abs=2), "in pixels of the model's frame, four times as large"
+    assert plain[-1].mean() == pytest.approx(120, abs=2)
+    changed = (plain != marked).any(-1)
+    assert changed.any((1, 2)).all()
+    assert changed.mean() < 0.02, "dots, and the picture between them"
+
+
 def test_a_sheet_can_be_asked_for(model: FakeModel, picture: Path, tmp_path: Path) -> None:
     assert cli.run(["generate", "-i", str(picture), "-o", "sheet.png", "--seconds", "1"]) == errors.DONE
     with Image.open(tmp_path / "sheet.png") as sheet:
@@ -143,6 +165,9 @@ def test_a_sheet_can_be_asked_for(model: FakeModel, picture: Path, tmp_path: Pat
         (["-t", "shape.npz"], "shape"),
         (["-t", "other.npz"], "size"),
         (["-t", "objects.npz"], "objects.npz"),
+        (["-g", "nowhere.jsonl"], "nowhere.jsonl: No such file"),
+        (["-g", "words.txt"], "words.txt, line 1"),
+        (["-g", "words.txt", "-t", "nan.npz"], "--tracks and --gestures: name one of the two"),
         (["-m", "huge"], "model 'huge' is unknown"),
         (["--seconds", "-1"], "--seconds -1.0: must be positive"),
         (["--seconds", "inf"], "--seconds inf"),

@@ -8,15 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motionstream.stream.offline import play
+from motionstream.stream.offline import beside, play, replay
 from motionstream.tracks import Tracks
+from motionstream.tracks.events import GridDown, Move, Prompt, Up
+from motionstream.tracks.record import Header, Recorder, Recording
 
 
 class CountingStream:
     """Returns frames that hold their own number, and keeps the tracks it was given."""
 
     def __init__(self) -> None:
-        self.done = 0
+        self.done, self.prompt = 0, "a boat"
+        self.said: list[str] = []
         self.given: list[Tracks | None] = []
 
     @property
@@ -27,6 +30,7 @@ class CountingStream:
         count = self.chunk_frames
         assert tracks is None or tracks.frames == count
         self.given.append(tracks)
+        self.said.append(self.prompt)
         self.done += count
         return np.arange(self.done - count, self.done, dtype=np.uint8)[:, None, None, None]
 
@@ -63,5 +67,54 @@ def test_without_tracks_the_stream_gets_none() -> None:
 
 
 def test_no_frames_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        next(play(CountingStream(), None, 0))
+    for nothing in (play(CountingStream(), None, 0), replay(CountingStream(), recorded()[0], 0)):
+        with pytest.raises(ValueError, match="at least one"):
+            next(nothing)
+
+
+def test_chunks_stand_beside_their_part_of_the_tracks() -> None:
+    parts = list(beside(play(CountingStream(), line(13), 25), line(13)))
+    assert [len(chunk) for chunk, _ in parts] == [9, 12, 4]
+    assert [tracks.frames for _, tracks in parts] == [9, 12, 4]
+    for chunk, tracks in parts[:2]:
+        seen = tracks.visible[:, 0]
+        np.testing.assert_array_equal(seen, chunk.ravel() < 13)
+        np.testing.assert_array_equal(tracks.xy[seen, 0, 0], chunk.ravel()[seen])
+    assert parts[2][1].points == 0
+
+
+def recorded() -> tuple[Recording, list[Tracks]]:
+    """A drag over chunks of 9 and 12 frames, with new words in the middle; and the tracks of the live session."""
+    recorder, tracks = Recorder(Header((64, 48), prompt="a boat")), []
+    recorder.apply(GridDown("drag 1", 30.0, 20.0, spacing=8.0, size=16.0, time=0.0))
+    tracks.append(recorder.tracks(0, 9))
+    recorder.apply(Move("drag 1", 40.0, 22.0, time=0.3))
+    tracks.append(recorder.tracks(9, 12))
+    recorder.apply(Prompt("a boat, it snows", time=0.8))
+    recorder.apply(Move("drag 1", 44.0, 22.0, time=0.9))
+    tracks.append(recorder.tracks(21, 12))
+    recorder.apply(Up("drag 1", time=1.2))
+    tracks.append(recorder.tracks(33, 12))
+    return recorder.recording(), tracks
+
+
+def test_a_recording_is_played_as_it_happened() -> None:
+    recording, live = recorded()
+    stream = CountingStream()
+    played = list(replay(stream, recording, recording.frames))
+    assert stream.said == ["a boat", "a boat", "a boat, it snows", "a boat, it snows"]
+    np.testing.assert_array_equal(np.concatenate([chunk for chunk, _ in played]).ravel(), np.arange(45))
+    for (_, tracks), true in zip(played, live, strict=True):
+        np.testing.assert_array_equal(tracks.xy, true.xy)
+        np.testing.assert_array_equal(tracks.visible, true.visible)
+        np.testing.assert_array_equal(tracks.ids, true.ids)
+
+
+def test_a_recording_can_be_cut_or_outlived() -> None:
+    recording, live = recorded()
+    shorter = list(replay(CountingStream(), recording, 15))
+    assert [(len(chunk), tracks.frames) for chunk, tracks in shorter] == [(9, 9), (6, 6)]
+    np.testing.assert_array_equal(shorter[1][1].xy, live[1].xy[:6])
+    longer = list(replay(CountingStream(), recording, 60))
+    assert sum(len(chunk) for chunk, _ in longer) == 60
+    assert not longer[-1][1].visible.any(), "let go"

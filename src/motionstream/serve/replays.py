@@ -7,7 +7,7 @@ from collections import deque
 from motionstream.serve.errors import ErrorCode, ViewerError
 from motionstream.serve.limits import Limits
 from motionstream.tracks.events import Event
-from motionstream.tracks.record import Chunk, Header, Recording
+from motionstream.tracks.record import Header, Recording
 
 Script = deque[tuple[int, Event]]
 
@@ -31,16 +31,8 @@ def parse_recording(data: bytes, size: tuple[int, int], fps: float) -> Recording
 
 
 def script_of(recording: Recording) -> Script:
-    """(frame, event) in order: each event with the first frame that it acted on."""
-    script: Script = deque()
-    waiting: list[Event] = []
-    for entry in recording.entries:
-        if isinstance(entry, Chunk):
-            script.extend((entry.first_frame, event) for event in waiting)
-            waiting = []
-        else:
-            waiting.append(entry)
-    return script
+    """What is played on the scene."""
+    return deque(recording.script)
 
 
 def image_of(header: Header) -> tuple[str, str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from motionstream.tracks import Tracks
+from motionstream.tracks.events import Gesture, Prompt
+from motionstream.tracks.record import Recording
+
+Frames = npt.NDArray[np.uint8]
 
 
 class Steps(Protocol):
@@ -18,11 +22,17 @@ class Steps(Protocol):
     def chunk_frames(self) -> int:
         """Frames the next step returns."""
 
-    def step(self, tracks: Tracks | None) -> npt.NDArray[np.uint8]:
+    def step(self, tracks: Tracks | None) -> Frames:
         """The next frames (F, H, W, 3)."""
 
 
-def play(stream: Steps, tracks: Tracks | None, frames: int) -> Iterator[npt.NDArray[np.uint8]]:
+class Told(Steps, Protocol):
+    """And of one whose prompt can change."""
+
+    prompt: str
+
+
+def play(stream: Steps, tracks: Tracks | None, frames: int) -> Iterator[Frames]:
     """Step through `frames` frames along `tracks`; yields (F, H, W, 3) by chunks, the last one cut to fit.
 
     Where the tracks are shorter than the video, their points are released at their end.
@@ -36,6 +46,38 @@ def play(stream: Steps, tracks: Tracks | None, frames: int) -> Iterator[npt.NDAr
         chunk = stream.step(None if tracks is None else _window(tracks, done, count))
         yield chunk[: frames - done]
         done += count
+
+
+def replay(stream: Told, recording: Recording, frames: int) -> Iterator[tuple[Frames, Tracks]]:
+    """Play `frames` frames of a session as it was recorded: words and gestures at the chunk that shows their frame.
+
+    recording: in pixels of the stream's frames (`Recording.on`). Yields a chunk's frames and its tracks, the last ones
+    cut to fit; where chunks are as long as those recorded, the tracks are those of the session, number for number.
+    Raises ValueError when `frames` is not positive, or when gestures do not follow from one another.
+    """
+    if frames < 1:
+        raise ValueError(f"{frames} frames: ask for at least one")
+    session, script, done = recording.header.session(), list(recording.script), 0
+    while done < frames:
+        while script and script[0][0] <= done:
+            _, event = script.pop(0)
+            if isinstance(event, Prompt):
+                stream.prompt = event.text
+            elif isinstance(event, Gesture):
+                session.apply(event)
+        tracks = session.tracks(done, stream.chunk_frames)
+        chunk, left = stream.step(tracks), frames - done
+        yield chunk[:left], tracks.slice(0, min(left, len(chunk)))
+        done += len(chunk)
+
+
+def beside(chunks: Iterable[Frames], tracks: Tracks) -> Iterator[tuple[Frames, Tracks]]:
+    """Each chunk with its part of the tracks of the whole; none where they have ended."""
+    done = 0
+    for chunk in chunks:
+        part = _window(tracks, done, len(chunk))
+        yield chunk, Tracks.empty(len(chunk)) if part is None else part
+        done += len(chunk)
 
 
 def _window(tracks: Tracks, begin: int, count: int) -> Tracks | None:

@@ -19,8 +19,8 @@ DOT = 1.5  # pixels
 Colour = tuple[int, int, int]
 
 
-def drawn(video: Video, tracks: Tracks, pictures: int = 12) -> npt.NDArray[np.uint8]:
-    """(P, h, w, 3) uint8: up to `pictures` of the (F, H, W, 3) frames, evenly spread, not wider than 480 pixels.
+def drawn(video: Video, tracks: Tracks, pictures: int = 12, widest: int = WIDEST) -> npt.NDArray[np.uint8]:
+    """(P, h, w, 3) uint8: up to `pictures` of the (F, H, W, 3) frames, evenly spread, not wider than `widest`.
 
     A dot where a point is visible, with its last places behind it; neighbours at birth have like colours.
     Raises ValueError when tracks and video differ in length.
@@ -28,12 +28,17 @@ def drawn(video: Video, tracks: Tracks, pictures: int = 12) -> npt.NDArray[np.ui
     if tracks.frames != len(video):
         raise ValueError(f"tracks of {tracks.frames} frames on a video of {len(video)}: send as many")
     chosen = np.linspace(0, len(video) - 1, min(pictures, len(video))).round().astype(int)
-    return np.stack([_frame(video[frame], tracks, int(frame)) for frame in chosen])
+    return np.stack([_frame(video[frame], tracks, int(frame), widest) for frame in chosen])
 
 
-def _frame(pixels: Video, tracks: Tracks, frame: int) -> npt.NDArray[np.uint8]:
+def marked(video: Video, tracks: Tracks) -> npt.NDArray[np.uint8]:
+    """All frames of a video (F, H, W, 3), drawn on in their own size. Raises ValueError as `drawn`."""
+    return drawn(video, tracks, len(video), video.shape[2])
+
+
+def _frame(pixels: Video, tracks: Tracks, frame: int, widest: int) -> npt.NDArray[np.uint8]:
     height, width = pixels.shape[:2]
-    scale = min(1.0, WIDEST / width)
+    scale = min(1.0, widest / width)
     image = Image.fromarray(pixels).resize((max(1, round(width * scale)), max(1, round(height * scale))))
     pen = ImageDraw.Draw(image)
     for point in range(0, tracks.points, -(-tracks.points // MOST) or 1):

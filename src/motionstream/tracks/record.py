@@ -147,6 +147,19 @@ class Recording:
         """Frames that were built."""
         return sum(entry.frames for entry in self.entries if isinstance(entry, Chunk))
 
+    @property
+    def script(self) -> tuple[tuple[int, Event], ...]:
+        """(frame, event) in order: each event with the first frame that it acted on."""
+        script: list[tuple[int, Event]] = []
+        waiting: list[Event] = []
+        for entry in self.entries:
+            if isinstance(entry, Chunk):
+                script.extend((entry.first_frame, event) for event in waiting)
+                waiting = []
+            else:
+                waiting.append(entry)
+        return tuple(script)
+
     def replay(self) -> Iterator[tuple[tuple[Event, ...], Tracks]]:
         """Chunk by chunk: the events that came before it (prompts, pauses and gestures), and its tracks.
 
