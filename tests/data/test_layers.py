@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from motionstream.data import motion, textures
 from motionstream.data.layers import Placement
-from motionstream.data.motion import Bending, Pose
+from motionstream.data.motion import Bending, Pose, Turn
 
 FRAMES, SIZE = 9, (160, 96)
 
@@ -17,8 +17,10 @@ def random_placement(seed: int) -> Placement:
     rng = np.random.default_rng(seed)
     camera = motion.moving_camera(rng, FRAMES, SIZE, np.array([40.0, 20.0]))
     path = motion.path(rng, FRAMES, 6.0)
-    pose = Pose(path, motion.turning(rng, FRAMES), motion.growing(rng, FRAMES))
-    return Placement.of(camera.matrices(pose, 1.2), Bending.draw(rng, FRAMES, 30.0), 30.0)
+    turn = Turn.draw(rng, FRAMES, 30.0)
+    pose = Pose(path, motion.turning(rng, FRAMES), motion.growing(rng, FRAMES) * turn.squeeze)
+    draw = Bending.limbs if seed % 2 else Bending.draw
+    return Placement.of(camera.matrices(pose, 1.2), draw(rng, FRAMES, 30.0), 30.0, turn.tilt)
 
 
 @settings(max_examples=30, deadline=None)
@@ -29,6 +31,41 @@ def test_the_map_is_undone_exactly(seed: int) -> None:
     shown = placement.forward(local)
     u, v = placement.inverse(shown[..., 0], shown[..., 1])
     assert (torch.stack([u, v], -1) - local).abs().max() < 1e-9
+
+
+def test_what_turns_away_looks_narrower_and_its_near_side_larger() -> None:
+    """A square turned by 40° about its upright axis: narrower by the cosine, its sides of unlike height."""
+    radius, angle = 30.0, np.full(1, np.deg2rad(40))
+    tilt = np.stack([np.sin(angle) / (5 * radius), np.zeros(1)], -1)
+    matrix = np.array([[[np.cos(angle[0]), 0, 0], [0, 1, 0]]])
+    corners = torch.tensor([[-1, -1], [1, -1], [1, 1], [-1, 1.0]], dtype=torch.float64) * radius
+    seen = Placement.of(matrix, None, radius, tilt).forward(corners)[0]
+    left, right = seen[3, 1] - seen[0, 1], seen[2, 1] - seen[1, 1]
+    assert left > 2 * radius > right
+    depth = np.sin(angle[0]) / 5
+    np.testing.assert_allclose([left, right], [2 * radius / (1 - depth), 2 * radius / (1 + depth)])
+    wide = 2 * radius * np.cos(angle[0]) / (1 - depth**2)
+    np.testing.assert_allclose(seen[1, 0] - seen[0, 0], wide)
+
+
+def test_only_what_hangs_behind_a_joint_swings() -> None:
+    rng = np.random.default_rng(2)
+    limbs = Bending.limbs(rng, 25, 30.0)
+    column = torch.linspace(-1, 1, 41, dtype=torch.float64) * 30
+    local = torch.stack([torch.zeros_like(column), column], -1)
+    still = np.broadcast_to(np.eye(2, 3), (25, 2, 3)).copy()
+    swing = (Placement.of(still, limbs, 30.0).forward(local) - local)[..., 0].abs().amax(0)
+    assert swing[0] < 0.1 * swing[-1]
+    assert swing[-1] > 2
+
+
+def test_a_little_later_lies_on_the_way_to_the_next_frame() -> None:
+    placement = random_placement(4)
+    local = torch.from_numpy(np.random.default_rng(0).uniform(-25, 25, (20, 2)))
+    now, soon = placement.forward(local), placement.later(0.2).forward(local)
+    assert torch.equal(placement.later(0.0).forward(local), now)
+    there = (now[2:] - now[:-2]) / 2
+    assert (soon[1:-1] - now[1:-1] - 0.2 * there).abs().max() < 0.15 * there.abs().max()
 
 
 def test_broadcast_rows_and_columns_give_the_same_inverse() -> None:

@@ -73,6 +73,7 @@ class Recipe:
     seed: int = 2
     device: str = "cpu"
     effect_share: float = 1.0
+    variety: float = 0.0
 
 
 def test_a_recipe_says_it_all() -> None:

@@ -203,6 +203,52 @@ def test_a_batch_is_its_clips(library: AssetLibrary) -> None:
         assert batch.captions[row] == clip.caption
 
 
+def test_varied_worlds_have_what_others_lack_and_true_tracks(library: AssetLibrary) -> None:
+    plain, varied = (SyntheticWorlds(library, size=(160, 96), frames=17, variety=share) for share in (0.0, 1.0))
+    worlds = [varied.world(index) for index in range(40)]
+    things = [layer for world in worlds for layer in world.layers[1:] if layer.solid]
+    assert all(layer.light is None and layer.placement.tilt is None for layer in plain.world(3).layers)
+    for has in (
+        [layer.placement.tilt is not None for layer in things],
+        [any(layer.placement.joints) for layer in things],
+        [world.shutter > 0 for world in worlds],
+    ):
+        assert 0.05 < np.mean(has) < 0.6
+    steps = [np.abs(np.diff(plans.matrix[..., 2].numpy(), axis=0)).max() for plans in (one.placement for one in things)]
+    assert max(steps) > FASTEST * 160 / SPEED_WIDTH, "some are shaken"
+    true, still = [], []
+    for index in [number for number, world in enumerate(worlds) if not world.shutter][:12]:
+        clip = varied.sample(index)
+        seen, moving = change(clip, clip.tracks.xy)
+        true.append(seen[moving])
+        still.append(change(clip, np.repeat(clip.tracks.xy[:1], len(clip.video), 0))[0][moving])
+    assert np.concatenate(still).mean() > 2.5 * np.concatenate(true).mean()
+
+
+def test_without_variety_worlds_are_as_they_were(library: AssetLibrary) -> None:
+    plain, half = (SyntheticWorlds(library, size=(160, 96), frames=5, variety=share) for share in (0.0, 0.5))
+    same = [np.array_equal(plain.sample(index).video, half.sample(index).video) for index in range(20)]
+    assert 4 <= sum(same) <= 18
+
+
+def ground_speed(world: World) -> float:
+    """Pixels a frame."""
+    return float(world.layers[0].placement.matrix[..., 2].diff(dim=0).norm(dim=-1).mean())
+
+
+def test_an_open_shutter_blurs_what_moves_and_nothing_else(library: AssetLibrary) -> None:
+    worlds = SyntheticWorlds(library, size=(160, 96), frames=9, effects=False)
+    made = [worlds.world(index) for index in range(60)]
+    still, moving = (max((w for w in made if w.plot == plot), key=ground_speed) for plot in (STILL, CAMERA))
+    assert ground_speed(moving) > 1.5
+    cpu = torch.device("cpu")
+    for world, blurs in ((still, False), (moving, True)):
+        sharp, soft = (draw(world.layers, world.size, cpu, shutter=shutter) for shutter in (0.0, 0.8))
+        detail = [video.diff(dim=-1).abs().mean() for video in (sharp, soft)]
+        assert (detail[1] < 0.97 * detail[0]) == blurs
+        assert torch.allclose(sharp, soft, atol=1e-5) != blurs
+
+
 def test_drawing_by_window_is_drawing_whole_frames(made: list[World]) -> None:
     """The CPU's way against the GPU's."""
     for world in made[:8]:

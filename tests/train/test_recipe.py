@@ -67,6 +67,7 @@ def edited(**values: object) -> str:
         (edited(batch=0), "batch = 0, must be at least 1"),
         (edited(dtype="int8"), "'bfloat16' or 'float32'"),
         (edited(effect_share=1.5), "effect_share = 1.5, a share is from 0 to 1"),
+        (edited(variety=-0.1), "variety = -0.1, a share is from 0 to 1"),
         ("[]", '"stage" must be one of'),
         ("{", "is not JSON"),
         ('{"stage": "vae"}', "missing"),

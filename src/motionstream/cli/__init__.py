@@ -34,6 +34,7 @@ from motionstream.cli.options import (
     Size,
     Tracker,
     TrackerPath,
+    Variety,
     grid_of,
     load_model,
     open_depth,
@@ -123,10 +124,10 @@ def generate(
     image: Annotated[Path, typer.Option("--image", "-i", help="The first frame: PNG, JPEG, WebP.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to: .mp4, .png (a sheet) or .npz (arrays).")],
     tracks: Annotated[Path | None, typer.Option("--tracks", "-t", help="npz: xy, visible, size=(W,H).")] = None,
-    prompt: Annotated[str, typer.Option("--prompt", "-p", help="What the picture shows and what happens.")] = "",
     gestures: Annotated[
         Path | None, typer.Option("--gestures", "-g", help="Recorded in the studio, .jsonl, instead of tracks.")
     ] = None,
+    prompt: Annotated[str, typer.Option("--prompt", "-p", help="What the picture shows and what happens.")] = "",
     seconds: Annotated[
         float | None, typer.Option(help="Length; without it that of the tracks or gestures, or 5.")
     ] = None,
@@ -140,20 +141,20 @@ def generate(
     [bold]motionstream generate -i boat.jpg -t drag.npz -p "a boat, it is snowing" -o boat.mp4[/]
 
     [bold]motionstream generate -i boat.jpg --seconds 3 -o sheet.png[/]
-    """
 
     [bold]motionstream generate -i boat.jpg -g motionstream-boat.jsonl --marked -o boat.mp4[/]
 
     Gestures bring the prompts that were given with them; --prompt stands in for the first.
+    """
     from motionstream.stream.offline import beside, play, replay
     from motionstream.stream.video import check_target, read_image, write_frames
     from motionstream.tracks import Tracks, io
     from motionstream.tracks.preview import marked as shown
     from motionstream.tracks.record import Recording
 
-    if seconds is not None and not 0 < seconds < float("inf"):
     if tracks is not None and gestures is not None:
         raise ValueError("--tracks and --gestures: name one of the two")
+    if seconds is not None and not 0 < seconds < float("inf"):
         raise ValueError(f"--seconds {seconds}: must be positive")
     check_target(out)
     picture = read_image(image)
@@ -296,11 +297,14 @@ def data_synth(
     size: Size = "256x144",
     seed: Seed = 0,
     split: Annotated[str, typer.Option(help="train, heldout, heldout-far or all.")] = "train",
+    variety: Variety = 0.0,
     json_out: JsonOut = None,
 ) -> None:
     """Make synthetic worlds with exact tracks: look at them, keep them, or time them.
 
     [bold]motionstream data synth --assets pictures --preview sheet.png[/]
+
+    [bold]motionstream data synth --assets pictures --preview varied.png --variety 1[/]
 
     [bold]motionstream data synth --assets pictures -o clips --clips 100 --split all[/]
     """
@@ -313,7 +317,7 @@ def data_synth(
         raise ValueError("nothing to do: ask for --preview sheet.png, --out folder or --bench")
     pixels = size_of(size)
     library = AssetLibrary(assets, split=None if split == "all" else split)
-    worlds = SyntheticWorlds(library, size=pixels, frames=frames, seed=seed)
+    worlds = SyntheticWorlds(library, size=pixels, frames=frames, seed=seed, variety=variety)
     if preview:
         typer.echo(f"{draw(worlds, preview, clips=clips)}: {clips} worlds of {frames} frames")
     if out:

@@ -21,6 +21,7 @@ from motionstream.cli.options import (
     Size,
     Tracker,
     TrackerPath,
+    Variety,
     controls_of,
     grid_of,
     load_model,
@@ -47,6 +48,7 @@ def evaluate_motion_command(
         int | None, typer.Option(help="The most of a clip, 1 + 4·n; 45 of worlds, 81 of sora, else 49.", min=5, max=241)
     ] = None,
     split: Annotated[str, typer.Option(help="Of the assets: heldout or heldout-far.")] = "heldout",
+    variety: Variety = 0.0,
     controls: Annotated[
         str | None, typer.Option(help="Of dense, 1, 5, 20, 100 points and object, with commas; all by default.")
     ] = None,
@@ -96,7 +98,7 @@ def evaluate_motion_command(
     measures, missing = external.asked(fvd, vbench, device, lambda line: typer.echo(line, err=True))
     length = frames if exact and frames else reading.MOST_FRAMES["worlds"]
     number = (clips or WORLDS) if exact else WORLDS_FOR_TRACKER
-    worlds = reading.worlds(library, loaded.size, length, seed, number) if library else []
+    worlds = reading.worlds(library, loaded.size, length, seed, number, variety) if library else []
     if exact:
         found = reading.Found("worlds", worlds)
     else:
@@ -108,6 +110,8 @@ def evaluate_motion_command(
     settings |= {"split": split} if library else {}
     key = {"evaluation": "motion", **settings, "tracker_hash": opened.hash, "folder": data, "assets": str(assets)}
     key |= {"frames": frames, "grid": columns_rows, "seed": seed, "lpips": str(lpips)}
+    if variety:
+        settings, key = settings | {"variety": variety}, key | {"variety": variety}
     generate = motion.by_model(loaded)
     with console.progress("clips × controls", len(sources) * len(chosen)) as bar:
         figures = motion.evaluate_motion(
@@ -136,24 +140,24 @@ def evaluate_vae_command(
     frames: Annotated[int, typer.Option(help="1 + 4·n.", min=21, max=241)] = 33,
     split: Annotated[str, typer.Option(help="heldout or heldout-far.")] = "heldout",
     seed: Seed = 0,
+    lpips: Annotated[Path | None, typer.Option(help="LPIPS weights, .safetensors, to measure that too.")] = None,
     json_out: JsonOut = None,
 ) -> None:
     """Measure what a model's VAE keeps of true clips, seams at chunk borders, and its arithmetic.
 
-    lpips: Annotated[Path | None, typer.Option(help="LPIPS weights, .safetensors, to measure that too.")] = None,
     [bold]motionstream evaluate vae --assets pictures --clips 32 --json vae.json[/]
     """
     from motionstream.data.assets import AssetLibrary
     from motionstream.data.synthetic import SyntheticWorlds
+    from motionstream.evaluate.lpips import Lpips
     from motionstream.evaluate.vae import evaluate_vae
 
+    perceptual = Lpips.load(lpips) if lpips else None
     loaded = load_model(model, device)
     worlds = SyntheticWorlds(AssetLibrary(assets, split=split), size=loaded.size, frames=frames, seed=seed)
-    from motionstream.evaluate.lpips import Lpips
     with console.progress("worlds", clips) as bar:
         samples = bar.over(worlds.sample(index) for index in range(clips))
         figures = evaluate_vae(loaded, samples, perceptual=perceptual)
-    perceptual = Lpips.load(lpips) if lpips else None
     console.report(f"{model}, VAE", {**weights_of(model, loaded), "split": split, **figures}, json_out)
 
 

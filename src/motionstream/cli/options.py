@@ -15,6 +15,10 @@ Model = Annotated[str, typer.Option("--model", "-m", help="A zoo name or a folde
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 JsonOut = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here as JSON.")]
 Assets = Annotated[Path, typer.Option(help="A folder with cutouts/ and backgrounds/, or with manifest.csv.")]
+Variety = Annotated[
+    float,
+    typer.Option(help="Share of worlds whose things also turn in depth, swing, shake or blur.", min=0, max=1),
+]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 Size = Annotated[str, typer.Option(metavar="WxH", help="Pixels of a frame, such as 256x144.")]
 Tracker = Annotated[

@@ -6,7 +6,8 @@ Coordinates have pixel centres at +0.5.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,28 +17,34 @@ from torch.nn.functional import grid_sample
 from motionstream.data.motion import Array, Bending
 
 OUTLINE = 24  # points along each edge of a texture from which its bounds in a frame are found
+SOFT_JOINT = 0.1  # of a layer's half-size: how round a joint bends
 
 
 @dataclass(frozen=True)
 class Placement:
-    """local ↔ frame, frame by frame: a bending (two shears) followed by an affine map.
+    """local ↔ frame, frame by frame: a bending (two shears), a tilt in perspective, and an affine map.
 
-    matrix: (F, 2, 3) local → frame. shears: (F, 5) of bend, sway, its phase, ripple, its phase, or None if
-    rigid. waves, radius: as in `Bending`. The inverse is exact: a shear is undone by its negative.
+    matrix: (F, 2, 3) local → frame. shears: (F, 7) of bend, sway, its phase, ripple, its phase and two hinges, or None
+    if rigid. tilt: (F, 2) as in `Turn`, or None in the picture's plane. waves, joints, radius: as in `Bending`. The
+    inverse is exact: a shear is undone by its negative, and so is a tilt.
     """
 
     matrix: Tensor
     shears: Tensor | None = None
+    tilt: Tensor | None = None
     waves: tuple[float, float] = (0.0, 0.0)
+    joints: tuple[float, float] = (0.0, 0.0)
     radius: float = 1.0
 
     @classmethod
-    def of(cls, matrix: Array, bending: Bending | None, radius: float) -> Placement:
-        """From (F, 2, 3) matrices and an optional bending of a layer with half-size `radius`."""
+    def of(cls, matrix: Array, bending: Bending | None, radius: float, tilt: Array | None = None) -> Placement:
+        """From (F, 2, 3) matrices and an optional bending and tilt (F, 2) of a layer with half-size `radius`."""
+        placed = cls(torch.from_numpy(matrix), tilt=None if tilt is None else torch.from_numpy(tilt))
         if bending is None:
-            return cls(torch.from_numpy(matrix))
-        rows = (bending.bend, bending.sway, bending.sway_phase, bending.ripple, bending.ripple_phase)
-        return cls(torch.from_numpy(matrix), torch.from_numpy(np.stack(rows, -1)), bending.waves, radius)
+            return placed
+        columns = (bending.bend, bending.sway, bending.sway_phase, bending.ripple, bending.ripple_phase)
+        shears = torch.from_numpy(np.concatenate([np.stack(columns, -1), bending.hinges], -1))
+        return replace(placed, shears=shears, waves=bending.waves, joints=bending.joints, radius=radius)
 
     @property
     def frames(self) -> int:
@@ -46,16 +53,25 @@ class Placement:
     @property
     def is_still(self) -> bool:
         """Whether every frame is laid out as the first one."""
-        return self.shears is None and bool((self.matrix == self.matrix[:1]).all())
+        return self.shears is None and self.tilt is None and bool((self.matrix == self.matrix[:1]).all())
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Placement:
-        shears = None if self.shears is None else self.shears.to(device, dtype)
-        return Placement(self.matrix.to(device, dtype), shears, self.waves, self.radius)
+        return self._each(lambda part: part.to(device, dtype))
 
     def at(self, frames: Tensor) -> Placement:
         """Only those frames."""
-        shears = None if self.shears is None else self.shears[frames]
-        return Placement(self.matrix[frames], shears, self.waves, self.radius)
+        return self._each(lambda part: part[frames])
+
+    def later(self, by: float) -> Placement:
+        """This fraction of a frame later (earlier, if negative), as straight on as it goes there."""
+        if self.frames < 2:
+            return self
+        return self._each(lambda part: part + by * torch.gradient(part, dim=0)[0])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Placement:
+        """With each of its tensors changed."""
+        shears, tilt = (None if part is None else change(part) for part in (self.shears, self.tilt))
+        return replace(self, matrix=change(self.matrix), shears=shears, tilt=tilt)
 
     def forward(self, local: Tensor) -> Tensor:
         """(N, 2) local → (F, N, 2) frame."""
@@ -63,22 +79,35 @@ class Placement:
         if self.shears is not None:
             u = u + self._sway(v)
             v = v + self._ripple(u)
+        u, v = self._tilted(u, v, 1)
         (a, b, c), (d, e, f) = _columns(self.matrix, u.ndim)
         return torch.stack([a * u + b * v + c, d * u + e * v + f], -1)
 
     def inverse(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Frame x and y, (F, …) and broadcastable with one another → local u and v."""
         (a, b, c), (d, e, f) = _columns(_inverted(self.matrix), x.ndim)
-        u, v = a * x + (b * y + c), d * x + (e * y + f)
+        u, v = self._tilted(a * x + (b * y + c), d * x + (e * y + f), -1)
         if self.shears is not None:
             v = v - self._ripple(u)
             u = u - self._sway(v)
         return u, v
 
+    def _tilted(self, u: Tensor, v: Tensor, sign: int) -> tuple[Tensor, Tensor]:
+        """Seen in perspective (sign 1), or that undone (−1). Beyond the vanishing line lies what no layer reaches."""
+        if self.tilt is None:
+            return u, v
+        across, down = (column.reshape(-1, *[1] * (u.ndim - 1)) for column in self.tilt.unbind(-1))
+        nearness = 1 / (1 + sign * (across * u + down * v))
+        return u * nearness, v * nearness
+
     def _sway(self, v: Tensor) -> Tensor:
         bend, sway, phase = (self._shear(i, v.ndim) for i in (0, 1, 2))
         scaled = v / self.radius
-        return bend * scaled * scaled + sway * torch.sin(scaled * self.waves[0] + phase)
+        moved = bend * scaled * scaled + sway * torch.sin(scaled * self.waves[0] + phase)
+        for column, joint in enumerate(self.joints, 5):
+            beyond = scaled - joint
+            moved = moved + self._shear(column, v.ndim) * 0.5 * (beyond + torch.sqrt(beyond * beyond + SOFT_JOINT**2))
+        return moved
 
     def _ripple(self, u: Tensor) -> Tensor:
         ripple, phase = self._shear(3, u.ndim), self._shear(4, u.ndim)
@@ -108,13 +137,15 @@ class Layer:
     """One sheet of a world.
 
     texture: (4, h, w) premultiplied RGBA, or (3, h, w) for a ground, which mirrors on beyond its edges.
-    number: 0 the ground, 1 … the things on it. solid: covers what is behind it (a shadow does not).
+    number: 0 the ground, 1 … the things on it. solid: covers what is behind it (a shadow does not). light: (F,) factor
+    of its brightness, frame by frame, or None if that stays.
     """
 
     texture: Tensor
     placement: Placement
     number: int
     solid: bool = True
+    light: Tensor | None = None
 
     @property
     def is_ground(self) -> bool:

@@ -49,6 +49,8 @@ class Wanted(Protocol):
     def device(self) -> str: ...
     @property
     def effect_share(self) -> float: ...
+    @property
+    def variety(self) -> float: ...
 
 
 class Plan(Protocol):
@@ -72,7 +74,9 @@ def loader(recipe: Wanted, assets: str | Path, split: str = "train", workers: in
     """The batches a recipe asks for. workers: as in `Loader`; by default one, and up to eight to feed a GPU."""
     device = torch.device(recipe.device)
     library = AssetLibrary(assets, split)
-    worlds = SyntheticWorlds(library, recipe.size, recipe.frames, recipe.seed, recipe.effect_share, device=device)
+    worlds = SyntheticWorlds(
+        library, recipe.size, recipe.frames, recipe.seed, recipe.effect_share, device=device, variety=recipe.variety
+    )
     if workers is None:
         workers = 1 if device.type == "cpu" else min(8, max(1, (os.cpu_count() or 2) - 1))
     return Loader(worlds, recipe.batch, workers=workers)

@@ -100,6 +100,12 @@ def path(rng: np.random.Generator, frames: int, speed: float, curve: Curve | Non
     return (raw - raw[:1]) * (speed / peak if peak > 1e-9 else 0.0)
 
 
+def wild_path(rng: np.random.Generator, frames: int, size: tuple[int, int]) -> Array:
+    """(F, 2) path of a hand that shakes what it holds: up to three times FASTEST, to and fro over half the frame."""
+    speed = rng.uniform(FASTEST, 3 * FASTEST) * size[0] / SPEED_WIDTH
+    return soft_limit(path(rng, frames, speed, _sway), np.array(size) / 4)
+
+
 def hand_path(rng: np.random.Generator, frames: int, speed: float) -> Array:
     """(F, 2) path of something dragged by hand: smooth starts and stops."""
     return path(rng, frames, speed, _hand)
@@ -177,8 +183,10 @@ def growing(rng: np.random.Generator, frames: int) -> Array:
 class Bending:
     """A non-rigid warp as two shears, each undone exactly by its own negative.
 
-    u += bend·v²/r + sway·sin(k·v/r + sway_phase), then v += ripple·sin(k·u/r + ripple_phase), with (u, v) the
-    layer's own pixels from its centre and r half its longer side. All (F,) but waves = (k of sway, k of ripple).
+    u += bend·v²/r + sway·sin(k·v/r + sway_phase) + Σ hinge·ramp(v/r − joint), then v += ripple·sin(k·u/r +
+    ripple_phase), with (u, v) the layer's own pixels from its centre and r half its longer side. A ramp is 0 before its
+    joint and rises behind it: what hangs there swings. All (F,) but waves = (k of sway, k of ripple), hinges (F, 2) and
+    joints, where they are.
     """
 
     bend: Array
@@ -186,7 +194,9 @@ class Bending:
     sway_phase: Array
     ripple: Array
     ripple_phase: Array
+    hinges: Array
     waves: tuple[float, float]
+    joints: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def draw(cls, rng: np.random.Generator, frames: int, radius: float) -> Bending:
@@ -196,4 +206,38 @@ class Bending:
         phases = rng.uniform(0, 2 * np.pi, (2, 1)) + rng.uniform(-0.35, 0.35, (2, 1)) * np.arange(frames)
         waves = float(rng.uniform(1.5, 4)), float(rng.uniform(1.5, 4))
         steady = np.ones(frames)
-        return cls(bend, sway * steady, phases[0], ripple * steady, phases[1], waves)
+        return cls(bend, sway * steady, phases[0], ripple * steady, phases[1], np.zeros((frames, 2)), waves)
+
+    @classmethod
+    def limbs(cls, rng: np.random.Generator, frames: int, radius: float) -> Bending:
+        """One or two joints from which the rest swings, as a tail, a leg or a neck does."""
+        none, steady = np.zeros(frames), np.zeros((frames, 2))
+        time = np.arange(frames) / 24
+        for joint in range(rng.integers(1, 3)):
+            swing = rng.uniform(0.15, 0.6) * np.sin(2 * np.pi * rng.uniform(0.3, 1.6) * time + rng.uniform(0, 6))
+            steady[:, joint] = radius * (swing - swing[0] * rng.random())
+        joints = float(rng.uniform(-0.6, 0.1)), float(rng.uniform(0.1, 0.6))
+        return cls(none, none, none, none, none, steady, (1.0, 1.0), joints)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """An object that turns out of the picture's plane, as a flat thing seen in perspective. All frame by frame.
+
+    tilt: (F, 2) one over the pixels to the vanishing line along its own axes. squeeze: (F, 2) factors of its scale.
+    light: (F,) factor of its brightness, as its side turns to the light or away.
+    """
+
+    tilt: Array
+    squeeze: Array
+    light: Array
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, frames: int, radius: float) -> Turn:
+        """About its upright axis or, more seldom, the level one, by up to 60°, of an object of half-size `radius`."""
+        axis = int(rng.random() < 0.25)
+        angle = rng.normal(0, 0.15) + scalar(rng, frames, rng.uniform(0.01, 0.07), 0.9)
+        tilt, squeeze = np.zeros((frames, 2)), np.ones((frames, 2))
+        tilt[:, axis] = np.sin(angle) / (radius * rng.uniform(3, 8))
+        squeeze[:, axis] = np.cos(angle)
+        return cls(tilt, squeeze, 1 + rng.uniform(-0.35, 0.35) * (np.sin(angle) - np.sin(angle[0])))

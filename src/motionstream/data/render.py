@@ -6,18 +6,41 @@ On a CPU only the window that a layer occupies is touched; on a GPU whole frames
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from motionstream.data.layers import Layer
 
+SHUTTER_STEPS = (-1 / 3, 0.0, 1 / 3)
+"""Moments at which an open shutter is looked through, in shares of the time it is open."""
 
-def draw(layers: Sequence[Layer], size: tuple[int, int], device: torch.device, crop: bool | None = None) -> Tensor:
+
+def draw(
+    layers: Sequence[Layer],
+    size: tuple[int, int],
+    device: torch.device,
+    crop: bool | None = None,
+    shutter: float = 0.0,
+) -> Tensor:
     """(F, 3, H, W) float32 in [0, 1] of `layers`, the first of which is the ground, on `device`.
 
-    size: (W, H). crop: touch only each layer's window; by default on a CPU.
+    size: (W, H). crop: touch only each layer's window; by default on a CPU. shutter: frames for which it stays open
+    about a frame's time: what moves is blurred by so much of its way.
     """
+    if not shutter:
+        return _drawn(layers, size, device, crop)
+    moments = [
+        [replace(layer, placement=layer.placement.later(shutter * step)) for layer in layers] for step in SHUTTER_STEPS
+    ]
+    blurred = _drawn(moments[0], size, device, crop)
+    for moment in moments[1:]:
+        blurred += _drawn(moment, size, device, crop)
+    return blurred.div_(len(moments))
+
+
+def _drawn(layers: Sequence[Layer], size: tuple[int, int], device: torch.device, crop: bool | None) -> Tensor:
     by_window = device.type == "cpu" if crop is None else crop
     ground, *others = layers
     frames = torch.arange(ground.placement.frames)
@@ -52,7 +75,11 @@ def _shoot(layer: Layer, frames: Tensor, corner: Tensor, size: tuple[int, int], 
     left, top = corner.to(device, torch.float32).unbind(-1)
     x = left[:, None, None] + torch.arange(size[0], device=device) + 0.5
     y = top[:, None, None] + torch.arange(size[1], device=device)[:, None] + 0.5
-    return layer.sample(layer.texture.to(device), x, y, placement.to(device, torch.float32))
+    drawn = layer.sample(layer.texture.to(device), x, y, placement.to(device, torch.float32))
+    if layer.light is None:
+        return drawn
+    lit = drawn[:3] * layer.light[frames].to(device, torch.float32)[:, None, None]
+    return torch.cat([torch.minimum(lit, drawn[3:]), drawn[3:]])
 
 
 def _put(canvas: Tensor, layer: Layer, frames: Tensor, corner: Tensor, size: tuple[int, int]) -> None:

@@ -17,7 +17,7 @@ from motionstream.data import captions, effects, motion, points, textures
 from motionstream.data.assets import AssetLibrary, UInt8Array
 from motionstream.data.effects import SHARE as EFFECT_SHARE
 from motionstream.data.layers import Layer, Placement
-from motionstream.data.motion import Bending, Camera, Pose
+from motionstream.data.motion import Bending, Camera, Pose, Turn
 from motionstream.data.render import draw
 from motionstream.geometry import Geometry
 from motionstream.tracks.tracks import IntArray, Tracks
@@ -25,6 +25,8 @@ from motionstream.tracks.tracks import IntArray, Tracks
 STILL, DRAG, CAMERA, MIXED = "still", "drag", "camera", "mixed"
 PLOTS = {STILL: 0.10, DRAG: 0.25, CAMERA: 0.13, MIXED: 0.52}
 SMALLEST, LARGEST = 0.18, 0.75  # longer side of an object, as a share of the frame's height
+WILD, LIMBS, TURNS = 0.08, 0.4, 0.4  # shares of moving things in varied worlds that do so
+BLURRED = 0.25  # share of varied worlds
 GROUND_COVER = (1.05, 1.9)  # how many times the ground's shorter fit covers the frame
 
 
@@ -66,15 +68,19 @@ class World:
     effect_seed: int
     caption: str
     plot: str
+    shutter: float = 0.0
 
     def render(self, device: torch.device | str = "cpu") -> Tensor:
         """(F, 3, H, W) uint8 on `device`."""
-        return _bytes(self._affected(draw(self.layers, self.size, torch.device(device))))
+        return _bytes(self._affected(self._drawn(device)))
 
     def under(self, names: Sequence[str], device: torch.device | str = "cpu") -> list[Tensor]:
         """The same under each of these effects in place of its own, drawn once."""
-        frames = draw(self.layers, self.size, torch.device(device))
+        frames = self._drawn(device)
         return [_bytes(replace(self, effect=name)._affected(frames.clone())) for name in names]
+
+    def _drawn(self, device: torch.device | str) -> Tensor:
+        return draw(self.layers, self.size, torch.device(device), shutter=self.shutter)
 
     def _affected(self, frames: Tensor) -> Tensor:
         """With the effect; may write into the frames it is given."""
@@ -113,7 +119,9 @@ class SyntheticWorlds:
     """Clips by number: the same (seed, index) is the same clip, in any order and in any process.
 
     size: (W, H), multiples of 16. frames: 1 + 4 n. points: tracks in every clip. effects: share of clips with weather
-    or a look; True: half of them. Raises ValueError if the size, the number of frames or the share does not fit.
+    or a look; True: half of them. variety: share of clips, and in them of things, that also turn in depth under a
+    light, swing from joints, are shaken wildly, or are blurred as they move; without it every clip is as it always was.
+    Raises ValueError if the size, the number of frames or a share does not fit.
     """
 
     def __init__(
@@ -125,6 +133,7 @@ class SyntheticWorlds:
         effects: bool | float = True,
         points: int = 400,
         device: torch.device | str = "cpu",
+        variety: float = 0.0,
     ) -> None:
         Geometry(*size).latents(frames)
         if points < 16:
@@ -133,11 +142,14 @@ class SyntheticWorlds:
         self.effects = EFFECT_SHARE if effects is True else float(effects)
         if not 0 <= self.effects <= 1:
             raise ValueError(f"effects = {effects}: a share of clips is from 0 to 1")
-        self.points, self.device = points, torch.device(device)
+        if not 0 <= variety <= 1:
+            raise ValueError(f"variety = {variety}: a share of clips is from 0 to 1")
+        self.points, self.device, self.variety = points, torch.device(device), variety
 
     def world(self, index: int) -> World:
         """World number `index`, not drawn yet."""
-        return _Maker(self, np.random.default_rng([self.seed, index, 0])).make()
+        rng, more = (np.random.default_rng([self.seed, index, stream]) for stream in (0, 2))
+        return _Maker(self, rng, more if more.random() < self.variety else None).make()
 
     def tracks(self, world: World, index: int) -> tuple[Tracks, IntArray]:
         """Exact tracks of that world, and the number of the object each point is on."""
@@ -168,9 +180,10 @@ class SyntheticWorlds:
 
 
 class _Maker:
-    """Draws one world's parameters."""
+    """Draws one world's parameters. more: draws what only varied worlds have."""
 
-    def __init__(self, worlds: SyntheticWorlds, rng: np.random.Generator) -> None:
+    def __init__(self, worlds: SyntheticWorlds, rng: np.random.Generator, more: np.random.Generator | None) -> None:
+        self.more = more
         self.library, self.size, self.frames = worlds.library, worlds.size, worlds.frames
         self.effects, self.rng = worlds.effects, rng
         self.layers: list[Layer] = []
@@ -190,7 +203,9 @@ class _Maker:
         effect = effects.draw_effect(rng, self.effects) if self.effects else effects.NONE
         strength = effects.draw_strength(rng, self.frames)
         text = captions.caption(rng, self.names, place, effect)
-        return World(self.layers, self.size, effect, strength, int(rng.integers(2**31)), text, plot)
+        seed = int(rng.integers(2**31))
+        shutter = self.more.uniform(0.3, 0.8) if self.more is not None and self.more.random() < BLURRED else 0.0
+        return World(self.layers, self.size, effect, strength, seed, text, plot, shutter)
 
     def _ground(self, plot: str) -> tuple[str, Camera]:
         rng = self.rng
@@ -215,9 +230,25 @@ class _Maker:
         bends = moves and rng.random() < (0.15 if hand else 0.35)
         radius = max(texture.shape[1:]) / 2
         bending = Bending.draw(rng, self.frames, radius) if bends else None
+        turn = None
+        if moves and self.more is not None:
+            pose, bending, turn = self._varied(self.more, pose, bending, radius)
         if rng.random() < 0.4:
-            self._shadow(texture, camera, pose, depth, bending, radius)
-        self._add(texture, camera, pose, depth, bending, radius)
+            self._shadow(texture, camera, pose, depth, bending, radius, turn)
+        self._add(texture, camera, pose, depth, bending, radius, turn)
+
+    def _varied(
+        self, more: np.random.Generator, pose: Pose, bending: Bending | None, radius: float
+    ) -> tuple[Pose, Bending | None, Turn | None]:
+        """What moves, and in a varied world perhaps shakes, swings or turns as well."""
+        if more.random() < WILD:
+            pose = replace(pose, xy=pose.xy[:1] + motion.wild_path(more, self.frames, self.size))
+        if bending is None and more.random() < LIMBS:
+            bending = Bending.limbs(more, self.frames, radius)
+        if more.random() >= TURNS:
+            return pose, bending, None
+        turn = Turn.draw(more, self.frames, radius)
+        return replace(pose, scale=pose.scale * turn.squeeze), bending, turn
 
     def _pose(self, camera: Camera, depth: float, moves: bool, hand: bool) -> Pose:
         """Where an object is: somewhere in the frame at frame 0, or at a later one if it may come and go."""
@@ -247,13 +278,20 @@ class _Maker:
         self._add(self._recoloured(textures.cutout_texture(patch, side)), camera, pose, depth, None, 1.0)
 
     def _shadow(
-        self, texture: Tensor, camera: Camera, pose: Pose, depth: float, bending: Bending | None, radius: float
+        self,
+        texture: Tensor,
+        camera: Camera,
+        pose: Pose,
+        depth: float,
+        bending: Bending | None,
+        radius: float,
+        turn: Turn | None,
     ) -> None:
         rng = self.rng
         soft = textures.shadow_texture(texture, rng.uniform(0.2, 0.5))
         fall = rng.uniform(0.04, 0.16) * max(texture.shape[1:]) * np.array([rng.uniform(-1, 1), 1])
         cast = Pose(pose.xy + fall, pose.angle, pose.scale)
-        self._add(soft, camera, cast, depth, bending, radius, solid=False)
+        self._add(soft, camera, cast, depth, bending, radius, turn, solid=False)
 
     def _add(
         self,
@@ -263,11 +301,13 @@ class _Maker:
         depth: float,
         bending: Bending | None,
         radius: float,
+        turn: Turn | None = None,
         solid: bool = True,
     ) -> None:
-        placement = Placement.of(camera.matrices(pose, depth), bending, radius)
+        placement = Placement.of(camera.matrices(pose, depth), bending, radius, None if turn is None else turn.tilt)
         number = 1 + sum(layer.solid for layer in self.layers[1:])
-        self.layers.append(Layer(texture, placement, number, solid))
+        light = None if turn is None else torch.from_numpy(turn.light)
+        self.layers.append(Layer(texture, placement, number, solid, light))
 
     def _cutout(self, side: float) -> Tensor:
         rng = self.rng

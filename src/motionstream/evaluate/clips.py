@@ -152,9 +152,11 @@ class Reading:
         return self.geometry.frames(1 + (count - 1) // self.geometry.temporal_stride) if count else 0
 
 
-def worlds(library: AssetLibrary, size: tuple[int, int], frames: int, seed: int, count: int) -> list[Source]:
+def worlds(
+    library: AssetLibrary, size: tuple[int, int], frames: int, seed: int, count: int, variety: float = 0.0
+) -> list[Source]:
     """The first `count` synthetic worlds of a seed. Raises ValueError unless size and frames fit."""
-    made = SyntheticWorlds(library, size=size, frames=frames, seed=seed)
+    made = SyntheticWorlds(library, size=size, frames=frames, seed=seed, variety=variety)
 
     def world(index: int) -> Clip:
         plan = made.world(index)

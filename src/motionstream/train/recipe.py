@@ -66,7 +66,8 @@ class Recipe:
     passes a step. steps: of the whole run. warmup_steps: of the rate. decay_fraction: last part of the run in
     which the rate falls to 0. clip: largest gradient norm. ema_decay: of the averaged weights.
     dtype: of autocast ("bfloat16", "float32"). device: "auto", "cpu", "cuda". sheet_every, log_every: steps.
-    effect_share: of synthetic clips that have weather or a look, which only the prompt tells.
+    effect_share: of synthetic clips that have weather or a look, which only the prompt tells. variety: of synthetic
+    clips whose things also turn in depth, swing, shake or blur (`data.synthetic`).
     """
 
     stage: ClassVar[str]
@@ -88,6 +89,7 @@ class Recipe:
     dtype: str = "bfloat16"
     device: str = "auto"
     effect_share: float = SHARE
+    variety: float = 0.0
     save_minutes: float = 4.0
     log_every: int = 10
     sheet_every: int = 500
@@ -98,8 +100,9 @@ class Recipe:
                 raise ValueError(f"recipe {self.name}: {field} = {getattr(self, field)}, must be at least 1")
         if self.frames % 4 != 1:
             raise ValueError(f"recipe {self.name}: frames = {self.frames}, a clip has 1 + 4·n frames")
-        if not 0 <= self.effect_share <= 1:
-            raise ValueError(f"recipe {self.name}: effect_share = {self.effect_share}, a share is from 0 to 1")
+        for field in ("effect_share", "variety"):
+            if not 0 <= getattr(self, field) <= 1:
+                raise ValueError(f"recipe {self.name}: {field} = {getattr(self, field)}, a share is from 0 to 1")
         if self.dtype not in ("bfloat16", "float32"):
             raise ValueError(f"recipe {self.name}: dtype = {self.dtype!r}, use 'bfloat16' or 'float32'")
 

@@ -30,6 +30,8 @@ R = TypeVar("R", bound=Recipe)
 
 SIZE = (256, 144)
 """(W, H) of the embedded model."""
+VARIETY = 0.5
+"""Of the worlds that a student and its teacher see, this share is varied (`data.synthetic`)."""
 
 NETWORK = Network(
     width=256,
@@ -68,6 +70,7 @@ def teacher_tiny_cpu() -> TeacherRecipe:
     """Small frames first: what moves and what is uncovered is learned at 160×96, detail in the next stage."""
     return TeacherRecipe(
         name="tiny_cpu",
+        variety=VARIETY,
         size=(160, 96),
         frames=21,
         batch=8,
@@ -105,6 +108,7 @@ def causal_tiny_cpu() -> CausalInitRecipe:
     teacher = teacher_mask_tiny_cpu()
     return CausalInitRecipe(
         name=teacher.name,
+        variety=VARIETY,
         size=teacher.size,
         frames=21,
         batch=3,
@@ -141,6 +145,7 @@ def self_forcing_tiny_cpu() -> SelfForcingRecipe:
         size=teacher.size,
         frames=21,
         chunk=1,
+        variety=VARIETY,
         batch=2,
         steps=1500,
         lr=1e-4,
@@ -172,6 +177,8 @@ def detail_tiny_cpu() -> DetailRecipe:
         steps=2000,
         lr=2e-3,
         weight_decay=0.0,
+        variety=VARIETY,
+        effect_share=student.effect_share,
         warmup_steps=20,
         decay_fraction=0.4,
         ema_decay=0.98,
