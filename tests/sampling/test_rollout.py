@@ -80,6 +80,22 @@ def test_it_equals_the_loop_written_out_by_hand() -> None:
 
 
 @torch.no_grad()
+def test_a_falsified_past_changes_what_comes_after_it_alone() -> None:
+    model, parts, context = setting()
+    true = rolled(model, parts, context)
+    asked: list[int] = []
+
+    def falsified(begin: int, clean: Tensor) -> Tensor:
+        asked.append(begin)
+        return clean + 0.5 * (begin == 2)
+
+    made = rolled(model, parts, context, remembered=falsified)
+    assert asked == [0, 2, 4, 6]
+    torch.testing.assert_close(made[:, :4], true[:, :4])
+    assert (made[:, 4:] - true[:, 4:]).abs().mean() > 1e-3
+
+
+@torch.no_grad()
 def test_the_picture_stays_and_only_in_the_first_chunk() -> None:
     made = rolled(*setting())
     assert made.shape == (1, LATENTS, CHANNELS, GEOMETRY.latent_height, GEOMETRY.latent_width)

@@ -82,6 +82,16 @@ def test_shares_of_drops_are_kept_apart() -> None:
     assert not any(one.any() for one in draw_drops(500, Drops(), np.random.default_rng(0)))
 
 
+def test_an_idle_clip_stands_still_without_tracks(chain: Path) -> None:
+    idle, moving = motion_data(chain, Drops(idle=1)).next(), motion_data(chain).next()
+    assert torch.equal(idle.video, idle.video[:, :1].expand_as(idle.video))
+    assert not torch.equal(moving.video, moving.video[:, :1].expand_as(moving.video))
+    assert torch.equal(idle.video[:, 0], moving.video[:, 0])
+    assert not idle.conditioning.volume.any()
+    assert not idle.conditioning.support[:, :, :4].any()
+    assert idle.prompts == moving.prompts
+
+
 @pytest.mark.parametrize("drops", [Drops(text=1), Drops(track=1), Drops(both=1), Drops(anchor=1)])
 def test_what_is_dropped_is_gone_and_the_rest_is_there(chain: Path, drops: Drops) -> None:
     sample = motion_data(chain, drops).next(no_motion=True)

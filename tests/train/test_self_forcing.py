@@ -129,6 +129,24 @@ def test_it_rolls_out_as_a_stream_does(stage: SelfForcingStage) -> None:
     assert rolling.times == tuple(few_step_times(3, recipe.shift).tolist())
 
 
+def test_a_drift_falsifies_the_past_beyond_the_sink_alone(chain: Path) -> None:
+    """Every clip's by its own shift, a channel each; without one nothing is drawn for it."""
+    still, shifted = (forcing_stage(chain, dtype="float32", drift=drift) for drift in (0.0, 2.0))
+    sample = one_sample(still)
+    assert not still._drift(sample).any()
+    shift = shifted._drift(sample)
+    assert shift.shape == (len(sample.latents), 1, still.data.latent_channels, 1, 1)
+    assert shift.flatten(1).std(1).min() > 0
+    made = []
+    for stage in (still, shifted):
+        stage.random.manual_seed(3)
+        with torch.no_grad(), patch.object(shifted, "_drift", return_value=shift):  # type: ignore[attr-defined]
+            made.append(stage._rollout(sample, 0))
+    within = still.rolling.sink + still.rolling.chunk
+    torch.testing.assert_close(made[0][:, :within], made[1][:, :within], atol=1e-4, rtol=1e-4)
+    assert (made[0] - made[1])[:, within:].abs().mean() > 1e-4
+
+
 def test_student_starts_from_the_causal_one_and_the_critic_from_the_teacher(stage: SelfForcingStage) -> None:
     student, critic, teacher = (weights(network) for network in (stage.student, stage.critic, stage.teacher))
     assert all(torch.equal(critic[name], teacher[name]) for name in teacher)

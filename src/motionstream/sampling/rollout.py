@@ -89,8 +89,13 @@ def rollout(
     noise: Noise,
     known: Tensor | None = None,
     exit_step: int | None = None,
+    remembered: Callable[[int, Tensor], Tensor] = lambda begin, clean: clean,
 ) -> Iterator[Tensor]:
-    """Clean chunks of a clip whose conditioning is known in full, in order. `known`: as in `denoise_chunk`."""
+    """Clean chunks of a clip whose conditioning is known in full, in order. `known`: as in `denoise_chunk`.
+
+    remembered: (first latent, clean chunk) → what is committed for it; another than the chunk itself only where a
+    student is to learn from a past that has gone astray.
+    """
     for index, (begin, size) in enumerate(chunk_spans(conditioning.latents, rolling.chunk)):
         part = conditioning.slice(begin, begin + size)
         clean = denoise_chunk(
@@ -103,5 +108,5 @@ def rollout(
             known if begin == 0 else None,
             exit_step,
         )
-        commit_chunk(model, cache, clean, part, context)
+        commit_chunk(model, cache, remembered(begin, clean), part, context)
         yield clean

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,12 +34,14 @@ REANCHOR = 0.25
 
 @dataclass(frozen=True)
 class Drops:
-    """Shares of clips that lose the prompt, the tracks, both, and the warped anchor."""
+    """Shares of clips that lose the prompt, the tracks, both, and the warped anchor. idle: that stand still instead of
+    moving, without tracks."""
 
     text: float = 0.0
     track: float = 0.0
     both: float = 0.0
     anchor: float = 0.0
+    idle: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,9 +168,13 @@ class MotionData:
         device, dtype = self.vae.mean.device, self.vae.mean.dtype
         video = to_model(batch["video"].to(device)).to(dtype)
         tracks = TrackBatch.of(self._choose(batch, random), device)
+        if drops.idle:
+            idle = torch.from_numpy(random.random(len(video)) < drops.idle).to(device)
+            video = torch.where(idle[:, None, None, None, None], video[:, :1], video)
+            tracks = tracks.hidden(idle)
         text, track, anchor = draw_drops(len(tracks.ids), drops, random)
         conditioner = Conditioner(self.vae, self.geometry, int(random.integers(1 << 31)))
-        boundary = self._boundary(video.shape[1], random) if drops != Drops() else None
+        boundary = self._boundary(video.shape[1], random) if replace(drops, idle=0.0) != Drops() else None
         steered, warped = condition(conditioner, video, tracks.hidden(torch.from_numpy(track)), boundary)
         everyone, dropped = torch.ones(len(tracks.ids), dtype=torch.bool), torch.from_numpy(anchor)
         null = condition(conditioner, video, tracks.hidden(everyone), boundary)[0] if no_motion else None

@@ -138,7 +138,10 @@ def causal_tiny_cpu() -> CausalInitRecipe:
 
 
 def self_forcing_tiny_cpu() -> SelfForcingRecipe:
-    """Text guidance alone in the real score, and one call a chunk: what an anchored network needs (docs/log.md)."""
+    """Text guidance alone in the real score, and one call a chunk: what an anchored network needs (docs/log.md).
+
+    What a prompt says of light and weather is the look's to show, so no clip here has any.
+    """
     teacher = teacher_mask_tiny_cpu()
     return SelfForcingRecipe(
         name=teacher.name,
@@ -152,6 +155,9 @@ def self_forcing_tiny_cpu() -> SelfForcingRecipe:
         lr_critic=1e-4,
         critic_ratio=2,
         truth_weight=4.0,
+        effect_share=0.0,
+        idle=0.15,
+        drift=0.3,
         denoising_steps=1,
         w_m=0.0,
         warmup_steps=0,
@@ -171,14 +177,14 @@ def detail_tiny_cpu() -> DetailRecipe:
     student = self_forcing_tiny_cpu()
     return DetailRecipe(
         name=student.name,
+        variety=VARIETY,
+        effect_share=student.effect_share,
         size=student.size,
         frames=student.frames,
         batch=4,
         steps=2000,
         lr=2e-3,
         weight_decay=0.0,
-        variety=VARIETY,
-        effect_share=student.effect_share,
         warmup_steps=20,
         decay_fraction=0.4,
         ema_decay=0.98,

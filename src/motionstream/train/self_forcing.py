@@ -36,12 +36,13 @@ from motionstream.train.wan_data import ShardData
 def build(recipe: SelfForcingRecipe, assets: Path, out: Path) -> SelfForcingStage:
     """The stage, ready for its first step or for `load_state_dict`."""
     choice = Choice(recipe.points_min, recipe.points_max, recipe.mask_probability)
+    drops = Drops(idle=recipe.idle)
     data: MotionSource
     if recipe.data == "shards":
         data = ShardData.of(recipe, assets, choice, Drops())
     else:
         vae = frozen_vae(out / recipe.vae, recipe.device, getattr(torch, recipe.dtype))
-        data = MotionData(loader(recipe, assets), vae, Geometry(*recipe.size), choice, Drops(), recipe.seed + 2)
+        data = MotionData(loader(recipe, assets), vae, Geometry(*recipe.size), choice, drops, recipe.seed + 2)
     starts = recipe.causal, recipe.teacher, recipe.teacher
     networks = [new_model(recipe.network, data.latent_channels, out / start) for start in starts]
     return SelfForcingStage(recipe, data, *networks)
@@ -124,10 +125,27 @@ class SelfForcingStage:
         context = context_of(self.student, sample)
         seed = int(torch.randint(1 << 31, (), generator=self.random))
         cache = new_cache(self.student, sample.latents, self.rolling)
+        drift = self._drift(sample)
         chunks = rollout(
-            self.student, cache, sample.conditioning, context, self.rolling, keyed(seed), sample.first, exit_step
+            self.student,
+            cache,
+            sample.conditioning,
+            context,
+            self.rolling,
+            keyed(seed),
+            sample.first,
+            exit_step,
+            lambda begin, clean: clean if begin < self.rolling.sink else clean + drift.to(clean),
         )
         return torch.cat(list(chunks), 1)
+
+    def _drift(self, sample: Sample) -> Tensor:
+        """(B, 1, C, 1, 1): what is added to each channel of a clip's past."""
+        if not self.recipe.drift:
+            return torch.zeros(())
+        clips, _, channels = sample.latents.shape[:3]
+        much = self.recipe.drift * torch.rand(clips, 1, generator=self.random)
+        return (much * torch.randn(clips, channels, generator=self.random))[:, None, :, None, None]
 
     def _exit_step(self) -> int:
         """The call with the gradient. Where ranks share one network, all must make the same number of calls."""
