@@ -22,8 +22,10 @@ Video = npt.NDArray[np.uint8]
 PROMPT = "a red kite over a field"
 
 
-def save_small(folder: Path, chunk: int = 3, sink: int = 3, window: int = 3, seed: int = 0) -> Path:
-    live = Live(GEOMETRY.size, fps=24.0, chunk=chunk, sink=sink, window=window, steps=2, shift=3.0)
+def save_small(
+    folder: Path, chunk: int = 3, sink: int = 3, window: int = 3, seed: int = 0, prompted: bool = True
+) -> Path:
+    live = Live(GEOMETRY.size, 24.0, chunk, sink, window, steps=2, shift=3.0, prompted=prompted)
     origin = {"made_by": "a test"}
     save_bundle(folder, "small", attentive_model(seed), calm_vae(), live, origin, small_detail(), small_look())
     return folder
@@ -59,9 +61,11 @@ def begun(
     return pixels, conditioner.step(state, batch, warped)[0], warped
 
 
-def looked(model: StreamingModel, video: torch.Tensor, prompt: str) -> torch.Tensor:
-    """Frames from the first one on that is under this prompt, with its look."""
-    return model.looked(video, model.words(prompt), torch.arange(video.shape[1])[None])
+def looked(
+    model: StreamingModel, video: torch.Tensor, prompt: str, begin: int = 0, since: int = 0, seed: int = 0
+) -> torch.Tensor:
+    """Frames from number `begin` on with the look of a prompt in force since frame `since`."""
+    return model.looked(video, model.words(prompt), model.specks(seed), begin, since)
 
 
 def small_detail() -> Detail:

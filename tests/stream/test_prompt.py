@@ -39,7 +39,7 @@ def changed_after(model: StreamingModel, latents: int) -> tuple[RollingCache, Vi
     index = latents // chunk
     after = denoise_chunk(network, cache, part, new, rolling.times, lambda step, shape: noise(index, step, shape))
     video, shown = model.decode(torch.cat([clean, after], 1), warped, None)[0], GEOMETRY.frames(latents)
-    before, later = looked(model, video[:, :shown], PROMPT), looked(model, video[:, shown:], NEW)
+    before, later = looked(model, video[:, :shown], PROMPT), looked(model, video[:, shown:], NEW, shown, shown)
     return cache, to_frames(torch.cat([before, later], 1)[0])
 
 
@@ -69,6 +69,19 @@ def in_order(cache: RollingCache) -> list[torch.Tensor]:
     both = torch.stack([cache.keys, cache.values])
     positions = cache.positions()
     return [both[:, :, :, slot] for slot in sorted(range(len(positions)), key=positions.__getitem__)]
+
+
+def test_where_the_network_is_not_told_the_look_alone_hears_the_prompt(tmp_path: Path) -> None:
+    model = open_small(save_small(tmp_path, prompted=False))
+    silent, said = model.open(photo()), model.open(photo(), PROMPT)
+    plain, seen = dragged(silent, 3), dragged(said, 3)
+    torch.testing.assert_close(silent.state.cache.keys, said.state.cache.keys)
+    with torch.inference_mode():
+        video = torch.from_numpy(plain).permute(0, 3, 1, 2)[None] / 127.5 - 1
+        expected = to_frames(looked(model, video, PROMPT)[0])
+    inside = ((plain > 0) & (plain < 255)).all(-1)  # what was cut off before it was looked at is lost here
+    assert np.abs(seen.astype(int) - plain)[inside].mean() > 0.5
+    assert np.abs(seen.astype(int) - expected)[inside].max() <= 1
 
 
 def test_a_new_prompt_is_seen_in_the_next_chunk_and_not_before(model: StreamingModel) -> None:

@@ -30,7 +30,7 @@ def rolled_out(model: StreamingModel, picture: Video, tracks: Tracks, prompt: st
     cache, known = cache_for(model.network, model.rolling), model.vae.encode(pixels)
     chunks = rollout(model.network, cache, conditioning, context, model.rolling, keyed(seed), known)
     video = model.decode(torch.cat(list(chunks), 1), warped, None)[0]
-    return to_frames(looked(model, video, prompt)[0])
+    return to_frames(looked(model, video, prompt, seed=seed)[0])
 
 
 def off_by(a: Video, b: Video) -> int:

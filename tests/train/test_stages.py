@@ -27,6 +27,8 @@ from tests.train.smoke import (
 
 from motionstream.train import train
 from motionstream.train.checkpoint import Checkpoints
+from motionstream.train.network import finished
+from motionstream.train.recipe import LookRecipe
 from motionstream.train.run import BUILDERS
 
 
@@ -115,25 +117,35 @@ def test_self_forcing_changes_the_critic_always_and_the_student_every_fifth_time
 
 def test_the_look_shows_every_world_under_every_effect_and_learns_the_words_said(chain: Path) -> None:
     stage = look_stage(chain)
-    plain, true, words = stage._drawn(0, [0, 8])
-    assert torch.equal(true[0], plain[0]), "the first is without an effect"
-    assert all((true[case] - plain[case])[1].abs().max() > 0.05 for case in range(1, len(true)))
-    assert len({tuple(row) for row in words.tolist()}) == len(words)
+    drawn = stage._drawn(0, [0, 8])
+    assert torch.equal(drawn.true[0], drawn.plain[0]), "the first is without an effect"
+    assert all((drawn.true[case] - drawn.plain[case])[1].abs().max() > 0.05 for case in range(1, len(drawn.true)))
+    assert len({tuple(row) for row in drawn.words.tolist()}) == len(drawn.words)
+    assert (drawn.specks[0] != drawn.specks[1]).any(), "each of another time"
     before = weights(stage.look)
     losses = [stage.step(step, step / STEPS) for step in range(3)]
+    assert ["texture" in one for one in losses] == [step / STEPS >= stage.recipe.texture_from for step in range(3)]
     assert all(finite(one) for one in losses)
     assert changed(before, stage.look) == set(before)
     assert not stage.look.words.weight[0].any(), "padding stays silent"
 
 
 def test_the_look_learns(chain: Path) -> None:
-    """Of the effects' squared error less is left after some steps on the same worlds."""
-    stage = look_stage(chain, lr=2e-2, warmup_steps=0)
-    first = float(stage._losses([0, 1])["left"])
-    for step in range(40):
+    """Of the effects' error in colour and in texture less is left after some steps on the same worlds."""
+    stage = look_stage(chain, lr=1e-2, warmup_steps=0)
+    first = stage._losses([0, 1], textured=True)
+    for step in range(60):
         stage.next = 0
-        stage.step(step, 0.0)
-    assert float(stage._losses([0, 1])["left"]) < 0.7 * first
+        stage.step(step, float(step >= 30))
+    last = stage._losses([0, 1], textured=True)
+    assert last["colour"] < 0.7 * first["colour"]
+    assert last["texture"] < 0.9 * first["texture"]
+
+
+def test_a_look_goes_on_from_another(chain: Path) -> None:
+    stage = look_stage(chain, init_from="look")
+    first = finished(chain / "look", LookRecipe, "the look")[1]
+    assert all(torch.equal(value, first[name]) for name, value in stage.look.state_dict().items())
 
 
 def test_the_detail_learns_and_its_student_does_not(chain: Path) -> None:

@@ -25,7 +25,7 @@ from motionstream.sampling import GraphedDecode, GraphedStep, MotionModel, Rolli
 from motionstream.stream.state import StreamState, from_bytes
 from motionstream.stream.stream import Stream
 from motionstream.stream.video import read_image, upright_rgb
-from motionstream.vae import Detail, Look, Memory, VideoVAE
+from motionstream.vae import Detail, Look, Memory, Specks, VideoVAE
 from motionstream.vae.pixels import from_image
 
 Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
@@ -37,6 +37,7 @@ class StreamingModel:
     network and vae are on one device, in one dtype, in inference mode. rolling: sizes of the rollout, free to
     choose at run time. hash: of the weights, so that figures and snapshots name what made them. detail: gives decoded
     frames the warped anchor's texture; look: what the prompt says of weather and light; either if the model has it.
+    prompted: whether the network reads the prompt, or the look alone.
     prompts: the text encoder of a network that has none of its own (Wan's UMT5). pictures: the encoder for its
     cross-attention to the first picture (Wan 2.1's CLIP).
     graphs: as for `chunk_step`; its two halves, and decoding, are what can be recorded.
@@ -56,13 +57,14 @@ class StreamingModel:
         prompts: PromptEncoder | None = None,
         pictures: PictureEncoder | None = None,
         graphs: bool | None = None,
+        prompted: bool = True,
     ) -> None:
         self.name, self.geometry, self.fps, self.hash = name, geometry, fps, hash
         self.network = network.eval().requires_grad_(False)
         self.vae = vae.eval().requires_grad_(False) if isinstance(vae, nn.Module) else vae
         self.detail = None if detail is None else detail.eval().requires_grad_(False)
         self.look = None if look is None else look.eval().requires_grad_(False)
-        self.prompts, self.pictures = prompts, pictures
+        self.prompts, self.pictures, self.prompted = prompts, pictures, prompted
         self.device = next(network.parameters()).device
         self.dtype = next(network.parameters()).dtype
         self._graphs = graphs
@@ -120,26 +122,34 @@ class StreamingModel:
         sharp: Tensor = self.detail(video, warped.frames, warped.support)
         return sharp
 
-    def words(self, prompt: str) -> Tensor:
-        """The prompt's words (1, L) by number, for the network that gives frames its look."""
+    def words(self, prompt: str) -> Tensor | None:
+        """The prompt's words (1, L) by number for the network that gives frames its look; None: nothing to look for."""
         if self.look is None:
-            return torch.zeros(1, 0, dtype=torch.long, device=self.device)
+            return None
         config = self.look.config
-        return torch.tensor([word_numbers(prompt, config.words, config.buckets)], device=self.device)
+        numbers = word_numbers(prompt, config.words, config.buckets)
+        return torch.tensor([numbers], device=self.device) if any(numbers) else None
 
-    def looked(self, video: Tensor, words: Tensor, age: Tensor) -> Tensor:
-        """Finished frames (B, F, 3, H, W) with the look that the words ask for; age (B, F): as for `Look`."""
-        if self.look is None:
+    def specks(self, seed: int) -> Specks | None:
+        """What may lie over the frames of a stream with this seed, where the model has a network that asks for it."""
+        return None if self.look is None else Specks.of(seed, self.size, self.device)
+
+    def looked(self, video: Tensor, words: Tensor | None, specks: Specks | None, begin: int, since: int) -> Tensor:
+        """Finished frames (1, F, 3, H, W), number `begin` first, under words in force since `since`."""
+        if self.look is None or words is None or specks is None:
             return video
-        shown: Tensor = self.look(video, words, age)
+        numbers = range(begin, begin + video.shape[1])
+        age = torch.arange(begin - since, begin - since + video.shape[1], device=video.device)
+        shown: Tensor = self.look(video, words, age[None], specks.at(numbers)[None])
         return shown
 
     def context(self, prompt: str, seen: Tensor | None = None) -> TextContext:
         """What the network reads of a prompt. seen (1, L, image_dim): tokens of the first picture, if it reads them."""
+        heard = prompt if self.prompted else ""
         with torch.inference_mode():
             if self.prompts is None:
-                return self.network.context([prompt])
-            said = self.prompts.encode([prompt])
+                return self.network.context([heard])
+            said = self.prompts.encode([heard])
             text = said.padded(self.network.dit.config.text_tokens).to(self.device, self.dtype)
             return self.network.dit.text_context(text, seen, said.lengths)
 

@@ -31,7 +31,7 @@ class Stream:
     def __init__(self, model: StreamingModel, state: StreamState) -> None:
         self.model, self.state = model, state
         self._context = model.context(state.prompt, state.seen)
-        self._words = model.words(state.prompt)
+        self._words, self._specks = model.words(state.prompt), model.specks(state.seed)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -135,9 +135,7 @@ class Stream:
 
     def _looked(self, video: torch.Tensor) -> torch.Tensor:
         """The next frames as they are shown: what is kept of them, and moved on, is without the prompt's look."""
-        first = self._frames_shown() - self.state.prompted
-        age = torch.arange(first, first + video.shape[1], device=video.device)[None]
-        return self.model.looked(video, self._words, age)
+        return self.model.looked(video, self._words, self._specks, self._frames_shown(), self.state.prompted)
 
     def _commit(self, chunk: Chunk) -> None:
         self.model.chunk_step.commit(self.state.cache, chunk.clean, chunk.conditioning, self._context)

@@ -1,12 +1,14 @@
 """Stage "look": what the words of weather, light and film do to a whole frame, from clips with and without an effect.
 
 A synthetic world is drawn once and shown under every effect: without one it is what a student shows, with one what the
-prompt asks for.
+prompt asks for. Colours are compared pixel by pixel, with the mean of each kind of specks in place of the specks; what
+lies over them is compared as a texture (`train/texture.py`), for where a flake is is chance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,14 @@ from motionstream.data.effects import BY_NAME, NONE
 from motionstream.data.loader import PROBE_FIRST
 from motionstream.data.synthetic import SyntheticWorlds
 from motionstream.train.ema import EMA
+from motionstream.train.network import finished
 from motionstream.train.optim import Schedule, Updater, make_optimizer
 from motionstream.train.recipe import LookRecipe
 from motionstream.train.sheet import rows
 from motionstream.train.stage import Image
-from motionstream.vae import Look
+from motionstream.train.texture import beyond_curves, texture_distance
+from motionstream.vae import Look, Specks
+from motionstream.vae.look import shown
 from motionstream.vae.pixels import to_model, to_uint8
 
 CASES = (NONE, *BY_NAME)
@@ -37,13 +42,16 @@ def build(recipe: LookRecipe, assets: Path, out: Path) -> LookStage:
     """The stage, ready for its first step or for `load_state_dict`."""
     library = AssetLibrary(assets, "train")
     worlds = SyntheticWorlds(library, recipe.size, recipe.frames, recipe.seed + 5, effects=False, points=16)
-    return LookStage(recipe, worlds)
+    look = Look(recipe.look)
+    if recipe.init_from:
+        look.load_state_dict(finished(out / recipe.init_from, LookRecipe, "the look")[1])
+    return LookStage(recipe, worlds, look)
 
 
 class LookStage:
-    def __init__(self, recipe: LookRecipe, worlds: SyntheticWorlds) -> None:
+    def __init__(self, recipe: LookRecipe, worlds: SyntheticWorlds, look: Look) -> None:
         self.recipe, self.worlds = recipe, worlds
-        self.look = Look(recipe.look).to(recipe.device)
+        self.look = look.to(recipe.device)
         self.ema = EMA(self.look, recipe.ema_decay)
         self.optimizer = make_optimizer(self.look, recipe.lr, recipe.weight_decay, recipe.optimizer)
         schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)
@@ -57,17 +65,18 @@ class LookStage:
         return {"look": self.optimizer}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
-        means = self.updater.accumulated(lambda: self._losses(self._next_worlds()))
+        textured = progress >= self.recipe.texture_from
+        means = self.updater.accumulated(lambda: self._losses(self._next_worlds(), textured))
         return means | self.updater.apply(step, progress)
 
     def sheet(self) -> Image | None:
         """Of one world under each effect, three frames as they are to be and three as learned."""
         average: Look = self.ema.average  # type: ignore[assignment]
         numbers = np.linspace(0, self.recipe.frames - 1, 3).round().astype(int).tolist()
-        plain, true, words = self._drawn(PROBE_FIRST, numbers)
+        drawn = self._drawn(PROBE_FIRST, numbers)
         with torch.no_grad():
-            made = average(plain, words, ages(numbers, plain))
-        return rows([to_uint8(torch.cat(pair)) for pair in zip(true, made, strict=True)])
+            made = average(drawn.plain, drawn.words, drawn.age, drawn.specks)
+        return rows([to_uint8(torch.cat(pair)) for pair in zip(drawn.true, made, strict=True)])
 
     def state_dict(self) -> dict[str, Any]:
         return {"next": self.next}
@@ -79,29 +88,48 @@ class LookStage:
         first, self.next = self.next, self.next + self.recipe.batch
         return range(first, self.next)
 
-    def _drawn(self, world: int, numbers: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Frames of these numbers (B, F, 3, H, W) without an effect and under each, and the prompts' words (B, L)."""
-        drawn, rng = self.worlds.world(world), np.random.default_rng([self.recipe.seed, world])
+    def _drawn(self, world: int, numbers: Sequence[int]) -> _Drawn:
+        """Frames of these numbers without an effect and under each; the specks of each are of another time."""
+        recipe, config = self.recipe, self.recipe.look
+        drawn, rng = self.worlds.world(world), np.random.default_rng([recipe.seed, world])
         clips = [to_model(clip[torch.tensor(numbers)]) for clip in drawn.under(CASES)]
-        config = self.recipe.look
         said = [with_effect(drawn.caption, case, rng) for case in CASES]
         words = torch.tensor([word_numbers(prompt, config.words, config.buckets) for prompt in said])
-        true = torch.stack(clips).to(self.recipe.device)
-        return true[:1].expand_as(true), true, words.to(self.recipe.device)
+        specks, begins = Specks.of(world, recipe.size), rng.integers(0, 10_000, len(CASES)).tolist()
+        moving = [specks.at([begin + number for number in numbers]) for begin in begins]
+        true = torch.stack(clips)
+        parts = true[:1].expand_as(true), true, words, torch.tensor([numbers] * len(CASES)), torch.stack(moving)
+        return _Drawn(*(part.to(recipe.device) for part in parts))
 
-    def _losses(self, worlds: Sequence[int]) -> dict[str, Tensor]:
-        losses, left, found = [], torch.zeros(()), torch.zeros(())
+    def _losses(self, worlds: Sequence[int], textured: bool) -> dict[str, Tensor]:
+        found: dict[str, list[Tensor]] = {}
         for world in worlds:
             rng = np.random.default_rng([self.recipe.seed, world, 1])
-            numbers = np.sort(rng.permutation(self.recipe.frames)[: self.recipe.shown]).tolist()
-            plain, true, words = self._drawn(world, numbers)
-            made = self.look(plain, words, ages(numbers, plain))
-            losses.append(F.mse_loss(made, true))
-            left = left + losses[-1].detach().cpu()
-            found = found + F.mse_loss(plain, true).cpu()
-        return {"loss": torch.stack(losses).mean(), "left": left / found.clamp(min=1e-9)}
+            begin = int(rng.integers(self.recipe.frames - self.recipe.shown + 1))
+            drawn = self._drawn(world, range(begin, begin + self.recipe.shown))
+            for name, value in self._compared(drawn, textured, world).items():
+                found.setdefault(name, []).append(value)
+        return {name: torch.stack(values).mean() for name, values in found.items()}
+
+    def _compared(self, drawn: _Drawn, textured: bool, seed: int) -> dict[str, Tensor]:
+        curve, laid = self.look.asked(drawn.words, drawn.age)
+        even = drawn.specks.mean((-1, -2), keepdim=True).expand_as(drawn.specks)
+        colour = F.mse_loss(shown(drawn.plain, curve, laid.detach(), even), drawn.true)
+        if not textured:
+            return {"loss": colour, "colour": colour}
+        made = shown(drawn.plain, curve.detach(), laid, drawn.specks)
+        left, wanted = (beyond_curves(video, drawn.plain[:1]) for video in (made, drawn.true))
+        texture = texture_distance(left, wanted, torch.Generator().manual_seed(seed))
+        return {"loss": colour + self.recipe.texture_weight * texture, "colour": colour, "texture": texture}
 
 
-def ages(numbers: Sequence[int], clips: Tensor) -> Tensor:
-    """(B, F): the prompt is in force from the clips' first frame on."""
-    return torch.tensor(numbers, device=clips.device).expand(len(clips), -1)
+@dataclass(frozen=True)
+class _Drawn:
+    """A world under every effect: plain and true frames (B, F, 3, H, W), the prompts' words (B, L), how long they have
+    been in force (B, F), and specks (B, F, K, H, W)."""
+
+    plain: Tensor
+    true: Tensor
+    words: Tensor
+    age: Tensor
+    specks: Tensor

@@ -49,8 +49,8 @@ def pack(
     """Write the model that a chain in `out` has trained up to `stage` into `folder`.
 
     stage: "causal", "self-forcing" or "detail". chunk: latents a live step makes, steps: calls it takes, window: latest
-    latents it sees, instead of the recipe's. A finished run of stage "look" is taken in. Returns where the
-    weights come from, as written there.
+    latents it sees, instead of the recipe's. A finished run of stage "look" is taken in, and then hears the prompt
+    alone: a network that answers it too would do so twice. Returns where the weights come from, as written there.
     """
     recipe = load(out / stage / RECIPE_FILE)
     if not isinstance(recipe, Student):
@@ -61,9 +61,11 @@ def pack(
     network = new_model(recipe.network, vae.latent_channels, out / student)
     detail = finished_detail(recipe, out / stage) if isinstance(recipe, DetailRecipe) else None
     look = finished_look(out / LOOK) if (out / LOOK).is_dir() else None
-    stages = [*CHAIN[: CHAIN.index(stage) + 1], LOOK]
+    stages = [one for done in CHAIN[: CHAIN.index(stage) + 1] for one in lineage(out, done)]
+    stages += [] if look is None else lineage(out, LOOK)
     origin = {done: history(out / done) for done in stages if (out / done).is_dir()}
-    save_bundle(folder, name, network, vae, live(recipe, chunk, steps, window), origin, detail, look)
+    run = replace(live(recipe, chunk, steps, window), prompted=look is None)
+    save_bundle(folder, name, network, vae, run, origin, detail, look)
     return origin
 
 
@@ -102,6 +104,18 @@ def finished_look(run_dir: Path) -> Look:
     look = Look(recipe.look)
     look.load_state_dict(weights)
     return look
+
+
+def lineage(out: Path, run: str) -> list[str]:
+    """A run, after those outside the usual chain that it went on from."""
+    runs = [run]
+    while (out / runs[0]).is_dir():
+        recipe = load(out / runs[0] / RECIPE_FILE)
+        before = getattr(recipe, "causal", "") or getattr(recipe, "init_from", "")
+        if not before or before in CHAIN:
+            break
+        runs.insert(0, before)
+    return runs
 
 
 def live(recipe: Student, chunk: int | None, steps: int | None, window: int | None) -> Live:

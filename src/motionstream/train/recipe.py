@@ -300,13 +300,18 @@ class DetailRecipe(Recipe):
 class LookRecipe(Recipe):
     """Stage "look": what the prompt's words do to whole frames (`vae/look.py`).
 
-    batch: worlds a step, each under every effect. shown: frames drawn of each clip.
+    batch: worlds a step, each under every effect. shown: frames in a row that are drawn of each. texture_weight: of
+    the texture's distance beside the colours' error, once this share of the run is done: words are told apart by their
+    colours first, in steps of a third of the time. init_from: an earlier run whose averaged weights it goes on from.
     """
 
     stage: ClassVar[str] = "look"
 
     look: LookConfig
-    shown: int = 4
+    shown: int = 2
+    texture_weight: float = 0.3
+    texture_from: float = 0.3
+    init_from: str = ""
 
 
 RECIPES: dict[str, type[Recipe]] = {

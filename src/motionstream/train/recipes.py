@@ -145,10 +145,10 @@ def self_forcing_tiny_cpu() -> SelfForcingRecipe:
     teacher = teacher_mask_tiny_cpu()
     return SelfForcingRecipe(
         name=teacher.name,
+        variety=VARIETY,
         size=teacher.size,
         frames=21,
         chunk=1,
-        variety=VARIETY,
         batch=2,
         steps=1500,
         lr=1e-4,
@@ -207,16 +207,17 @@ def look_tiny_cpu() -> LookRecipe:
         name="tiny_cpu",
         size=SIZE,
         frames=29,
-        batch=2,
-        steps=3000,
-        lr=4e-3,
+        batch=1,
+        steps=8000,
+        lr=3e-3,
         weight_decay=0.0,
         warmup_steps=20,
         decay_fraction=0.6,
         ema_decay=0.98,
         dtype="float32",
         look=LookConfig(),
-        sheet_every=100,
+        texture_from=0.2,
+        sheet_every=400,
     )
 
 

@@ -3,6 +3,7 @@
 from motionstream.vae.contract import Memory, VideoVAE
 from motionstream.vae.detail import Detail, DetailConfig
 from motionstream.vae.look import Look, LookConfig
+from motionstream.vae.specks import Specks
 from motionstream.vae.taehv import TaehvConfig, TaehvDecoder
 from motionstream.vae.tiny import TinyVAE, TinyVAEConfig
 from motionstream.vae.wan import WanVAE
@@ -14,6 +15,7 @@ __all__ = [
     "Look",
     "LookConfig",
     "Memory",
+    "Specks",
     "TaehvConfig",
     "TaehvDecoder",
     "TinyVAE",

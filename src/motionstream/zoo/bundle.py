@@ -90,6 +90,7 @@ def load_bundle(folder: Path, device: torch.device, dtype: torch.dtype, fused: b
         bundle_hash(header),
         None if detail is None else detail.to(device, dtype),
         None if look is None else look.to(device),
+        prompted=live.prompted,
     )
 
 

@@ -30,7 +30,10 @@ BLOCK = 1 << 24
 
 @dataclass(frozen=True)
 class Live:
-    """How a model is run: frame size, frames a second, and the rollout in latents and calls."""
+    """How a model is run: frame size, frames a second, and the rollout in latents and calls.
+
+    prompted: whether its network reads the prompt; if not, what else the model has for that (its look) hears it alone.
+    """
 
     size: tuple[int, int]
     fps: float
@@ -39,6 +42,7 @@ class Live:
     window: int
     steps: int
     shift: float
+    prompted: bool = True
 
     @property
     def rolling(self) -> Rolling:

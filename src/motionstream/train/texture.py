@@ -1,0 +1,67 @@
+"""How far two videos are from each other as textures: where a flake is does not count, that there are flakes does.
+
+Legend: B clips, F frames, M filters, P places, H W pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SIZES = ((1, 1), (3, 3), (5, 5), (7, 7), (13, 3))
+"""Rows and columns that a filter may see: dots, and streaks."""
+FILTERS, PLACES = 32, 2048
+CROP = 112
+"""Pixels a side of the part that is looked at closely."""
+COARSE = 8
+"""Pixels that are one on the coarse level."""
+
+
+def texture_distance(made: Tensor, true: Tensor, generator: torch.Generator) -> Tensor:
+    """Sliced Wasserstein distance of small patches in space and time; a scalar.
+
+    made, true: (B, F, 3, H, W). Both are seen through random filters of a few pixels over all F frames, whose
+    answers at random places are compared in order of size (Bonneel et al. 2015; for textures Heitz et al. 2021): once
+    in pixels of a random crop, once in blocks of 8 × 8 of the whole.
+    """
+    videos = [video.flatten(1, 2) for video in (made, true)]
+    height, width = made.shape[-2:]
+    top, left = (int(torch.randint(max(room - CROP, 0) + 1, (), generator=generator)) for room in (height, width))
+    crops = [video[..., top : top + CROP, left : left + CROP] for video in videos]
+    blocks = [F.avg_pool2d(video, COARSE) for video in videos]
+    return _sliced(crops, SIZES, generator) + _sliced(blocks, SIZES[:2], generator)
+
+
+def beyond_curves(video: Tensor, plain: Tensor) -> Tensor:
+    """What of a video (B, F, 3, H, W) no curve of the plain one's colours and of height explains, frame by frame."""
+    light = plain.flatten(3).transpose(2, 3)
+    rows = torch.linspace(-1, 1, plain.shape[-2], device=plain.device)[:, None].expand(plain.shape[-2:]).flatten()
+    basis = torch.cat([light, light.square(), torch.ones_like(light[..., :1])], -1)
+    basis = torch.cat([basis, rows.to(light).expand(*light.shape[:2], -1)[..., None]], -1)
+    columns, _ = torch.linalg.qr(basis)
+    pixels = video.flatten(3).transpose(2, 3)
+    rest: Tensor = pixels - columns @ (columns.mT @ pixels)
+    return rest.transpose(2, 3).view_as(video)
+
+
+def _sliced(pair: list[Tensor], sizes: tuple[tuple[int, int], ...], generator: torch.Generator) -> Tensor:
+    """Of two (B, C, H, W), clip by clip."""
+    filters = _filters(pair[0].shape[1], sizes, generator).to(pair[0])
+    seen = [F.conv2d(one, filters).flatten(2) for one in pair]
+    count = seen[0].shape[-1]
+    places = torch.randint(count, (2, min(PLACES, count)), generator=generator).to(filters.device)
+    made_BMP, true_BMP = (one[..., place].sort(-1).values for one, place in zip(seen, places, strict=True))
+    return F.l1_loss(made_BMP, true_BMP)
+
+
+def _filters(channels: int, sizes: tuple[tuple[int, int], ...], generator: torch.Generator) -> Tensor:
+    """(M, C, S, S') of length 1, most of them smaller than S × S' and zero around."""
+    tallest, widest = (max(side) for side in zip(*sizes, strict=True))
+    filters = torch.zeros(FILTERS, channels, tallest, widest)
+    for index, one in enumerate(filters):
+        rows, columns = sizes[index % len(sizes)]
+        top, left = (tallest - rows) // 2, (widest - columns) // 2
+        weights = torch.randn(channels, 1, 1, generator=generator) * torch.randn(rows, columns, generator=generator)
+        one[:, top : top + rows, left : left + columns] = weights
+    return F.normalize(filters.flatten(1)).view_as(filters)
