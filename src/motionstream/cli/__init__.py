@@ -146,9 +146,9 @@ def generate(
 
     Gestures bring the prompts that were given with them; --prompt stands in for the first.
     """
-    from motionstream.stream.offline import beside, play, replay
+    from motionstream.stream.offline import replay, steered
     from motionstream.stream.video import check_target, read_image, write_frames
-    from motionstream.tracks import Tracks, io
+    from motionstream.tracks import io
     from motionstream.tracks.preview import marked as shown
     from motionstream.tracks.record import Recording
 
@@ -167,11 +167,11 @@ def generate(
     given = recording or control
     wanted = max(1, given.frames if seconds is None and given is not None else round((seconds or 5.0) * stream.fps))
     if recording is not None:
-        steered = replay(stream, recording.on(stream.size), wanted)
+        played = replay(stream, recording.on(stream.size), wanted)
     else:
-        steered = beside(play(stream, control, wanted), control or Tracks.empty(wanted))
+        played = steered(stream, control, wanted)
     with console.progress("frames", wanted) as bar:
-        chunks = bar.over_chunks(shown(chunk, tracks) if marked else chunk for chunk, tracks in steered)
+        chunks = bar.over_chunks(shown(chunk, tracks) if marked else chunk for chunk, tracks in played)
         count = write_frames(out, (frame for chunk in chunks for frame in chunk), stream.fps)
     typer.echo(f"{out}: {count} frames, {count / stream.fps:.1f} s at {stream.fps:g} fps")
 

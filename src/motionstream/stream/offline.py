@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -38,14 +38,12 @@ def play(stream: Steps, tracks: Tracks | None, frames: int) -> Iterator[Frames]:
     Where the tracks are shorter than the video, their points are released at their end.
     Raises ValueError when `frames` is not positive.
     """
-    if frames < 1:
-        raise ValueError(f"{frames} frames: ask for at least one")
-    done = 0
-    while done < frames:
-        count = stream.chunk_frames
-        chunk = stream.step(None if tracks is None else _window(tracks, done, count))
-        yield chunk[: frames - done]
-        done += count
+    return (chunk for chunk, _ in steered(stream, tracks, frames))
+
+
+def steered(stream: Steps, tracks: Tracks | None, frames: int) -> Iterator[tuple[Frames, Tracks]]:
+    """As `play`, each chunk with its part of the tracks."""
+    return _stepped(stream, lambda begin, count: None if tracks is None else _window(tracks, begin, count), frames)
 
 
 def replay(stream: Told, recording: Recording, frames: int) -> Iterator[tuple[Frames, Tracks]]:
@@ -55,29 +53,33 @@ def replay(stream: Told, recording: Recording, frames: int) -> Iterator[tuple[Fr
     cut to fit; where chunks are as long as those recorded, the tracks are those of the session, number for number.
     Raises ValueError when `frames` is not positive, or when gestures do not follow from one another.
     """
-    if frames < 1:
-        raise ValueError(f"{frames} frames: ask for at least one")
-    session, script, done = recording.header.session(), list(recording.script), 0
-    while done < frames:
-        while script and script[0][0] <= done:
+    session, script = recording.header.session(), list(recording.script)
+
+    def tracks_of(begin: int, count: int) -> Tracks:
+        while script and script[0][0] <= begin:
             _, event = script.pop(0)
             if isinstance(event, Prompt):
                 stream.prompt = event.text
             elif isinstance(event, Gesture):
                 session.apply(event)
-        tracks = session.tracks(done, stream.chunk_frames)
-        chunk, left = stream.step(tracks), frames - done
-        yield chunk[:left], tracks.slice(0, min(left, len(chunk)))
-        done += len(chunk)
+        return session.tracks(begin, count)
+
+    return _stepped(stream, tracks_of, frames)
 
 
-def beside(chunks: Iterable[Frames], tracks: Tracks) -> Iterator[tuple[Frames, Tracks]]:
-    """Each chunk with its part of the tracks of the whole; none where they have ended."""
+def _stepped(
+    stream: Steps, tracks_of: Callable[[int, int], Tracks | None], frames: int
+) -> Iterator[tuple[Frames, Tracks]]:
+    """Chunks with what steered them. tracks_of: (first frame, frames) → the tracks of a chunk."""
+    if frames < 1:
+        raise ValueError(f"{frames} frames: ask for at least one")
     done = 0
-    for chunk in chunks:
-        part = _window(tracks, done, len(chunk))
-        yield chunk, Tracks.empty(len(chunk)) if part is None else part
-        done += len(chunk)
+    while done < frames:
+        count, left = stream.chunk_frames, frames - done
+        tracks = tracks_of(done, count)
+        chunk = stream.step(tracks)
+        yield chunk[:left], (Tracks.empty(count) if tracks is None else tracks).slice(0, min(left, count))
+        done += count
 
 
 def _window(tracks: Tracks, begin: int, count: int) -> Tracks | None:
