@@ -179,6 +179,23 @@ class SyntheticWorlds:
         return self.plan(indices).draw(self.device)
 
 
+@dataclass(frozen=True)
+class _Carried:
+    """How a thing is laid into the frames. radius: its half-size in pixels; see `Pose`, `Bending` and `Turn`."""
+
+    camera: Camera
+    pose: Pose
+    depth: float
+    bending: Bending | None = None
+    radius: float = 1.0
+    turn: Turn | None = None
+
+    def layer(self, texture: Tensor, number: int, solid: bool) -> Layer:
+        tilt, light = (None, None) if self.turn is None else (self.turn.tilt, torch.from_numpy(self.turn.light))
+        matrices = self.camera.matrices(self.pose, self.depth)
+        return Layer(texture, Placement.of(matrices, self.bending, self.radius, tilt), number, solid, light)
+
+
 class _Maker:
     """Draws one world's parameters. more: draws what only varied worlds have."""
 
@@ -230,25 +247,24 @@ class _Maker:
         bends = moves and rng.random() < (0.15 if hand else 0.35)
         radius = max(texture.shape[1:]) / 2
         bending = Bending.draw(rng, self.frames, radius) if bends else None
-        turn = None
+        carried = _Carried(camera, pose, depth, bending, radius)
         if moves and self.more is not None:
-            pose, bending, turn = self._varied(self.more, pose, bending, radius)
+            carried = self._varied(self.more, carried)
         if rng.random() < 0.4:
-            self._shadow(texture, camera, pose, depth, bending, radius, turn)
-        self._add(texture, camera, pose, depth, bending, radius, turn)
+            self._shadow(texture, carried)
+        self._add(texture, carried)
 
-    def _varied(
-        self, more: np.random.Generator, pose: Pose, bending: Bending | None, radius: float
-    ) -> tuple[Pose, Bending | None, Turn | None]:
+    def _varied(self, more: np.random.Generator, carried: _Carried) -> _Carried:
         """What moves, and in a varied world perhaps shakes, swings or turns as well."""
+        pose, bending, radius = carried.pose, carried.bending, carried.radius
         if more.random() < WILD:
             pose = replace(pose, xy=pose.xy[:1] + motion.wild_path(more, self.frames, self.size))
         if bending is None and more.random() < LIMBS:
             bending = Bending.limbs(more, self.frames, radius)
-        if more.random() >= TURNS:
-            return pose, bending, None
-        turn = Turn.draw(more, self.frames, radius)
-        return replace(pose, scale=pose.scale * turn.squeeze), bending, turn
+        turn = Turn.draw(more, self.frames, radius) if more.random() < TURNS else None
+        if turn is not None:
+            pose = replace(pose, scale=pose.scale * turn.squeeze)
+        return replace(carried, pose=pose, bending=bending, turn=turn)
 
     def _pose(self, camera: Camera, depth: float, moves: bool, hand: bool) -> Pose:
         """Where an object is: somewhere in the frame at frame 0, or at a later one if it may come and go."""
@@ -275,39 +291,18 @@ class _Maker:
         at = rng.uniform(0, 1, 2) * self.size
         start = camera.world_of(int(rng.integers(self.frames)), at, depth)
         pose = Pose(np.broadcast_to(start, (self.frames, 2)), np.zeros(self.frames), np.ones((self.frames, 2)))
-        self._add(self._recoloured(textures.cutout_texture(patch, side)), camera, pose, depth, None, 1.0)
+        self._add(self._recoloured(textures.cutout_texture(patch, side)), _Carried(camera, pose, depth))
 
-    def _shadow(
-        self,
-        texture: Tensor,
-        camera: Camera,
-        pose: Pose,
-        depth: float,
-        bending: Bending | None,
-        radius: float,
-        turn: Turn | None,
-    ) -> None:
+    def _shadow(self, texture: Tensor, carried: _Carried) -> None:
         rng = self.rng
         soft = textures.shadow_texture(texture, rng.uniform(0.2, 0.5))
         fall = rng.uniform(0.04, 0.16) * max(texture.shape[1:]) * np.array([rng.uniform(-1, 1), 1])
-        cast = Pose(pose.xy + fall, pose.angle, pose.scale)
-        self._add(soft, camera, cast, depth, bending, radius, turn, solid=False)
+        pose = carried.pose
+        self._add(soft, replace(carried, pose=replace(pose, xy=pose.xy + fall)), solid=False)
 
-    def _add(
-        self,
-        texture: Tensor,
-        camera: Camera,
-        pose: Pose,
-        depth: float,
-        bending: Bending | None,
-        radius: float,
-        turn: Turn | None = None,
-        solid: bool = True,
-    ) -> None:
-        placement = Placement.of(camera.matrices(pose, depth), bending, radius, None if turn is None else turn.tilt)
+    def _add(self, texture: Tensor, carried: _Carried, solid: bool = True) -> None:
         number = 1 + sum(layer.solid for layer in self.layers[1:])
-        light = None if turn is None else torch.from_numpy(turn.light)
-        self.layers.append(Layer(texture, placement, number, solid, light))
+        self.layers.append(carried.layer(texture, number, solid))
 
     def _cutout(self, side: float) -> Tensor:
         rng = self.rng
