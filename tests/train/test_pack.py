@@ -63,6 +63,17 @@ def test_a_finished_look_is_taken_in(chain: Path, tmp_path: Path) -> None:
     assert opened(tmp_path / "without").look is None
 
 
+def test_runs_that_a_look_or_a_student_went_on_from_are_named_before_it(chain: Path, tmp_path: Path) -> None:
+    out = tmp_path / "chain"
+    shutil.copytree(chain, out)
+    for run, earlier, setting in (("look", "look-first", "init_from"), ("self-forcing", "first", "causal")):
+        shutil.copytree(out / run, out / earlier)
+        recipe = json.loads((out / run / "recipe.json").read_text())
+        (out / run / "recipe.json").write_text(json.dumps({**recipe, setting: earlier}))
+    origin = pack(out, "self-forcing", tmp_path / "model", "try")
+    assert tuple(origin) == (*CHAIN[:-2], "first", "self-forcing", "look-first", "look")
+
+
 def test_a_packed_model_streams(chain: Path, tmp_path: Path) -> None:
     pack(chain, "self-forcing", tmp_path, "try", chunk=2, window=3)
     assert read_header(tmp_path)["live"]["window"] == 3

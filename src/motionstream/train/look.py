@@ -42,10 +42,16 @@ def build(recipe: LookRecipe, assets: Path, out: Path) -> LookStage:
     """The stage, ready for its first step or for `load_state_dict`."""
     library = AssetLibrary(assets, "train")
     worlds = SyntheticWorlds(library, recipe.size, recipe.frames, recipe.seed + 5, effects=False, points=16)
-    look = Look(recipe.look)
-    if recipe.init_from:
-        look.load_state_dict(finished(out / recipe.init_from, LookRecipe, "the look")[1])
+    look = finished_look(out / recipe.init_from) if recipe.init_from else Look(recipe.look)
     return LookStage(recipe, worlds, look)
+
+
+def finished_look(run_dir: Path) -> Look:
+    """The averaged network of a finished run of stage "look"."""
+    recipe, weights = finished(run_dir, LookRecipe, "the look")
+    look = Look(recipe.look)
+    look.load_state_dict(weights)
+    return look
 
 
 class LookStage:

@@ -13,20 +13,20 @@ import torch
 from motionstream.dit.published import NETWORK_FILE
 from motionstream.dit.shards import write_shards
 from motionstream.train.checkpoint import Checkpoints, newest_weights
+from motionstream.train.look import finished_look
 from motionstream.train.motion_data import frozen_vae
-from motionstream.train.network import finished, model_config, new_model
+from motionstream.train.network import model_config, new_model
 from motionstream.train.recipe import (
     RECIPE_FILE,
     CausalInitRecipe,
     DetailRecipe,
-    LookRecipe,
     Recipe,
     SelfForcingRecipe,
     load,
     to_json,
 )
 from motionstream.train.wan_data import CHANNELS
-from motionstream.vae import Detail, Look
+from motionstream.vae import Detail
 from motionstream.zoo import Live, save_bundle
 from motionstream.zoo.wan import live_like
 
@@ -96,14 +96,6 @@ def finished_detail(recipe: DetailRecipe, run_dir: Path) -> Detail:
     detail = Detail(recipe.detail)
     detail.load_state_dict(newest_weights(run_dir, "ema", under="average"))
     return detail
-
-
-def finished_look(run_dir: Path) -> Look:
-    """The averaged network of a finished run of stage "look"."""
-    recipe, weights = finished(run_dir, LookRecipe, "the look")
-    look = Look(recipe.look)
-    look.load_state_dict(weights)
-    return look
 
 
 def lineage(out: Path, run: str) -> list[str]:
