@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -82,6 +83,11 @@ def test_where_the_network_is_not_told_the_look_alone_hears_the_prompt(tmp_path:
     inside = ((plain > 0) & (plain < 255)).all(-1)  # what was cut off before it was looked at is lost here
     assert np.abs(seen.astype(int) - plain)[inside].mean() > 0.5
     assert np.abs(seen.astype(int) - expected)[inside].max() <= 1
+    said.settle()
+    before = said.state.cache.keys.clone()
+    with patch.object(model.chunk_step, "commit", side_effect=AssertionError):
+        said.prompt = NEW
+    assert torch.equal(said.state.cache.keys, before)
 
 
 def test_a_new_prompt_is_seen_in_the_next_chunk_and_not_before(model: StreamingModel) -> None:

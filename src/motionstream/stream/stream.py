@@ -62,11 +62,13 @@ class Stream:
     def prompt(self, text: str) -> None:
         if text == self.state.prompt:
             return
-        context = self.model.context(text, self.state.seen)
+        context = self.model.context(text, self.state.seen) if self.model.prompted else self._context
         self.settle()
-        self.state.prompt, self._context = text, context
+        self.state.prompt = text
         self.state.prompted, self._words = self._frames_shown(), self.model.words(text)
-        self._commit_window_again()
+        if context is not self._context:
+            self._context = context
+            self._commit_window_again()
 
     def step(self, tracks: Tracks | None = None) -> Frames:
         """The next `chunk_frames` frames, (F, H, W, 3) uint8.

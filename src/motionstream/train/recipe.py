@@ -244,7 +244,7 @@ class SelfForcingRecipe(MotionRecipe):
     critic_ratio: critic steps for one of the generator (paper: 5). lr_critic: paper: a fifth of the generator's.
     truth_weight: of the rollout's squared error against the true clip, beside DMD's loss; beyond the paper, whose data
     has no truth for its controls, while synthetic worlds do. t_min, t_max: times at which the rollout is scored. steps
-    counts critic steps; ema_start: generator steps. idle: share of clips that stand still and are given no tracks, as
+    counts critic steps; ema_start: generator steps. idle: share of synthetic clips that stand still, without tracks, as
     a viewer's picture is before the first gesture. drift: largest standard deviation of the shift, a channel each, by
     which the past beyond the sink is falsified for a clip, so that a stream that has lost its colours finds them again.
     """
