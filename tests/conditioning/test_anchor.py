@@ -54,19 +54,40 @@ def test_points_that_go_on_keep_their_places() -> None:
     assert not following.held.any()
 
 
+def half_dark() -> torch.Tensor:
+    """(1, 3, 144, 256): dark to the left of x = 128, bright to the right."""
+    picture = torch.full((1, 3, 144, 256), -0.8)
+    picture[..., 128:] = 0.8
+    return picture
+
+
+def carried(by: float) -> Anchor:
+    """Five by five points in the dark, around (60, 60), carried to the right and down."""
+    x, y = torch.meshgrid(torch.arange(48.0, 73, 6), torch.arange(48.0, 73, 6), indexing="xy")
+    start = torch.stack([x, y], -1).reshape(1, 1, -1, 2)
+    ids = torch.arange(25)[None]
+    shown = torch.ones(1, 1, 25, dtype=torch.bool)
+    born = Anchor.of(half_dark()).seen(TrackBatch(start, shown, ids), 0)
+    return born.moved(TrackBatch(start + by, shown, ids))
+
+
+def appearing(anchor: Anchor, x: float, y: float) -> list[float]:
+    """Where in the picture a new point at (x, y) is found, beside those that are there."""
+    xy = torch.cat([anchor.xy, torch.tensor([[[x, y]]])], 1)[:, None]
+    ids = torch.cat([anchor.ids, torch.tensor([[99]])], 1)
+    return points(anchor.following(TrackBatch(xy, torch.ones(1, 1, 26, dtype=torch.bool), ids)))[99]
+
+
 def test_a_point_on_untouched_ground_is_born_where_it_appears() -> None:
-    following = anchor([0, 1]).moved(tracks([0, 1])).following(tracks([0, 1, 30]))
-    assert points(following)[30] == pytest.approx([300.0, 5.0], abs=1e-4)
+    """In another thing than what moved by 20 pixels, so that only what leaks across its edge reaches it."""
+    assert appearing(carried(20), 230, 60) == pytest.approx([230.0, 60.0], abs=0.6)
+    assert appearing(carried(0), 230, 60) == [230.0, 60.0]
 
 
 def test_a_point_on_what_was_moved_is_looked_up_through_the_movement() -> None:
-    """Four points carried by 40 pixels; a fifth appears on top of one of them."""
-    start = tracks([0, 1, 2, 3])
-    carried = anchor([0, 1, 2, 3]).moved(TrackBatch(start.xy + 40, start.visible, start.ids))
-    there = TrackBatch(carried.xy[:, None, :1], torch.ones(1, 1, 1, dtype=torch.bool), torch.tensor([[50]]))
-    born = points(carried.following(there))[50]
-    # within 5 % of the way, which is what the soft fall-off to standing still keeps back
-    assert born == pytest.approx(carried.birth_xy[0, 0].tolist(), abs=0.05 * 40 * 2**0.5)
+    assert 15 < appearing(carried(40), 61, 63)[0] < 45, "ground from behind what has left"
+    # within 2 % of the way, which is what standing still keeps back
+    assert appearing(carried(40), 101, 98) == pytest.approx([61.0, 58.0], abs=0.02 * 40 * 2**0.5)
 
 
 def test_what_was_moved_is_held_when_it_is_let_go() -> None:

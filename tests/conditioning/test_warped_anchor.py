@@ -7,8 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from motionstream.conditioning import warp
-from motionstream.conditioning.warped_anchor import FARTHEST, NEAREST, NOTHING, STRIDE, displacement, radii, spread
+from motionstream.conditioning import bonds, warp
+from motionstream.conditioning.warped_anchor import (
+    FARTHEST,
+    NEAREST,
+    NOTHING,
+    STRIDE,
+    displacement,
+    displacement_at,
+    radii,
+    spread,
+)
 
 WIDTH, HEIGHT = 96, 64
 
@@ -30,7 +39,7 @@ def carry(picture: Tensor, points: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
     """Warp with points (N, 2) that move by (F, N, 2) or (F, 1, 2)."""
     xy = (points + by)[None]
     visible = torch.ones(xy.shape[:3], dtype=torch.bool)
-    return warp(picture, xy, visible, points[None], torch.ones(1, len(points), dtype=torch.bool))
+    return warp(picture, bonds(picture), xy, visible, points[None], torch.ones(1, len(points), dtype=torch.bool))
 
 
 def patch(picture: Tensor, left: int, top: int, size: int = 12) -> Tensor:
@@ -70,10 +79,43 @@ def test_a_pin_holds_its_place_beside_a_moving_hand() -> None:
     assert kept < 0.1 * torn
 
 
+def bar() -> Tensor:
+    """A bright bar, 64 × 12 pixels, on dark waves."""
+    picture = smooth_picture() * 0.1 - 0.7
+    picture[..., 26:38, 16:80] = 0.8
+    return picture
+
+
+def test_a_thing_taken_by_one_end_comes_along_as_a_whole() -> None:
+    picture, hand = bar(), grid(20, 29, 3, 3, 3)
+    frame = carry(picture, hand, torch.tensor([[[0.0, 14.0]]]))[0][0, 0]
+    bright = frame.mean(0) > 0
+    columns = torch.arange(HEIGHT, dtype=torch.float)[:, None].expand(-1, WIDTH)
+    for x in (24, 40, 56):
+        height = columns[bright[:, x], x].mean() - 31.5
+        assert height > 9, f"at x = {x} the bar has moved by {height:.1f} of 14 pixels"
+    assert bright[:26].sum() == 0
+    assert bright.sum() < 1.25 * 64 * 12, "it is not seen twice"
+
+
+def test_what_lies_across_an_edge_does_not_come_along() -> None:
+    """Ground 20 pixels from the bar's free end; as far along the bar almost all of the movement arrives."""
+    picture, hand = bar(), grid(20, 29, 3, 3, 3)[None]
+    seen = torch.ones(1, 9, dtype=torch.bool)
+    moves = hand[:, None] + torch.tensor([0.0, 6.0])
+    place = torch.tensor([[[50.0, 38.0], [50.0, 6.0], [92.0, 60.0]]])
+    along, above, corner = displacement_at(place, bonds(picture), moves[:, 0], hand, seen.float(), (WIDTH, HEIGHT))[0]
+    assert along[1] < -4.5
+    assert above.norm() < 0.4 * 6
+    assert corner.norm() < 0.2 * 6
+
+
 def test_no_points_no_motion() -> None:
     picture = smooth_picture(2)
     empty = torch.zeros(2, 0, 2), torch.zeros(2, 0, dtype=torch.bool)
-    warped, support = warp(picture, torch.zeros(2, 3, 0, 2), torch.zeros(2, 3, 0, dtype=torch.bool), *empty)
+    warped, support = warp(
+        picture, bonds(picture), torch.zeros(2, 3, 0, 2), torch.zeros(2, 3, 0, dtype=torch.bool), *empty
+    )
     torch.testing.assert_close(warped, picture[:, None].expand_as(warped), atol=1e-4, rtol=0)
     assert support.shape == (2, 3, 1, HEIGHT // STRIDE, WIDTH // STRIDE)
     assert not support.any()
@@ -84,7 +126,7 @@ def test_points_that_are_hidden_or_not_in_the_picture_pull_nothing(silent: str) 
     picture, points = smooth_picture(), grid(40, 24)[None]
     visible = torch.full((1, 1, 25), silent != "hidden")
     born = torch.full((1, 25), silent != "not born")
-    warped, support = warp(picture, points[:, None] + 9, visible, points, born)
+    warped, support = warp(picture, bonds(picture), points[:, None] + 9, visible, points, born)
     torch.testing.assert_close(warped[:, 0], picture, atol=1e-4, rtol=0)
     assert not support.any()
 
@@ -95,14 +137,16 @@ def test_clips_of_a_batch_do_not_mix() -> None:
     alone = [carry(one[None], points, by * sign)[0] for one, sign in zip(pictures, (1, -1), strict=True)]
     xy = torch.stack([points + by, points - by])
     birth, born = points.expand(2, -1, -1), torch.ones(2, 25, dtype=torch.bool)
-    together, _ = warp(pictures, xy, torch.ones(2, 2, 25, dtype=torch.bool), birth, born)
+    together, _ = warp(pictures, bonds(pictures), xy, torch.ones(2, 2, 25, dtype=torch.bool), birth, born)
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
 
 
 def test_displacement_points_back_to_where_content_was() -> None:
     points = grid(40, 24)[None]
     seen = torch.ones(1, 25, dtype=torch.bool)
-    backward, support = displacement(points[:, None] + torch.tensor([8.0, -4.0]), seen[:, None], points, seen, (96, 64))
+    backward, support = displacement(
+        bonds(smooth_picture()), points[:, None] + torch.tensor([8.0, -4.0]), seen[:, None], points, seen, (96, 64)
+    )
     row, column = int((32 - 4) // STRIDE), int((48 + 8) // STRIDE)
     torch.testing.assert_close(backward[0, 0, :, row, column], torch.tensor([-8.0, 4.0]), atol=0.3, rtol=0)
     assert support.max() == 1
@@ -123,11 +167,13 @@ def test_a_frame_in_which_nothing_moves_is_the_picture_itself() -> None:
     xy = birth[:, None].repeat(1, 3, 1, 1)
     xy[:, 1] += 4
     anchor = smooth_picture()
-    warped, _ = warp(anchor, xy, torch.ones(1, 3, 2, dtype=torch.bool), birth, born)
+    warped, _ = warp(anchor, bonds(anchor), xy, torch.ones(1, 3, 2, dtype=torch.bool), birth, born)
     assert torch.equal(warped[:, 0], anchor)
     assert torch.equal(warped[:, 2], anchor)
     assert not torch.equal(warped[:, 1], anchor)
-    assert torch.equal(warp(anchor, xy[:, :1], torch.ones(1, 1, 2, dtype=torch.bool), birth, born)[0][:, 0], anchor)
+    assert torch.equal(
+        warp(anchor, bonds(anchor), xy[:, :1], torch.ones(1, 1, 2, dtype=torch.bool), birth, born)[0][:, 0], anchor
+    )
 
 
 def test_weights_too_small_to_matter_are_left_out_without_a_trace() -> None:

@@ -15,6 +15,7 @@ from motionstream.conditioning.prompt import (
     TextEncoder,
     word_numbers,
 )
+from motionstream.conditioning.random_walk import bonds
 from motionstream.conditioning.track_head import TrackHead
 from motionstream.conditioning.track_volume import TrackBatch, identity_codes, track_volume
 from motionstream.conditioning.warped_anchor import warp
@@ -32,6 +33,7 @@ __all__ = [
     "TrackBatch",
     "TrackHead",
     "Warped",
+    "bonds",
     "identity_codes",
     "track_volume",
     "warp",

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from motionstream.conditioning.random_walk import bonds
 from motionstream.conditioning.track_volume import TrackBatch
 from motionstream.conditioning.warped_anchor import displacement_at, radii
 
@@ -28,8 +29,11 @@ MOST_HELD = 256
 
 @dataclass(frozen=True)
 class Anchor:
-    """picture: (B, 3, H, W) in [−1, 1]. Of each point: ids (B, N), birth_xy (B, N, 2) its place in the picture, born
-    (B, N) whether it has one, xy (B, N, 2) and shown (B, N) where it was last and whether visibly, held (B, N)."""
+    """picture: (B, 3, H, W) in [−1, 1]; bonds (B, n, n): what hangs together in it (`bonds`).
+
+    Of each point: ids (B, N), birth_xy (B, N, 2) its place in the picture, born (B, N) whether it has one, xy (B, N, 2)
+    and shown (B, N) where it was last and whether visibly, held (B, N).
+    """
 
     picture: Tensor
     ids: Tensor
@@ -38,18 +42,19 @@ class Anchor:
     xy: Tensor
     shown: Tensor
     held: Tensor
+    bonds: Tensor
 
     @classmethod
     def of(cls, picture: Tensor) -> Anchor:
         """An anchor in which no point has been seen yet."""
         ids = torch.zeros(picture.shape[0], 0, dtype=torch.long, device=picture.device)
         xy = ids[..., None].float().expand(-1, -1, 2)
-        return cls(picture, ids, xy, ids.bool(), xy, ids.bool(), ids.bool())
+        return cls(picture, ids, xy, ids.bool(), xy, ids.bool(), ids.bool(), bonds(picture))
 
     def seen(self, tracks: TrackBatch, frame: int) -> Anchor:
         """The same picture, with only the points that are visible at this frame of the tracks, born there."""
         xy, visible = tracks.xy[:, frame], tracks.visible[:, frame].clone()
-        return Anchor(self.picture, tracks.ids, xy, visible, xy, visible, torch.zeros_like(visible))
+        return Anchor(self.picture, tracks.ids, xy, visible, xy, visible, torch.zeros_like(visible), self.bonds)
 
     def places(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """birth_xy (B, M, 2) and born (B, M) of the points with these (B, M) ids."""
@@ -71,6 +76,11 @@ class Anchor:
         )
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(W, H)."""
+        return self.picture.shape[-1], self.picture.shape[-2]
+
+    @property
     def crowded(self) -> bool:
         """Whether so much is held that the anchor should be taken anew."""
         return bool((self.held.sum(1) > MOST_HELD).any())
@@ -78,7 +88,9 @@ class Anchor:
     def renewed(self, picture: Tensor) -> Anchor:
         """Anchored on the last frame shown, `picture`: what is visible lies where it is now, nothing is held."""
         born = self.born & self.shown & ~self.held
-        return replace(self, picture=picture, birth_xy=self.xy, born=born, held=torch.zeros_like(born))._without(~born)
+        return replace(
+            self, picture=picture, bonds=bonds(picture), birth_xy=self.xy, born=born, held=torch.zeros_like(born)
+        )._without(~born)
 
     def following(self, tracks: TrackBatch) -> Anchor:
         """Ready for the next frames: points that left the tracks are held or forgotten, new ones are looked up."""
@@ -97,6 +109,7 @@ class Anchor:
             tracks.xy[:, 0],
             tracks.visible[:, 0],
             torch.zeros_like(known),
+            self.bonds,
         )
         return in_hand._with(kept)
 
@@ -118,7 +131,7 @@ class Anchor:
     def _offset(self, place: Tensor) -> Tensor:
         """(B, M, 2) from places in the last frame shown to where their content lies in the picture."""
         speaks = (self.born & self.shown & ~self.held).float() + self.strength()
-        return displacement_at(place, self.xy, self.birth_xy, speaks)
+        return displacement_at(place, self.bonds, self.xy, self.birth_xy, speaks, self.size)
 
     def _near(self, place: Tensor, appearing: Tensor) -> Tensor:
         """(B, N) points that lie where a hand now takes hold."""
@@ -131,9 +144,10 @@ class Anchor:
         born = self.born & ~points
         needed = born.any(0)
         rest = {name: getattr(self, name)[:, needed] for name in ("ids", "birth_xy", "xy", "shown")}
-        return Anchor(self.picture, born=born[:, needed], held=(self.held & born)[:, needed], **rest)
+        return Anchor(self.picture, born=born[:, needed], held=(self.held & born)[:, needed], bonds=self.bonds, **rest)
 
     def _with(self, other: Anchor) -> Anchor:
         """The points of both."""
         names = ("ids", "birth_xy", "born", "xy", "shown", "held")
-        return Anchor(self.picture, *(torch.cat([getattr(self, n), getattr(other, n)], 1) for n in names))
+        both = {name: torch.cat([getattr(self, name), getattr(other, name)], 1) for name in names}
+        return Anchor(self.picture, bonds=self.bonds, **both)

@@ -150,6 +150,7 @@ class Conditioner:
         return Warped(
             *warp(
                 anchor.picture,
+                anchor.bonds,
                 torch.cat([tracks.xy, anchor.xy[:, None].expand(-1, frames, -1, -1)], 2),
                 torch.cat([tracks.visible, anchor.held[:, None].expand(-1, frames, -1)], 2),
                 torch.cat([birth_xy, anchor.birth_xy], 1),

@@ -1,8 +1,9 @@
 """The warped anchor: a picture pulled along the tracks as a first guess of every frame (docs/architecture.md, 6).
 
-The anchor is a picture in which every point has its place. Around each point the picture moves with it; the pull falls
-off softly, to standing still where no point speaks. The network then repairs what a warp cannot know (tears,
-uncovered ground, light) instead of carrying every texel. Beyond the paper; dropped at random in training.
+The anchor is a picture in which every point has its place. Around each point the picture moves with it, and what hangs
+together with its place comes along (`bonds`): the pull falls off softly within a thing and quickly at its edge, to
+standing still where no point speaks. The network then repairs what a warp cannot know (tears, uncovered ground, light)
+instead of carrying every texel. Beyond the paper; dropped at random in training.
 
 Legend: B clips, F frames, N points, H W pixels, h w cells of `STRIDE` pixels.
 """
@@ -15,17 +16,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from motionstream.conditioning.random_walk import bound
+
 STRIDE = 4
 """Pixels between the places where the displacement is worked out; between them it is interpolated."""
 NEAREST, FARTHEST = 4.0, 20.0
 """Bounds, in pixels, of the radius around a point within which it speaks for its neighbourhood."""
 NOTHING = 1e-18
 """Weights below this are 0: no digit of a displacement shows them."""
-STILL_WEIGHT = 0.02
-"""Weight of standing still against the points' own (1 at a point)."""
-LEFT_WEIGHT = 1e-6
-"""The same where something has moved away: what lay there is elsewhere now and must not be seen twice, so the ground
-behind what left is drawn in after it."""
+BOUND_WEIGHT = 0.01
+"""Weight, beside 1 at a point, of what is as closely bound to its place as can be, however far away."""
+STILL_WEIGHT = 0.002
+"""Weight of standing still against the points' own."""
+VACANT_WEIGHT = 0.03
+"""Weight, where little of the picture has landed, of the movement of what lay there: it is elsewhere now and must not
+be seen twice, so the ground behind what left is drawn in after it."""
+CORRECTIONS = 2
+"""How often what the mean takes from the points' own moves is given back, so that they arrive and pins stay."""
+LANDING = 0.6 * STRIDE
+"""Pixels over which a moved cell is spread where it lands."""
+ROUNDS, NEAR = 2, 4.0
+"""The landing is corrected so often, by no more than so many pixels: it is that of whole cells."""
 
 
 def radii(birth_xy: Tensor, born: Tensor) -> Tensor:
@@ -39,27 +50,92 @@ def radii(birth_xy: Tensor, born: Tensor) -> Tensor:
 
 
 def displacement(
-    xy: Tensor, visible: Tensor, birth_xy: Tensor, strength: Tensor, size: tuple[int, int]
+    bonds: Tensor, xy: Tensor, visible: Tensor, birth_xy: Tensor, strength: Tensor, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """Where each place's content was in the anchor, relative to the place, and how surely.
 
-    xy (B, F, N, 2), visible (B, F, N): the points now. birth_xy (B, N, 2): where they were in the anchor picture;
-    strength (B, N): how loudly they speak, 0 if they were not in it (bool will do). size: (W, H).
-    Returns (B, F, 2, H/4, W/4) backward displacement in pixels and (B, F, 1, H/4, W/4) support in [0, 1].
+    bonds (B, n, n): of the anchor picture. xy (B, F, N, 2), visible (B, F, N): the points now. birth_xy (B, N, 2):
+    where they were in the anchor picture; strength (B, N): how loudly they speak, 0 if they were not in it (bool will
+    do). size: (W, H). Returns (B, F, 2, H/4, W/4) backward displacement in pixels and (B, F, 1, H/4, W/4) support in
+    [0, 1]: how near points are, each within its radius.
     """
-    width, height = size
-    rows, columns = height // STRIDE, width // STRIDE
-    ys = (torch.arange(rows, device=xy.device) + 0.5) * STRIDE
-    xs = (torch.arange(columns, device=xy.device) + 0.5) * STRIDE
-    inverse = -0.5 / radii(birth_xy, strength > 0)[:, None].square().clamp(min=1e-6)
+    ys, xs = axes(size, xy.device)
+    inverse = -0.5 / radii(birth_xy, strength > 0).square().clamp(min=1e-6)
     speaks = (visible * strength[:, None].to(xy.dtype))[..., None]
-    towards = birth_xy[:, None] - xy
-    field = spread(torch.cat([towards, torch.ones_like(speaks)], -1) * speaks, xy, inverse, ys, xs)
-    gone = (towards.square().sum(-1, keepdim=True) * -inverse[..., None]).clamp(max=1) * (speaks > 0)
-    vacated = spread(gone, birth_xy[:, None].expand_as(xy), inverse, ys, xs).clamp(max=1)
-    support = field[:, :, 2:]
-    still = STILL_WEIGHT * (1 - vacated) + LEFT_WEIGHT
-    return field[:, :, :2] / (support + still), support.clamp(max=1)
+    support = spread(speaks, xy, inverse[:, None], ys, xs).clamp(max=1)
+    forward, sure = movement(bonds, (xy - birth_xy[:, None]) * speaks, speaks, birth_xy, inverse, size)
+    return inverted(forward, sure, size), support
+
+
+def axes(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """y and x of the places where the displacement is worked out, in pixels."""
+    ys, xs = ((torch.arange(side // STRIDE, device=device) + 0.5) * STRIDE for side in reversed(size))
+    return ys, xs
+
+
+def movement(
+    bonds: Tensor, moves: Tensor, speaks: Tensor, birth_xy: Tensor, inverse: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Where each place of the anchor picture goes: the mean of the points' moves (B, F, N, 2) and of standing still.
+
+    A point weighs as much as a place is near (its own Gaussian, −1 / 2 r² in `inverse` (B, N)) and bound to where it
+    was born.
+    Returns (B, F, 2, h, w) pixels and (B, F, 1, h, w) the points' share of the weight.
+    """
+    ys, xs = axes(size, moves.device)
+    near_y, near_x = (
+        bell((born[..., None] - at).square() * inverse[..., None])
+        for born, at in ((birth_xy[..., 1], ys), (birth_xy[..., 0], xs))
+    )
+    near = (near_y[..., :, None] * near_x[..., None, :]).flatten(2)
+    places = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1).flatten(0, 1).expand(len(birth_xy), -1, -1)
+    weight = near + BOUND_WEIGHT * bound(bonds, birth_xy, places, size)
+    near = bell(torch.cdist(birth_xy, birth_xy).square() * inverse[..., None])
+    among = near + BOUND_WEIGHT * bound(bonds, birth_xy, birth_xy, size)
+    given = moves
+    for _ in range(CORRECTIONS):
+        given = given + moves - _mean(given, speaks, among)[0] * speaks
+    mean, share = _mean(given, speaks, weight)
+    grid = (len(ys), len(xs))
+    return mean.mT.unflatten(-1, grid), share.mT.unflatten(-1, grid)
+
+
+def _mean(moves: Tensor, speaks: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of moves (B, F, N, 2) and of standing still at M places, weighed by (B, N, M): (B, F, M, 2), and the
+    moves' share of the weight (B, F, M, 1)."""
+    values = torch.cat([moves, speaks], -1).movedim(2, -1).flatten(1, 2)
+    sums = (values @ weight).unflatten(1, (moves.shape[1], 3)).mT
+    total = sums[..., 2:] + STILL_WEIGHT
+    return sums[..., :2] / total, sums[..., 2:] / total
+
+
+def inverted(forward: Tensor, sure: Tensor, size: tuple[int, int]) -> Tensor:
+    """From where everything goes (B, F, 2, h, w), with the weight it has where it lands (B, F, 1, h, w), to where every
+    place's content came from, relative to the place.
+
+    Cells land and are spread a little; what moved covers what stands still. Where nothing lands, the movement of what
+    lay there holds: with it one looks past the thing that left, at the ground behind it.
+    """
+    ys, xs = axes(size, forward.device)
+    places = torch.stack(torch.meshgrid(xs, ys, indexing="xy"))
+    landing = (places + forward).flatten(3).mT
+    values = torch.cat([-forward * sure, sure], 2).flatten(3).mT
+    width = forward.new_full((1, 1, 1), -0.5 / LANDING**2)
+    landed = spread(values, landing, width, ys, xs)
+    backward = (landed[:, :, :2] - VACANT_WEIGHT * forward) / (landed[:, :, 2:] + VACANT_WEIGHT)
+    for _ in range(ROUNDS):
+        again = -sampled(forward, (places + backward).movedim(2, -1), size)
+        close = (again - backward).norm(dim=2, keepdim=True) < NEAR
+        backward = torch.where(close, again, backward)
+    return backward
+
+
+def sampled(field: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:
+    """A field (B, F, K, h, w) at (B, F, …, …, 2) places in pixels, two dimensions of them: (B, F, K, …, …)."""
+    grid = (places * (2 / places.new_tensor(size)) - 1).flatten(0, 1)
+    found = F.grid_sample(field.flatten(0, 1), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    result: Tensor = found.unflatten(0, field.shape[:2])
+    return result
 
 
 def spread(values: Tensor, xy: Tensor, inverse: Tensor, ys: Tensor, xs: Tensor) -> Tensor:
@@ -74,11 +150,12 @@ def spread(values: Tensor, xy: Tensor, inverse: Tensor, ys: Tensor, xs: Tensor) 
     return field
 
 
-def displacement_at(place: Tensor, xy: Tensor, birth_xy: Tensor, strength: Tensor) -> Tensor:
-    """The same field at single places (B, M, 2) of one frame, points at xy (B, N, 2): (B, M, 2) pixels."""
-    radius = radii(birth_xy, strength > 0)[:, None, :].clamp(min=1e-3)
-    weight = torch.exp(-0.5 * (torch.cdist(place, xy) / radius).square()) * strength[:, None, :]
-    return weight @ (birth_xy - xy) / (weight.sum(-1, keepdim=True) + STILL_WEIGHT)
+def displacement_at(
+    place: Tensor, bonds: Tensor, xy: Tensor, birth_xy: Tensor, strength: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """The same at single places (B, M, 2) of one frame, points at xy (B, N, 2): (B, M, 2) pixels."""
+    field, _ = displacement(bonds, xy[:, None], (strength > 0)[:, None], birth_xy, strength, size)
+    return sampled(field, place[:, None, :, None], size)[:, 0, :, :, 0].mT
 
 
 def bell(exponent: Tensor) -> Tensor:
@@ -108,9 +185,12 @@ def own_places(height: int, width: int, device: torch.device) -> Tensor:
     return torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1)
 
 
-def warp(anchor: Tensor, xy: Tensor, visible: Tensor, birth_xy: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
+def warp(
+    anchor: Tensor, bonds: Tensor, xy: Tensor, visible: Tensor, birth_xy: Tensor, strength: Tensor
+) -> tuple[Tensor, Tensor]:
     """The warped anchor (B, F, 3, H, W) and its support (B, F, 1, H/4, W/4); frames in which nothing moves are it."""
-    backward, support = displacement(xy, visible, birth_xy, strength, (anchor.shape[-1], anchor.shape[-2]))
+    size = (anchor.shape[-1], anchor.shape[-2])
+    backward, support = displacement(bonds, xy, visible, birth_xy, strength, size)
     moves = backward.flatten(2).any(-1)[..., None, None, None]
     still = anchor.float()[:, None].expand(-1, xy.shape[1], -1, -1, -1)
     if not moves.any():

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from motionstream.conditioning import warped_anchor
+from motionstream.conditioning import bonds, warped_anchor
 from motionstream.evaluate.metrics import Video
 from motionstream.tracks import Tracks
 from motionstream.vae.pixels import from_image, to_frames
@@ -31,10 +31,10 @@ def warp(first: Video, tracks: Tracks, caption: str = "", seed: int = 0) -> Vide
     Points born later say nothing about the first frame and are left out.
     """
     picture = from_image(first)[0]
-    frames = [picture]
+    frames, hangs = [picture], bonds(picture)
     xy, visible = torch.from_numpy(tracks.xy)[None], torch.from_numpy(tracks.visible)[None]
     for frame in range(1, tracks.frames):
         span = slice(frame, frame + 1)
-        warped, _ = warped_anchor.warp(picture, xy[:, span], visible[:, span], xy[:, 0], visible[:, 0])
+        warped, _ = warped_anchor.warp(picture, hangs, xy[:, span], visible[:, span], xy[:, 0], visible[:, 0])
         frames.append(warped[:, 0])
     return to_frames(torch.cat(frames))

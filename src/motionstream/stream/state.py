@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from motionstream.conditioning import Anchor, ConditionerState, Conditioning
+from motionstream.conditioning import Anchor, ConditionerState, Conditioning, bonds
 from motionstream.dit import RollingCache
 from motionstream.vae import Memory
 
@@ -127,7 +127,7 @@ def _state(header: dict[str, Any], tensors: dict[str, Tensor], cache: RollingCac
         seed=header["seed"],
         prompt=header["prompt"],
         cache=cache,
-        conditioner=ConditionerState(Anchor(*_read(tensors, "anchor")), _read(tensors, "encoder") or None),
+        conditioner=ConditionerState(_anchor(_read(tensors, "anchor")), _read(tensors, "encoder") or None),
         first=tensors["first"],
         frame=tensors["frame"],
         source=(width, height),
@@ -171,7 +171,13 @@ def _read(tensors: dict[str, Tensor], name: str) -> tuple[Tensor, ...]:
 
 
 def _anchor_tensors(anchor: Anchor) -> tuple[Tensor, ...]:
-    return tuple(getattr(anchor, one.name) for one in fields(anchor))
+    """All but what follows from the picture."""
+    return tuple(getattr(anchor, one.name) for one in fields(anchor) if one.name != "bonds")
+
+
+def _anchor(tensors: tuple[Tensor, ...]) -> Anchor:
+    names = [one.name for one in fields(Anchor) if one.name != "bonds"]
+    return Anchor(bonds=bonds(tensors[0]), **dict(zip(names, tensors, strict=True)))
 
 
 def _conditioning_tensors(conditioning: Conditioning) -> tuple[Tensor, ...]:
