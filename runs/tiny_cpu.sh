@@ -13,7 +13,10 @@ cd "$(dirname "$0")/.."
 RECIPE=${RECIPE:-tiny_cpu}
 ASSETS=${ASSETS:-assets}        # a folder with cutouts/ and backgrounds/, or with manifest.csv
 OUT=${OUT:-out/$RECIPE}
+LPIPS=${LPIPS:-}                # weights of LPIPS, .safetensors: without them the decoder stays smoother
 MOTIONSTREAM=${MOTIONSTREAM:-.venv/bin/motionstream}
+SHARPER=(--set lpips_weight=0)
+if [ -n "$LPIPS" ]; then SHARPER=(--lpips "$LPIPS"); fi
 
 train() { "$MOTIONSTREAM" train "$1" --recipe "$RECIPE" --assets "$ASSETS" --out "$OUT" "${@:2}"; }
 
@@ -22,6 +25,7 @@ train teacher          # flow matching with tracks, prompt and picture
 train teacher-mask     # the same with middle frames masked
 train causal           # sees only the past, in few steps
 train self-forcing     # on its own outputs, scored by the teacher
+train vae-decoder "${SHARPER[@]}"    # the same latents, shown more sharply
 train detail           # the picture's own texture, where the student's frames agree with it
 train look             # what the prompt's words do to colours: light, weather, film
 

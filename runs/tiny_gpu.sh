@@ -2,7 +2,7 @@
 # The embedded model on one GPU in under an hour: every stage gets its minutes, and its learning rate falls with them.
 # Stopped or killed, the same command goes on where it was; stages that are finished are passed over.
 #
-#   runs/tiny_gpu.sh        ASSETS, OUT, RECIPE and MOTIONSTREAM as in tiny_cpu.sh
+#   runs/tiny_gpu.sh        ASSETS, OUT, RECIPE, LPIPS and MOTIONSTREAM as in tiny_cpu.sh
 #   torchrun --nproc-per-node 8 --no-python …    works in place of "$MOTIONSTREAM" for several GPUs
 set -euo pipefail
 trap 'echo "stopped and saved; run it again to go on" >&2; exit 130' INT TERM
@@ -11,15 +11,21 @@ cd "$(dirname "$0")/.."
 RECIPE=${RECIPE:-tiny_gpu}
 ASSETS=${ASSETS:-assets}
 OUT=${OUT:-out/$RECIPE}
+LPIPS=${LPIPS:-}
+SHARPER=(--set lpips_weight=0)
+if [ -n "$LPIPS" ]; then SHARPER=(--lpips "$LPIPS"); fi
 MOTIONSTREAM=${MOTIONSTREAM:-.venv/bin/motionstream}
 
-train() { "$MOTIONSTREAM" train "$1" --recipe "$RECIPE" --assets "$ASSETS" --out "$OUT" --minutes "$2" --finish; }
+train() {
+  "$MOTIONSTREAM" train "$1" --recipe "$RECIPE" --assets "$ASSETS" --out "$OUT" --minutes "$2" --finish "${@:3}"
+}
 
-train vae 10
+train vae 8
 train teacher 18
 train teacher-mask 8
 train causal 8
-train self-forcing 10
+train self-forcing 8
+train vae-decoder 4 "${SHARPER[@]}"
 train detail 3
 train look 2
 

@@ -71,7 +71,19 @@ def test_runs_that_a_look_or_a_student_went_on_from_are_named_before_it(chain: P
         recipe = json.loads((out / run / "recipe.json").read_text())
         (out / run / "recipe.json").write_text(json.dumps({**recipe, setting: earlier}))
     origin = pack(out, "self-forcing", tmp_path / "model", "try")
-    assert tuple(origin) == (*CHAIN[:-2], "first", "self-forcing", "look-first", "look")
+    assert tuple(origin) == (*CHAIN[:4], "first", "self-forcing", "look-first", "look")
+
+
+def test_of_a_file_only_its_name_is_told(chain: Path, tmp_path: Path) -> None:
+    out = tmp_path / "chain"
+    shutil.copytree(chain, out)
+    recipe = json.loads((out / "vae-decoder" / "recipe.json").read_text())
+    (out / "vae-decoder" / "recipe.json").write_text(
+        json.dumps({**recipe, "lpips": str(tmp_path / "alex.safetensors")})
+    )
+    pack(out, "detail", tmp_path / "model", "try")
+    assert read_header(tmp_path / "model")["origin"]["vae-decoder"]["recipe"]["lpips"] == "alex.safetensors"
+    assert str(tmp_path) not in (tmp_path / "model" / "model.json").read_text()
 
 
 def test_a_packed_model_streams(chain: Path, tmp_path: Path) -> None:
@@ -101,10 +113,10 @@ def test_the_last_stage_packs_its_student_with_the_detail(chain: Path, tmp_path:
 def test_it_says_where_it_comes_from(chain: Path, tmp_path: Path) -> None:
     origin = pack(chain, "self-forcing", tmp_path, "try")
     assert origin == json.loads(json.dumps(read_header(tmp_path)["origin"]))
-    assert tuple(origin) == (*CHAIN[:-1], LOOK)
+    assert tuple(origin) == (*CHAIN[:5], LOOK)
     assert {part["steps"] for part in origin.values()} == {4}
     assert origin["causal"]["recipe"]["name"] == "smoke"
-    assert tuple(pack(chain, "causal", tmp_path / "causal", "try")) == (*CHAIN[:-2], LOOK)
+    assert tuple(pack(chain, "causal", tmp_path / "causal", "try")) == (*CHAIN[:4], LOOK)
 
 
 def test_stages_that_train_no_student_or_did_not_finish_are_refused(chain: Path, tmp_path: Path) -> None:

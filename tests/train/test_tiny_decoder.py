@@ -136,7 +136,7 @@ def test_the_gradient_of_lpips_is_finite_where_features_are_silent(tmp_path: Pat
 
 def test_missing_parts_are_named(out: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no LPIPS weights: name the file \(--lpips FILE\)"):
-        perceptual(recipe("wan2.1"))
+        perceptual(recipe("wan2.1").lpips_weight, "")
     with pytest.raises(FileNotFoundError, match=r"wan2\.1-vae: no VAE there; name Wan's \(--vae FOLDER\)"):
         full_vae(tmp_path / "wan2.1-vae", "cpu", torch.float32)
     with pytest.raises(ValueError, match="latent_channels = 8, the recipe's decoder 16"):

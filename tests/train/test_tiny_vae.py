@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.train.smoke import vae_stage
+from tests.train.smoke import changed, make, recipe, vae_stage
+from tests.train.test_tiny_decoder import lpips_file
 from torch import nn
 
+from motionstream.train.checkpoint import newest_weights
 from motionstream.train.tiny_vae import TinyVAEStage, blocks, edge_error
+from motionstream.vae import TinyVAEConfig
 
 
 @pytest.fixture
@@ -70,3 +73,35 @@ def test_the_sheet_shows_true_rebuilt_and_difference(stage: TinyVAEStage) -> Non
     assert abs(true - rebuilt).mean() < 40
     exact = (4 * abs(true - rebuilt)).clip(0, 255)
     assert abs(difference - exact).mean() < 4
+
+
+def test_the_decoder_alone_learns_where_latents_are_to_stay(chain: Path) -> None:
+    stage = make("vae-decoder", chain, crop=32, dtype="float32")
+    assert isinstance(stage, TinyVAEStage)
+    finished = newest_weights(chain / "vae", "ema", under="average")
+    assert all(torch.equal(value, finished[name]) for name, value in stage.vae.state_dict().items())
+    stage.step(0, 0.0)
+    moved = changed(finished, stage.vae)
+    assert moved
+    assert all(name.startswith("decoder.") for name in moved)
+    assert any(not torch.equal(value, finished[name]) for name, value in stage.ema.average.state_dict().items())
+
+
+def test_lpips_is_one_more_loss(chain: Path, tmp_path: Path) -> None:
+    file = str(lpips_file(tmp_path))
+    stage = make("vae-decoder", chain, crop=32, dtype="float32", lpips=file, lpips_weight=0.5)
+    assert isinstance(stage, TinyVAEStage)
+    recipe, losses = stage.recipe, stage._losses(stage._clips())
+    plain = losses["l1"] + recipe.edge_weight * losses["edges"] + recipe.size_weight * losses["size"]
+    torch.testing.assert_close(losses["loss"], plain + 0.5 * losses["lpips"])
+    assert losses["lpips"] > 0
+
+
+def test_a_decoder_that_cannot_be_trained_is_told(chain: Path) -> None:
+    with pytest.raises(ValueError, match="decoder_only needs latents that mean something: name init_from"):
+        recipe("vae", decoder_only=True)
+    with pytest.raises(ValueError, match="no LPIPS weights"):
+        make("vae-decoder", chain, lpips_weight=0.5)
+    other = TinyVAEConfig(latent_channels=8, encoder=(16, 16), decoder=(16, 16, 24))
+    with pytest.raises(ValueError, match=r"vae is TinyVAEConfig.*the recipe wants.*change either"):
+        make("vae-decoder", chain, vae=other)

@@ -376,7 +376,10 @@ def data_encode(
 
 @app.command()
 def train(
-    stage: Annotated[str, typer.Argument(help="vae, teacher, teacher-mask, causal, self-forcing, detail, decoder.")],
+    stage: Annotated[
+        str,
+        typer.Argument(help="vae, teacher, teacher-mask, causal, self-forcing, vae-decoder, detail, look, decoder."),
+    ],
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="A named recipe or its JSON.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the chain; each stage gets its own in it.")
@@ -390,7 +393,9 @@ def train(
     finish: Annotated[bool, typer.Option("--finish", help="Let the learning rate fall with --minutes.")] = False,
     vae: Annotated[Path | None, typer.Option(help="Stage decoder: the folder of Wan's VAE.")] = None,
     clips: Annotated[Path | None, typer.Option(help="Stage decoder: a folder of videos instead of --assets.")] = None,
-    lpips: Annotated[Path | None, typer.Option(help="Stage decoder: LPIPS weights, .safetensors.")] = None,
+    lpips: Annotated[
+        Path | None, typer.Option(help="Stages vae-decoder, decoder: LPIPS weights, .safetensors.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Wan: say what it would take, and train nothing.")] = False,
     gpus: Annotated[int, typer.Option(help="Dry run: how many.", min=1)] = 32,
     memory: Annotated[float, typer.Option(help="Dry run: GB of each.")] = 80.0,

@@ -22,9 +22,8 @@ from motionstream.dit import TextContext
 from motionstream.geometry import Geometry
 from motionstream.sampling import MotionModel
 from motionstream.tracks import Tracks
-from motionstream.train.network import finished
 from motionstream.train.points import Choice, choose
-from motionstream.train.recipe import TinyVAERecipe
+from motionstream.train.tiny_vae import finished_vae
 from motionstream.vae import TinyVAE
 from motionstream.vae.pixels import to_model
 
@@ -128,10 +127,7 @@ def _context(model: MotionModel, sample: Sample, prompts: list[str] | EncodedPro
 
 def frozen_vae(run_dir: Path, device: str, dtype: torch.dtype) -> TinyVAE:
     """The averaged VAE of a finished run, for inference."""
-    recipe, weights = finished(run_dir, TinyVAERecipe, "the VAE")
-    vae = TinyVAE(recipe.vae)
-    vae.load_state_dict(weights)
-    return vae.to(device, dtype).requires_grad_(False).eval()
+    return finished_vae(run_dir).to(device, dtype).requires_grad_(False).eval()
 
 
 class MotionData:

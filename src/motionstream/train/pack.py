@@ -31,7 +31,7 @@ from motionstream.zoo import Live, save_bundle
 from motionstream.zoo.wan import live_like
 
 FPS = 24.0
-CHAIN = ("vae", "teacher", "teacher-mask", "causal", "self-forcing", "detail")
+CHAIN = ("vae", "teacher", "teacher-mask", "causal", "self-forcing", "vae-decoder", "detail")
 LOOK = "look"
 """Stage of its own, which a model of any student may take in."""
 Student = CausalInitRecipe | SelfForcingRecipe | DetailRecipe
@@ -127,4 +127,10 @@ def history(run_dir: Path) -> dict[str, Any]:
     if newest is None:
         raise ValueError(f"{run_dir} holds no finished checkpoint: train that stage first")
     minutes = float(newest.state["loop"]["seconds"]) / 60
-    return {"steps": newest.step, "minutes": round(minutes, 1), "recipe": json.loads(to_json(recipe))}
+    told = {key: _unplaced(value) for key, value in json.loads(to_json(recipe)).items()}
+    return {"steps": newest.step, "minutes": round(minutes, 1), "recipe": told}
+
+
+def _unplaced(value: Any) -> Any:
+    """Of a file of this machine its name alone."""
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

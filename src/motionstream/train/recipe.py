@@ -109,12 +109,14 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class TinyVAERecipe(Recipe):
-    """Stage "vae" (paper Appendix A, in small).
+    """Stages "vae" and "vae-decoder" (paper Appendix A, in small).
 
     crop: side in pixels of the square cut from each clip. edge_weight: of the error of pixel differences beside the
     absolute error's 1. size_weight: of the pull of latents to unit size. latent_noise: standard
     deviation of noise on the latents before decoding. whitening: 0 … 1, how far the latents' channels are brought to
-    equal variance.
+    equal variance. lpips_weight: of LPIPS beside the absolute error's 1, with the weights in the file `lpips`.
+    init_from: run to start from, "" = from principal components. decoder_only: the latents stay what they are, so that
+    a network trained on them can be kept.
     """
 
     stage: ClassVar[str] = "vae"
@@ -125,6 +127,15 @@ class TinyVAERecipe(Recipe):
     size_weight: float = 0.01
     latent_noise: float = 0.1
     whitening: float = 0.5
+    lpips_weight: float = 0.0
+    lpips: str = ""
+    init_from: str = ""
+    decoder_only: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.decoder_only and not self.init_from:
+            raise ValueError(f"recipe {self.name}: decoder_only needs latents that mean something: name init_from")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,6 +331,7 @@ RECIPES: dict[str, type[Recipe]] = {
     "teacher-mask": TeacherRecipe,
     "causal": CausalInitRecipe,
     "self-forcing": SelfForcingRecipe,
+    "vae-decoder": TinyVAERecipe,
     "detail": DetailRecipe,
     "look": LookRecipe,
     "decoder": DecoderRecipe,

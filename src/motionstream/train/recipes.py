@@ -66,6 +66,11 @@ def vae_tiny_cpu() -> TinyVAERecipe:
     )
 
 
+def vae_decoder_tiny_cpu() -> TinyVAERecipe:
+    """Sharper to the eye, of the same latents: LPIPS beside the other losses, with weights that the user names."""
+    return replace(vae_tiny_cpu(), steps=1200, lr=5e-4, init_from="vae", decoder_only=True, lpips_weight=0.3)
+
+
 def teacher_tiny_cpu() -> TeacherRecipe:
     """Small frames first: what moves and what is uncovered is learned at 160×96, detail in the next stage."""
     return TeacherRecipe(
@@ -190,6 +195,7 @@ def detail_tiny_cpu() -> DetailRecipe:
         ema_decay=0.98,
         dtype=student.dtype,
         network=student.network,
+        vae="vae-decoder",
         detail=DetailConfig(width=32, blocks=1),
         chunk=student.chunk,
         sink=student.sink,
@@ -223,6 +229,10 @@ def look_tiny_cpu() -> LookRecipe:
 
 def vae_tiny_gpu() -> TinyVAERecipe:
     return replace(vae_tiny_cpu(), name="tiny_gpu", batch=32, steps=12000, crop=128, sheet_every=1000)
+
+
+def vae_decoder_tiny_gpu() -> TinyVAERecipe:
+    return replace(vae_decoder_tiny_cpu(), name="tiny_gpu", batch=32, steps=3000, sheet_every=500)
 
 
 def teacher_tiny_gpu() -> TeacherRecipe:
@@ -297,6 +307,11 @@ def vae_smoke() -> TinyVAERecipe:
     return _brief(replace(vae_tiny_cpu(), name="smoke", size=(64, 48), frames=5, batch=2, crop=48, vae=small))
 
 
+def vae_decoder_smoke() -> TinyVAERecipe:
+    """Without LPIPS, whose weights are not ours to ship."""
+    return replace(vae_smoke(), init_from="vae", decoder_only=True)
+
+
 def teacher_smoke() -> TeacherRecipe:
     """In float32, in which the tests compare to the last digit."""
     sizes = replace(teacher_tiny_cpu(), size=(64, 48), frames=9, batch=2, network=SMALL)
@@ -364,6 +379,7 @@ def _brief(recipe: R) -> R:
 
 NAMED: dict[str, dict[str, Callable[[], Recipe]]] = {
     "vae": {"tiny_cpu": vae_tiny_cpu, "tiny_gpu": vae_tiny_gpu, "smoke": vae_smoke},
+    "vae-decoder": {"tiny_cpu": vae_decoder_tiny_cpu, "tiny_gpu": vae_decoder_tiny_gpu, "smoke": vae_decoder_smoke},
     "teacher": {"tiny_cpu": teacher_tiny_cpu, "tiny_gpu": teacher_tiny_gpu, "smoke": teacher_smoke},
     "teacher-mask": {
         "tiny_cpu": teacher_mask_tiny_cpu,

@@ -24,6 +24,7 @@ from motionstream.train.motion_data import frozen_vae
 from motionstream.train.network import finished
 from motionstream.train.optim import Schedule, Updater, make_optimizer
 from motionstream.train.patch_critic import PatchCritic, balance, critic_loss, maker_loss
+from motionstream.train.perceptual import perceptual
 from motionstream.train.precision import autocast
 from motionstream.train.recipe import RECIPE_FILE, DecoderRecipe
 from motionstream.train.sheet import rows
@@ -40,7 +41,9 @@ CRITIC_BETAS = (0.5, 0.9)
 def build(recipe: DecoderRecipe, assets: Path, out: Path) -> TinyDecoderStage:
     """The stage, ready for its first step or for `load_state_dict`."""
     vae = full_vae(out / recipe.vae, recipe.device, getattr(torch, recipe.dtype))
-    return TinyDecoderStage(recipe, clips(recipe, assets), vae, perceptual(recipe), start(recipe))
+    return TinyDecoderStage(
+        recipe, clips(recipe, assets), vae, perceptual(recipe.lpips_weight, recipe.lpips), start(recipe)
+    )
 
 
 def full_vae(folder: Path, device: str, dtype: torch.dtype) -> VideoVAE:
@@ -62,15 +65,6 @@ def clips(recipe: DecoderRecipe, assets: Path) -> Loader:
         return loader(recipe, assets)
     crops = VideoCrops(recipe.clips, recipe.size, recipe.frames, recipe.crop, recipe.seed)
     return Loader(crops, recipe.batch, workers=min(8, max(1, (os.cpu_count() or 2) - 1)))
-
-
-def perceptual(recipe: DecoderRecipe) -> LpipsNetwork | None:
-    """LPIPS with the recipe's weights, or None where it does without."""
-    if not recipe.lpips_weight:
-        return None
-    if not recipe.lpips:
-        raise ValueError("no LPIPS weights: name the file (--lpips FILE), or train without (--set lpips_weight=0)")
-    return LpipsNetwork.load(recipe.lpips)
 
 
 def start(recipe: DecoderRecipe) -> TaehvDecoder:

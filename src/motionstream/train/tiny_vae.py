@@ -1,7 +1,8 @@
 """Stage "vae": the tiny VAE on synthetic worlds (paper Appendix A, in small).
 
 Loss: absolute error, absolute error of the spatial differences (edges), and a small pull of latents to unit size.
-Noise on the latents makes the decoder forgive what a DiT gets slightly wrong.
+Noise on the latents makes the decoder forgive what a DiT gets slightly wrong. LPIPS beside them, with less smoothing
+for some tenths of a decibel, is best added to a finished VAE, whose latents can be kept (`decoder_only`).
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from torch import Tensor, nn
 
 from motionstream.data.loader import Loader, loader
 from motionstream.train.ema import EMA
+from motionstream.train.network import finished
 from motionstream.train.optim import Schedule, Updater, make_optimizer
+from motionstream.train.perceptual import perceptual
 from motionstream.train.precision import autocast
 from motionstream.train.recipe import TinyVAERecipe
 from motionstream.train.sheet import rows
 from motionstream.train.stage import Image
 from motionstream.vae import TinyVAE
+from motionstream.vae.lpips import LpipsNetwork
 from motionstream.vae.pixels import to_model, to_uint8
 from motionstream.vae.tiny import SPATIAL, TEMPORAL
 
@@ -31,19 +35,37 @@ COMPONENT_BATCHES = 12
 
 def build(recipe: TinyVAERecipe, assets: Path, out: Path) -> TinyVAEStage:
     """The stage, ready for its first step or for `load_state_dict`."""
-    return TinyVAEStage(recipe, loader(recipe, assets))
+    before = out / recipe.init_from if recipe.init_from else None
+    lpips = perceptual(recipe.lpips_weight, recipe.lpips)
+    return TinyVAEStage(recipe, loader(recipe, assets), lpips, None if before is None else finished_vae(before))
+
+
+def finished_vae(run_dir: Path) -> TinyVAE:
+    """The averaged VAE of a finished run, in float32."""
+    recipe, weights = finished(run_dir, TinyVAERecipe, "the VAE")
+    vae = TinyVAE(recipe.vae)
+    vae.load_state_dict(weights)
+    return vae
 
 
 class TinyVAEStage:
-    def __init__(self, recipe: TinyVAERecipe, data: Loader) -> None:
+    """vae: a trained one to go on from; None: one that starts from the clips' principal components."""
+
+    def __init__(
+        self, recipe: TinyVAERecipe, data: Loader, lpips: LpipsNetwork | None = None, vae: TinyVAE | None = None
+    ) -> None:
+        if vae is not None and vae.config != recipe.vae:
+            raise ValueError(f"{recipe.init_from} is {vae.config}, the recipe wants {recipe.vae}: change either")
         self.recipe, self.data = recipe, data
-        self.vae = TinyVAE(recipe.vae).to(recipe.device)
+        self.lpips = lpips and lpips.to(recipe.device)
+        self.vae = (vae or TinyVAE(recipe.vae)).to(recipe.device)
+        self.vae.encoder.requires_grad_(not recipe.decoder_only)
         self.ema = EMA(self.vae, recipe.ema_decay)
         self.optimizer = make_optimizer(self.vae, recipe.lr, recipe.weight_decay, recipe.optimizer)
         schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)
         self.updater = Updater(self.vae, self.optimizer, schedule, recipe.clip, recipe.accumulate, self.ema)
         self.random = torch.Generator().manual_seed(recipe.seed)
-        self.started = False
+        self.started = vae is not None
 
     def modules(self) -> dict[str, nn.Module]:
         return {"vae": self.vae, "ema": self.ema}
@@ -103,6 +125,10 @@ class TinyVAEStage:
             "size": F.relu(size - 1),
         }
         loss = parts["l1"] + self.recipe.edge_weight * parts["edges"] + self.recipe.size_weight * parts["size"]
+        if self.lpips is not None:
+            with autocast(video.device, self.recipe.dtype):
+                parts["lpips"] = self.lpips(rebuilt.flatten(0, 1), video.flatten(0, 1)).float().mean()
+            loss = loss + self.recipe.lpips_weight * parts["lpips"]
         psnr = 10 * torch.log10(4 / F.mse_loss(rebuilt.detach(), video))
         return {"loss": loss, "psnr": psnr, **parts}
 
