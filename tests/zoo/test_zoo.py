@@ -20,7 +20,7 @@ from motionstream import zoo
 from motionstream.zoo import bundle
 
 CPU = torch.device("cpu")
-WEIGHTS = (bundle.NETWORK, bundle.VAE, bundle.DETAIL, bundle.LOOK)
+WEIGHTS = tuple(bundle.FILES.values())
 
 
 @pytest.fixture(scope="module")
@@ -160,10 +160,10 @@ def test_one_wrong_bit_is_found(folder: Path, file: str) -> None:
     ("file", "says"),
     [
         (bundle.HEADER, r"holds no model: model\.json is missing"),
-        (bundle.NETWORK, r"network\.safetensors is missing: the model is incomplete"),
-        (bundle.VAE, r"vae\.safetensors is missing: the model is incomplete"),
-        (bundle.DETAIL, r"detail\.safetensors is missing: the model is incomplete"),
-        (bundle.LOOK, r"look\.safetensors is missing: the model is incomplete"),
+        (bundle.FILES["network"], r"network\.safetensors is missing: the model is incomplete"),
+        (bundle.FILES["vae"], r"vae\.safetensors is missing: the model is incomplete"),
+        (bundle.FILES["detail"], r"detail\.safetensors is missing: the model is incomplete"),
+        (bundle.FILES["look"], r"look\.safetensors is missing: the model is incomplete"),
     ],
 )
 def test_a_missing_file_is_named(folder: Path, file: str, says: str) -> None:
@@ -184,11 +184,14 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda header: header.update(format=2), r"model\.json: this version reads models of format 1"),
         (lambda header: header.pop("name"), r"model\.json is incomplete"),
         (lambda header: header.pop("sha256"), r"model\.json is incomplete"),
-        (lambda header: header["sha256"].pop(bundle.VAE), r"model\.json is incomplete.*vae\.safetensors"),
+        (lambda header: header["sha256"].pop(bundle.FILES["vae"]), r"model\.json is incomplete.*vae\.safetensors"),
         (lambda header: header.pop("live"), r"model\.json does not describe a model: 'live'"),
         (lambda header: header["live"].pop("chunk"), r"does not describe a model.*chunk"),
-        (lambda header: header["sha256"].pop(bundle.DETAIL), r"model\.json is incomplete.*detail\.safetensors"),
-        (lambda header: header["sha256"].pop(bundle.LOOK), r"model\.json is incomplete.*look\.safetensors"),
+        (
+            lambda header: header["sha256"].pop(bundle.FILES["detail"]),
+            r"model\.json is incomplete.*detail\.safetensors",
+        ),
+        (lambda header: header["sha256"].pop(bundle.FILES["look"]), r"model\.json is incomplete.*look\.safetensors"),
         (lambda header: header["look"].update(hidden=9), r"look\.safetensors does not fit model\.json"),
         (lambda header: header["vae"].update(colour=1), r"does not describe a model.*colour"),
         (lambda header: header["detail"].update(width=9), r"detail\.safetensors does not fit model\.json"),
@@ -221,10 +224,13 @@ def test_a_header_that_is_none_is_named(folder: Path, text: str) -> None:
     ],
 )
 def test_every_weight_is_accounted_for(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
-    weights = load_file(folder / bundle.NETWORK)
+    weights = load_file(folder / bundle.FILES["network"])
     change(weights)
-    save_file(weights, folder / bundle.NETWORK)
-    rewritten(folder, lambda header: header["sha256"].update({bundle.NETWORK: sha256(folder / bundle.NETWORK)}))
+    save_file(weights, folder / bundle.FILES["network"])
+    rewritten(
+        folder,
+        lambda header: header["sha256"].update({bundle.FILES["network"]: sha256(folder / bundle.FILES["network"])}),
+    )
     with pytest.raises(ValueError, match=r"network\.safetensors does not fit model\.json: .*(track_head|surplus)"):
         zoo.load(folder, "cpu")
 

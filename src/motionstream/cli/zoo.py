@@ -44,6 +44,22 @@ def zoo_pack(
     console.report(f"{name} in {out}", {f"{done}, steps": part["steps"] for done, part in origin.items()}, None)
 
 
+@app.command("unpack")
+def zoo_unpack(
+    model: Annotated[str, typer.Argument(help="A model of our own: its name, or its folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the chain that will go on from it.")],
+) -> None:
+    """Make a training chain of a packed model: its runs, as far as their weights are in it, for stages to go on from.
+
+    [bold]motionstream zoo unpack tiny -o out/mine[/]
+    """
+    from motionstream.train.unpack import unpack
+    from motionstream.zoo import folder_of
+
+    runs = unpack(folder_of(model), out)
+    console.report(f"{model} in {out}", {run: "weights" if has else "recipe" for run, has in runs.items()}, None)
+
+
 @app.command("compare")
 def zoo_compare(
     first: Annotated[str, typer.Argument(help="A model (name or folder), or the JSON of its `evaluate motion`.")],

@@ -8,10 +8,21 @@ import torch
 
 from motionstream.products import fastest_dtype
 from motionstream.stream.model import StreamingModel
-from motionstream.zoo.bundle import load_bundle, save_bundle
+from motionstream.zoo.bundle import load_bundle, save_bundle, stored_parts
 from motionstream.zoo.header import HEADER, WAN, Live, read_header
 
-__all__ = ["HEADER", "Live", "embedded", "load", "load_bundle", "names", "read_header", "save_bundle"]
+__all__ = [
+    "HEADER",
+    "Live",
+    "embedded",
+    "folder_of",
+    "load",
+    "load_bundle",
+    "names",
+    "read_header",
+    "save_bundle",
+    "stored_parts",
+]
 
 _HERE = Path(__file__).parent
 
@@ -30,15 +41,19 @@ def embedded(name: str) -> Path:
     return _HERE / name
 
 
+def folder_of(model: str | Path) -> Path:
+    """Where a model lies, by name or folder. Raises ValueError with the names there are."""
+    named = isinstance(model, str) and model in names()
+    return Path(model) if Path(model).is_dir() and not named else embedded(str(model))
+
+
 def load(model: str | Path, device: str = "auto") -> StreamingModel:
     """A model by name ("tiny") or by folder, ready to open streams.
 
     device: "auto" takes a GPU if there is one, else the CPU. Weights run in bfloat16 on a GPU, and on a CPU in what
     is faster there, measured. Raises ValueError for an unknown name or device, and for damaged weights.
     """
-    chosen = _device(device)
-    named = isinstance(model, str) and model in names()
-    folder = Path(model) if Path(model).is_dir() and not named else embedded(str(model))
+    chosen, folder = _device(device), folder_of(model)
     if read_header(folder)["kind"] == WAN:
         from motionstream.zoo.wan import load_wan
 

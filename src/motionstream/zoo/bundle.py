@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load, save_file
@@ -22,13 +22,9 @@ from motionstream.sampling import MotionModel
 from motionstream.stream.model import StreamingModel
 from motionstream.vae import Detail, DetailConfig, Look, LookConfig, TinyVAE, TinyVAEConfig
 from motionstream.zoo.header import (
-    DETAIL,
+    FILES,
     HEADER,
-    LOOK,
-    NETWORK,
-    OPTIONAL,
     OWN,
-    VAE,
     Live,
     bundle_hash,
     live_of,
@@ -53,13 +49,16 @@ def save_bundle(
 ) -> None:
     """Write a model in bfloat16. origin: where the weights come from (recipes, steps, machine)."""
     folder.mkdir(parents=True, exist_ok=True)
-    optional = {name: part for name, part in (("detail", detail), ("look", look)) if part is not None}
-    parts: dict[str, nn.Module] = {NETWORK: network, VAE: vae, **{OPTIONAL[name]: optional[name] for name in optional}}
+    optional: dict[str, Detail | Look | None] = {"detail": detail, "look": look}
+    described = {name: part for name, part in optional.items() if part is not None}
+    parts: dict[str, nn.Module] = {
+        FILES[name]: part for name, part in {"network": network, "vae": vae, **described}.items()
+    }
     for file, module in parts.items():
         save_file(_packed(module), folder / file)
     more = {
         "vae": dataclasses.asdict(vae.config),
-        **{name: dataclasses.asdict(part.config) for name, part in optional.items()},
+        **{name: dataclasses.asdict(part.config) for name, part in described.items()},
         "sha256": {file: sha256(folder / file) for file in parts},
         "origin": origin,
     }
@@ -72,11 +71,9 @@ def load_bundle(folder: Path, device: torch.device, dtype: torch.dtype, fused: b
     Raises ValueError that names what is missing, damaged or does not fit.
     """
     header = read_header(folder)
-    network, vae, detail, look, live = _described(header, folder)
-    named = {NETWORK: network, VAE: vae, DETAIL: detail, LOOK: look}
-    parts: dict[str, nn.Module] = {file: module for file, module in named.items() if module is not None}
-    for file, module in parts.items():
-        _fill(module, _verified(folder / file, header["sha256"][file]), folder / file)
+    live, parts = live_of(header, folder), stored_parts(folder)
+    network, vae = cast(MotionModel, parts["network"]), cast(TinyVAE, parts["vae"])
+    detail, look = cast(Detail | None, parts.get("detail")), cast(Look | None, parts.get("look"))
     network = network.to(device, dtype).eval().requires_grad_(False)
     if fused and isinstance(network.dit, VideoDiT):
         network.dit = fuse(network.dit)
@@ -94,16 +91,31 @@ def load_bundle(folder: Path, device: torch.device, dtype: torch.dtype, fused: b
     )
 
 
-def _described(header: dict[str, Any], folder: Path) -> tuple[MotionModel, TinyVAE, Detail | None, Look | None, Live]:
+def stored_parts(folder: Path) -> dict[str, nn.Module]:
+    """What a model is made of, on the CPU in float32: "network" and "vae", and "detail" and "look" where it has them.
+
+    Raises ValueError that names what is missing, damaged or does not fit.
+    """
+    header = read_header(folder)
+    parts = _described(header, folder)
+    for name, module in parts.items():
+        file = FILES[name]
+        _fill(module, _verified(folder / file, header["sha256"][file]), folder / file)
+    return parts
+
+
+def _described(header: dict[str, Any], folder: Path) -> dict[str, nn.Module]:
     """The parts that a header describes, weights still to be filled in."""
-    network = MotionModel(network_of(header, folder))
+    parts: dict[str, nn.Module] = {"network": MotionModel(network_of(header, folder))}
     try:
-        vae = TinyVAE(TinyVAEConfig(**tuples(header["vae"])))
-        detail = Detail(DetailConfig(**header["detail"])) if "detail" in header else None
-        look = Look(LookConfig(**header["look"])) if "look" in header else None
+        parts["vae"] = TinyVAE(TinyVAEConfig(**tuples(header["vae"])))
+        if "detail" in header:
+            parts["detail"] = Detail(DetailConfig(**header["detail"]))
+        if "look" in header:
+            parts["look"] = Look(LookConfig(**header["look"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise undescribed(folder, error) from error
-    return network, vae, detail, look, live_of(header, folder)
+    return parts
 
 
 def _packed(module: nn.Module) -> dict[str, Tensor]:

@@ -20,8 +20,8 @@ from motionstream.sampling import ModelConfig, Rolling
 FORMAT = 1
 HEADER = "model.json"
 NETWORK, VAE, DETAIL, LOOK = "network.safetensors", "vae.safetensors", "detail.safetensors", "look.safetensors"
-OPTIONAL = {"detail": DETAIL, "look": LOOK}
-"""Part that the header may describe → its file."""
+FILES = {"network": NETWORK, "vae": VAE, "detail": DETAIL, "look": LOOK}
+"""Part of a model of our own → its file."""
 OWN, WAN = "own", "wan"
 KINDS = (OWN, WAN)
 """own: every part in the folder, the default. wan: a Wan backbone with published VAE and encoders elsewhere."""
@@ -77,8 +77,8 @@ def read_header(folder: Path) -> dict[str, Any]:
     if kind not in KINDS:
         raise ValueError(f"{path}: a model of kind {kind!r}; this version reads {', '.join(KINDS)}")
     hashes = header.get("sha256")
-    optional = {file for part, file in OPTIONAL.items() if part in header}
-    needed = {NETWORK, VAE} | optional if kind == OWN else set()
+    parts = {file for part, file in FILES.items() if part in header} | {VAE}
+    needed = parts if kind == OWN else set()
     if "name" not in header or not isinstance(hashes, dict) or not hashes or not needed <= hashes.keys():
         of = " and ".join(sorted(needed)) or "its weights"
         raise ValueError(f"{path} is incomplete: it must have a name and the SHA-256 of {of}")
@@ -89,7 +89,7 @@ def bundle_hash(header: dict[str, Any]) -> str:
     """One short name for these weights: the first 12 digits of the SHA-256 of their files' SHA-256."""
     hashes: dict[str, str] = header["sha256"]
     own = header.get("kind", OWN) == OWN
-    files = [file for file in (NETWORK, VAE, *OPTIONAL.values()) if file in hashes] if own else sorted(hashes)
+    files = [file for file in FILES.values() if file in hashes] if own else sorted(hashes)
     return hashlib.sha256("".join(hashes[file] for file in files).encode()).hexdigest()[:12]
 
 
