@@ -59,13 +59,14 @@ def effect_of(prompt: str) -> str:
 class Reader:
     """Plays the true clip of a held-out world with whatever effect the prompt names."""
 
-    def __init__(self, heldout: SyntheticWorlds) -> None:
+    def __init__(self, heldout: SyntheticWorlds, seed: int = 7) -> None:
+        self.seed = seed
         self.drawn = [heldout.world(number) for number in range(COUNT)]
         self.firsts = [text._true(world, NONE, number, 0)[0] for number, world in enumerate(self.drawn)]
 
     def __call__(self, first: Video, tracks: Tracks, caption: str, seed: int) -> Video:
         number = next(n for n, mine in enumerate(self.firsts) if (mine == first).all())
-        return text._true(self.drawn[number], effect_of(caption), number, 7)
+        return text._true(self.drawn[number], effect_of(caption), number, self.seed)
 
     def change(
         self, first: Video, tracks: Tracks, prompts: tuple[str, str], wanted: int, seed: int
@@ -108,6 +109,16 @@ def test_a_model_that_reads_its_prompt_is_recognised(
     assert all(sum(counts[name].values()) == COUNT for name in CLASSES)
 
 
+def test_what_an_effect_does_to_the_tracker_is_not_laid_at_the_models_door(
+    training: SyntheticWorlds, heldout: SyntheticWorlds, journal: Path, tmp_path: Path
+) -> None:
+    """One that shows the very clip under the very effect."""
+    figures = measured(Reader(heldout, seed=0), None, training, heldout, journal, tmp_path)["scores"]["model"]
+    assert figures["epe_change_largest"] > 0.5
+    assert all(effect["epe_beyond"] < 0.05 for effect in figures["effects"].values())
+    assert figures["epe_beyond_largest"] < 0.05
+
+
 @pytest.mark.parametrize("generate", [warp, still])
 def test_a_model_that_ignores_its_prompt_scores_chance(
     generate: text.Generate, training: SyntheticWorlds, heldout: SyntheticWorlds, journal: Path, tmp_path: Path
@@ -117,7 +128,9 @@ def test_a_model_that_ignores_its_prompt_scores_chance(
     assert figures["scores"]["model"]["recognised"] == pytest.approx(1 / 8)
     assert figures["scores"]["warp"]["recognised"] == pytest.approx(1 / 8)
     assert figures["scores"]["model"]["midstream_recognised"] is None
-    assert all(effect["epe_change"] == pytest.approx(0) for effect in figures["scores"]["model"]["effects"].values())
+    effects = figures["scores"]["model"]["effects"].values()
+    assert all(effect["epe_change"] == pytest.approx(0) for effect in effects)
+    assert min(effect["epe_beyond"] for effect in effects) < -0.1, "no effect was shown, so none hid anything"
 
 
 def test_a_prompt_that_breaks_the_motion_shows(
@@ -128,6 +141,7 @@ def test_a_prompt_that_breaks_the_motion_shows(
 
     effects = measured(stops_in_snow, None, training, heldout, journal, tmp_path)["scores"]["model"]["effects"]
     assert effects["snow"]["epe_change"] > 1
+    assert effects["snow"]["epe_beyond"] > 0.15
     assert effects["snow"]["epe_moving_change"] > effects["snow"]["epe_change"]
     assert 0 < effects["snow"]["tracker_kept_moving_share"] <= 1
     assert effects["rain"]["epe_change"] == pytest.approx(0)

@@ -72,18 +72,18 @@ class World:
 
     def render(self, device: torch.device | str = "cpu") -> Tensor:
         """(F, 3, H, W) uint8 on `device`."""
-        return _bytes(self._affected(self._drawn(device)))
+        return _bytes(self.affected(self._drawn(device)))
 
     def under(self, names: Sequence[str], device: torch.device | str = "cpu") -> list[Tensor]:
         """The same under each of these effects in place of its own, drawn once."""
         frames = self._drawn(device)
-        return [_bytes(replace(self, effect=name)._affected(frames.clone())) for name in names]
+        return [_bytes(replace(self, effect=name).affected(frames.clone())) for name in names]
 
     def _drawn(self, device: torch.device | str) -> Tensor:
         return draw(self.layers, self.size, torch.device(device), shutter=self.shutter)
 
-    def _affected(self, frames: Tensor) -> Tensor:
-        """With the effect; may write into the frames it is given."""
+    def affected(self, frames: Tensor) -> Tensor:
+        """Frames (F, 3, H, W) in [0, 1] under its effect; may write into those it is given."""
         if self.effect == effects.NONE:
             return frames
         strength = torch.from_numpy(self.strength).to(frames.device)

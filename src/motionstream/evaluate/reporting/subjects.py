@@ -306,14 +306,15 @@ COUNTERFACTUAL = (
 )
 RECOGNISED = ("recognised", "recognised_effects", "midstream_recognised", "midstream_recognised_effects")
 EFFECT = (
-    *("recognised", "midstream_recognised", "epe_px", "epe_none_px", "epe_change", "epe_moving_px"),
-    *("epe_none_moving_px", "epe_moving_change", "tracker_epe_px", "tracker_kept_share", "tracker_kept_moving_share"),
+    *("recognised", "midstream_recognised", "epe_px", "epe_none_px", "epe_change", "epe_laid_over_px"),
+    *("epe_beyond", "epe_moving_px", "epe_none_moving_px", "epe_moving_change"),
+    *("tracker_epe_px", "tracker_kept_share", "tracker_kept_moving_share"),
 )
 TEXT = (
     Subject(
         "Does the prompt do what it says?",
         _text,
-        (*RECOGNISED, "epe_none_px", "epe_change_largest"),
+        (*RECOGNISED, "epe_none_px", "epe_change_largest", "epe_beyond_largest"),
         ("recognised", "recognised_effects", "midstream_recognised"),
         note="Shares of clips in which a probe fitted on true clips of other pictures found the effect asked for.",
     ),
