@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from motionstream import console
+from motionstream.cli.limits import evaluate_limits_command
 from motionstream.cli.options import (
     Assets,
     Depth,
@@ -129,6 +130,9 @@ def evaluate_motion_command(
     lists = {name: len(value) for name, value in report.items() if name in ("per_clip", "skipped")}
     console.report(f"{model}, motion", {**report, **lists}, None)
     console.write_json(report, json_out)
+
+
+app.command("limits")(evaluate_limits_command)
 
 
 @app.command("vae")

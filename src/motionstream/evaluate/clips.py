@@ -82,6 +82,7 @@ class Clip:
 
     video (F, H, W, 3) uint8; object_of (N,) 0 for the ground. uncovered (F, H, W): what frame 0 does not show, None
     where nobody knows. exact: the tracks are the truth, not a tracker's. skipped: frames that could not be read.
+    effect, plot: of a world, what it is under and what moves in it (`data.synthetic.World`); else None.
     """
 
     video: Video
@@ -91,6 +92,8 @@ class Clip:
     uncovered: Mask | None = None
     exact: bool = True
     skipped: tuple[Skipped, ...] = ()
+    effect: str | None = None
+    plot: str | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -162,7 +165,8 @@ def worlds(
         plan = made.world(index)
         tracks, object_of = made.tracks(plan, index)
         video = plan.render(made.device).permute(0, 2, 3, 1).cpu().numpy()
-        return Clip(video, tracks, plan.caption, object_of, uncovered(plan.layers, size, frames))
+        new = uncovered(plan.layers, size, frames)
+        return Clip(video, tracks, plan.caption, object_of, new, effect=plan.effect, plot=plan.plot)
 
     return [Source(f"world-{index:03d}", partial(world, index)) for index in range(count)]
 

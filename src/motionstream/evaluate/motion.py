@@ -186,7 +186,7 @@ def examples(
     """True clip, model and warp of each source under one control, as measured; a source without it is left out."""
     for source in sources:
         try:
-            opened = _Opened(source, follow)
+            opened = Opened(source, follow)
             points = opened.points(control, seed)
         except Unusable:
             continue
@@ -230,7 +230,7 @@ def ratio(over: float | None, under: float | None) -> float | None:
     return None if over is None or not under else over / under
 
 
-class _Opened:
+class Opened:
     """A source, read when something of it is asked for, with what is the same for every control and generator."""
 
     def __init__(self, source: Source, follow: Follow) -> None:
@@ -291,7 +291,7 @@ class _Run:
         self.seed, self.lpips, self.journal, self.follow = seed, lpips, journal, follow
         self.heads: dict[str, dict[str, Any]] = {}
         self.skipped: list[Skipped] = []
-        self._opened: _Opened | None = None
+        self._opened: Opened | None = None
         self._unusable: set[str] = set()
 
     def measured(self, source: Source, control: str) -> dict[str, Any] | None:
@@ -307,11 +307,11 @@ class _Run:
     def own_error(self, sources: Sequence[Source]) -> dict[str, Any] | None:
         """The tracker's error on clips with exact tracks, None without such."""
         names = {source: f"tracker {source.name}" for source in sources}
-        return _tracker([self.journal.measured(names[each], _Opened(each, self.follow).head) for each in sources])
+        return _tracker([self.journal.measured(names[each], Opened(each, self.follow).head) for each in sources])
 
-    def _open(self, source: Source) -> _Opened | None:
+    def _open(self, source: Source) -> Opened | None:
         if self._opened is None or self._opened.source is not source:
-            self._opened = _Opened(source, self.follow)
+            self._opened = Opened(source, self.follow)
         if source.name not in self.heads and source.name not in self._unusable:
             try:
                 head = self.journal.measured(source.name, self._opened.head)
@@ -323,7 +323,7 @@ class _Run:
                 self.skipped += [Skipped(**each) for each in head["skipped"]]
         return self._opened if source.name in self.heads else None
 
-    def _measure(self, opened: _Opened, control: str) -> dict[str, Any] | None:
+    def _measure(self, opened: Opened, control: str) -> dict[str, Any] | None:
         points = opened.points(control, self.seed)
         if len(points) == 0:
             return None
@@ -333,28 +333,18 @@ class _Run:
             video = _made(generate, opened.clip, given, self.seed)
             seen = resized(video, opened.true.size)
             score = self._pictures(seen, opened, name)
-            _score_tracks(score, seen, opened, points, self.follow)
+            score_tracks(score, seen, opened, points, self.follow)
             figures[name] = score.sums()
         return figures
 
-    def _pictures(self, video: Video, opened: _Opened, name: str) -> Score:
+    def _pictures(self, video: Video, opened: Opened, name: str) -> Score:
         """What a video looks like beside the true one. Standing still looks the same under every control."""
+        if name != "still":
+            return pictures(video, opened, self.lpips)
+        if opened.standing is None:
+            opened.standing = pictures(video, opened, self.lpips)
         score = Score()
-        if name == "still" and opened.standing is not None:
-            score.join(opened.standing.sums())
-            return score
-        true = opened.true
-        score.psnr.add(psnr(video, true.video))
-        score.ssim.add(ssim(video, true.video))
-        if self.lpips is not None:
-            score.lpips.add(self.lpips.video(video, true.video))
-        score.squares = squares(video, true.video)
-        score.moving_squares = squares(video, true.video, opened.moving_pixels)
-        if true.uncovered is not None:
-            score.uncovered_squares = squares(video, true.video, true.uncovered)
-        if name == "still":
-            opened.standing = Score()
-            opened.standing.join(score.sums())
+        score.join(opened.standing.sums())
         return score
 
 
@@ -395,13 +385,31 @@ def _tracker(heads: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def _made(generate: Generate, clip: Clip, given: Tracks, seed: int) -> Video:
-    video = generate(clip.video[0], given, clip.caption, seed)
+    return fitting(generate(clip.video[0], given, clip.caption, seed), clip)
+
+
+def fitting(video: Video, clip: Clip) -> Video:
+    """The video as it is. Raises ValueError where it is of another shape than the clip's."""
     if video.shape != clip.video.shape or video.dtype != np.uint8:
         raise ValueError(f"generated {video.dtype} of shape {video.shape}: send uint8 of shape {clip.video.shape}")
     return video
 
 
-def _score_tracks(score: Score, video: Video, opened: _Opened, points: IntArray, follow: Follow) -> None:
+def pictures(video: Video, opened: Opened, lpips: Lpips | None) -> Score:
+    """What a video looks like beside the true one. video: in the frame in which it is measured."""
+    score, true = Score(), opened.true
+    score.psnr.add(psnr(video, true.video))
+    score.ssim.add(ssim(video, true.video))
+    if lpips is not None:
+        score.lpips.add(lpips.video(video, true.video))
+    score.squares = squares(video, true.video)
+    score.moving_squares = squares(video, true.video, opened.moving_pixels)
+    if true.uncovered is not None:
+        score.uncovered_squares = squares(video, true.video, true.uncovered)
+    return score
+
+
+def score_tracks(score: Score, video: Video, opened: Opened, points: IntArray, follow: Follow) -> None:
     """Where the points went that were given. video: in the frame in which it is measured."""
     given, trusted = opened.true.tracks.select(points), opened.trusted[:, points]
     found = retrack(video, given, follow)

@@ -1,4 +1,4 @@
-"""Plots as PNG: curves over time, and one figure against another. Every axis says its unit.
+"""Plots as PNG: curves over time, one figure against another, and bars. Every axis says its unit.
 
 Matplotlib (extra: evaluate) is loaded when something is drawn, and draws into files only.
 """
@@ -27,6 +27,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 DASHES = ("-", "--", ":")
 """For names beyond the colours: the same colour again, in another dash."""
 GRID, BAND = "#dddddd", "#009e7322"
+BARS = 14  # in the height of a panel
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,19 @@ class Panel:
     y: str
     series: Mapping[str, Curve]
     wanted: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One diagram of bars from 0 to the right. x: what they show, with its unit. groups: bars by name, a colour each
+    group."""
+
+    x: str
+    groups: Mapping[str, Mapping[str, float]]
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.groups.values()))
 
 
 def check_target(path: str | os.PathLike[str]) -> None:
@@ -88,6 +102,33 @@ def scatter(
             )
     _dress(axes, title, x, y, named=True)
     _write(figure, path)
+
+
+def bars(path: str | os.PathLike[str], panels: Mapping[str, Bars]) -> None:
+    """Write a PNG of panels by title side by side; bars stand from the top down, as thick in all, beside their value.
+
+    Raises ValueError where there is no bar at all.
+    """
+    most = max((panel.count for panel in panels.values()), default=0)
+    if not most:
+        raise ValueError("no bars: a plot needs at least one")
+    figure = _figure(len(panels), -(-most // BARS))
+    for number, (title, panel) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(1, len(panels), number)
+        _draw_bars(axes, panel)
+        axes.set_ylim(most - 0.5, -0.5)
+        axes.margins(x=0.12)
+        _dress(axes, title, panel.x, "", named=False)
+    _write(figure, path)
+
+
+def _draw_bars(axes: Axes, panel: Bars) -> None:
+    top = 0
+    for number, group in enumerate(panel.groups.values()):
+        drawn = axes.barh(range(top, top + len(group)), list(group.values()), color=_look(number)[0])
+        axes.bar_label(drawn, fmt="%.1f", fontsize=7, padding=2)
+        top += len(group)
+    axes.set_yticks(range(top), [name for group in panel.groups.values() for name in group])
 
 
 def _look(number: int) -> tuple[str, str]:
