@@ -275,12 +275,15 @@ class BlockModulation:
 
 
 class Steer:
-    """Everything that depends on the timesteps alone."""
+    """Everything that depends on the timesteps alone.
 
-    def __init__(self, model: VideoDiT, t: Tensor) -> None:
+    folded: into the norms, if all latents share a timestep.
+    """
+
+    def __init__(self, model: VideoDiT, t: Tensor, folded: bool = True) -> None:
         dtype = model.head.head.weight.dtype
         time_BTW, steer_BT6W = model.embed_time(t)
-        shared = bool((t == t.flatten()[0]).all())
+        shared = folded and bool((t == t.flatten()[0]).all())
         self.blocks = [BlockModulation(cast(Block, block), steer_BT6W, shared, dtype) for block in model.blocks]
         self.head = _head_modulation(model.head, time_BTW, shared, dtype)
 

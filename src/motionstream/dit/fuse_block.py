@@ -19,14 +19,17 @@ from motionstream.products import Product
 
 
 class FusedBlock:
-    """One block with its query, key and value projections joined, and its products packed."""
+    """One block with its query, key and value projections joined, and its products packed.
 
-    def __init__(self, block: Block, kernel: Kernel) -> None:
+    bounded: whether scores that cannot leave float32 get the plain softmax.
+    """
+
+    def __init__(self, block: Block, kernel: Kernel, bounded: bool = True) -> None:
         attention, cross = block.self_attn, block.cross_attn
         self.eps, self.heads, self.kernel = block.norm1.eps, attention.heads, kernel
         self.qkv, self.kv = joined(attention.q, attention.k, attention.v), joined(attention.k, attention.v)
         norms = rms_weight(attention.norm_q), rms_weight(attention.norm_k)
-        self.bounded = is_bounded(attention)
+        self.bounded = bounded and is_bounded(attention)
         scale = (norms[0].numel() // self.heads) ** -0.5 if self.bounded else 1.0
         self.norm_qk = torch.stack([norms[0] * scale, norms[1]])
         self.out = Product.of(attention.o)
@@ -38,11 +41,7 @@ class FusedBlock:
 
     def look(self, x: Tensor, past: Past | SlotPast, layer: int, commit: bool) -> Tensor:
         """Self-attention of the chunk over the past and itself."""
-        width = x.shape[-1]
-        qk, v = self.qkv(x).split((2 * width, width), dim=-1)
-        qk = rms_norm(qk.unflatten(-1, (2, width)), self.norm_qk, self.eps)
-        q, k = qk.to(x.dtype).unflatten(-1, (self.heads, -1)).unbind(3)
-        v = v.unflatten(-1, (self.heads, -1))
+        q, k, v = self.project(x)
         keys, values = past.join(layer, k, v)
         q, keys, values = (part.flatten(1, 2) for part in (turn(q, past.own), keys, values))
         if self.bounded:
@@ -52,6 +51,14 @@ class FusedBlock:
         if commit:
             past.store(layer, k, v)
         return self.out(out.reshape(x.shape))
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys, normed but not turned, and values: (B, T, S, H, D)."""
+        width = x.shape[-1]
+        qk, v = self.qkv(x).split((2 * width, width), dim=-1)
+        qk = rms_norm(qk.unflatten(-1, (2, width)), self.norm_qk, self.eps)
+        q, k = qk.to(x.dtype).unflatten(-1, (self.heads, -1)).unbind(3)
+        return q, k, v.unflatten(-1, (self.heads, -1))
 
     def remember(self, x: Tensor, past: Past | SlotPast, layer: int) -> None:
         """Commit the chunk's keys and values, and nothing more: what the last block owes the cache."""

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motionstream.vae.tiny import FrameBlock, flat
+from motionstream.vae.tiny import LAYOUT, FrameBlock, flat, laid_out
 
 CELL = 4
 """Pixels a side of the cells that the network works on."""
@@ -47,14 +47,14 @@ class Detail(nn.Module):
         with torch.no_grad():
             self.out.bias.zero_()  # type: ignore[union-attr]
             self.out.bias[: 2 * pixels] = -3  # type: ignore[index]
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what convolutions are fastest in
+        self.to(memory_format=LAYOUT)  # type: ignore[call-overload]
 
     def forward(self, decoded_BFCHW: Tensor, warped_BFCHW: Tensor, support_BF1hw: Tensor) -> Tensor:
         """All in [−1, 1]; support in [0, 1]: how surely tracks speak there. Returns (B, F, 3, H, W)."""
         decoded, warped = flat(decoded_BFCHW), flat(warped_BFCHW.to(decoded_BFCHW.dtype))
         support = support_BF1hw.flatten(0, 1).to(decoded.dtype)
         cells = torch.cat([F.pixel_unshuffle(decoded, CELL), F.pixel_unshuffle(warped, CELL), support], 1)
-        hidden = self.blocks(F.silu(self.mix(cells.contiguous(memory_format=torch.channels_last))))
+        hidden = self.blocks(F.silu(self.mix(laid_out(cells))))
         blend, texture, mend = F.pixel_shuffle(self.out(hidden), CELL).split((1, 1, 3), 1)
         shown = decoded + blend.sigmoid() * (warped - decoded) + mend
         shown = shown + texture.sigmoid() * (warped - smoothed(warped))

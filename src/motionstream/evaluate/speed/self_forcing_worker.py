@@ -8,11 +8,9 @@ not installed. Its weights are ours, so that outputs can be compared; with its o
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from motionstream.dit import VideoDiT
 from motionstream.evaluate.speed.compare import chunk_inputs
+from motionstream.evaluate.speed.remote import obey_orders
 from motionstream.evaluate.speed.stopwatch import Stopwatch
 from motionstream.evaluate.speed.untrained import ROLLING, Shape, randomised, shape_of
 
@@ -178,25 +177,9 @@ class Worker:
         return {"took": [(took.wall, took.process, took.device) for took in times]}
 
 
-@contextmanager
-def answers() -> Iterator[Any]:
-    """Where answers go: the real stdout, which nothing else in this process can write to any more."""
-    with os.fdopen(os.dup(1), "w") as out:
-        os.dup2(2, 1)
-        yield out
-
-
 def main() -> None:
     """Until stdin ends."""
-    worker = Worker()
-    with answers() as out:
-        for line in sys.stdin:
-            try:
-                answer = worker.obey(json.loads(line))
-            except Exception as error:  # the other side says it to the user
-                answer = {"error": f"{type(error).__name__}: {error}" if not str(error) else str(error)}
-            out.write(json.dumps(answer) + "\n")
-            out.flush()
+    obey_orders(Worker().obey)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def bench_step(model: StreamingModel, steps: int = LEAST_STEPS, seed: int = 0, o
     parts = _Parts(model.device)
     opened = model.open(textured_picture(model.size, seed), seed=seed)
     stream = _TimedStream(model, opened.state)
-    stream.parts, hand = parts, _Hand(stream)
+    stream.parts, hand = parts, Hand(stream)
     driven = _Driven(parts, model.rolling, stream.state.cache, lambda: _step(stream, hand), model.network)
     found = driven.run(steps, over, Ceiling(_sizes(model), model.dtype, model.device))
     frames = stream.chunk_frames
@@ -335,7 +335,7 @@ class _TimedStream(Stream):
         self.parts.timed(COMMIT, lambda: super(_TimedStream, self)._commit(chunk))
 
 
-class _Hand:
+class Hand:
     """The committed session on the clock of a stream; its changes of words are left out."""
 
     def __init__(self, stream: Stream) -> None:
@@ -350,7 +350,7 @@ class _Hand:
         return self.session.tracks(self.session.next_frame, frames)
 
 
-def _step(stream: _TimedStream, hand: _Hand) -> None:
+def _step(stream: _TimedStream, hand: Hand) -> None:
     """One step and the commit that a server does after it."""
     tracks = hand.tracks(stream.chunk_frames)
     stream.parts.timed(CALL, lambda: stream.step(tracks))
