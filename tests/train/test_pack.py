@@ -13,7 +13,7 @@ import torch
 from motionstream import cli, errors
 from motionstream.stream.model import StreamingModel
 from motionstream.train.checkpoint import newest_weights
-from motionstream.train.pack import CHAIN, LOOK, export_wan, pack
+from motionstream.train.pack import CHAIN, LOOK, export_wan, lineage, pack
 from motionstream.train.run import BUILDERS
 from motionstream.zoo import load_bundle, read_header
 
@@ -72,6 +72,14 @@ def test_runs_that_a_look_or_a_student_went_on_from_are_named_before_it(chain: P
         (out / run / "recipe.json").write_text(json.dumps({**recipe, setting: earlier}))
     origin = pack(out, "self-forcing", tmp_path / "model", "try")
     assert tuple(origin) == (*CHAIN[:4], "first", "self-forcing", "look-first", "look")
+
+
+def test_a_run_that_names_itself_comes_from_nowhere_else(chain: Path, tmp_path: Path) -> None:
+    out = tmp_path / "chain"
+    shutil.copytree(chain, out)
+    recipe = json.loads((out / "look" / "recipe.json").read_text())
+    (out / "look" / "recipe.json").write_text(json.dumps({**recipe, "init_from": "look"}))
+    assert lineage(out, "look") == ["look"]
 
 
 def test_of_a_file_only_its_name_is_told(chain: Path, tmp_path: Path) -> None:

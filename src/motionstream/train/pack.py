@@ -13,6 +13,7 @@ import torch
 from motionstream.dit.published import NETWORK_FILE
 from motionstream.dit.shards import write_shards
 from motionstream.train.checkpoint import Checkpoints, newest_weights
+from motionstream.train.detail import finished_detail
 from motionstream.train.look import finished_look
 from motionstream.train.motion_data import frozen_vae
 from motionstream.train.network import model_config, new_model
@@ -26,7 +27,6 @@ from motionstream.train.recipe import (
     to_json,
 )
 from motionstream.train.wan_data import CHANNELS
-from motionstream.vae import Detail
 from motionstream.zoo import Live, save_bundle
 from motionstream.zoo.wan import live_like
 
@@ -59,7 +59,7 @@ def pack(
     vae = frozen_vae(out / recipe.vae, "cpu", torch.float32)
     student = recipe.student if isinstance(recipe, DetailRecipe) else stage
     network = new_model(recipe.network, vae.latent_channels, out / student)
-    detail = finished_detail(recipe, out / stage) if isinstance(recipe, DetailRecipe) else None
+    detail = finished_detail(out / stage) if isinstance(recipe, DetailRecipe) else None
     look = finished_look(out / LOOK) if (out / LOOK).is_dir() else None
     stages = [one for done in CHAIN[: CHAIN.index(stage) + 1] for one in lineage(out, done)]
     stages += [] if look is None else lineage(out, LOOK)
@@ -91,20 +91,13 @@ def export_wan(out: Path, stage: str, folder: Path) -> None:
     (folder / NETWORK_FILE).write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def finished_detail(recipe: DetailRecipe, run_dir: Path) -> Detail:
-    """The averaged network of a finished run of stage "detail"."""
-    detail = Detail(recipe.detail)
-    detail.load_state_dict(newest_weights(run_dir, "ema", under="average"))
-    return detail
-
-
 def lineage(out: Path, run: str) -> list[str]:
     """A run, after those outside the usual chain that it went on from."""
     runs = [run]
     while (out / runs[0]).is_dir():
         recipe = load(out / runs[0] / RECIPE_FILE)
         before = getattr(recipe, "causal", "") or getattr(recipe, "init_from", "")
-        if not before or before in CHAIN:
+        if not before or before in (*CHAIN, *runs):
             break
         runs.insert(0, before)
     return runs
