@@ -52,8 +52,10 @@ class FakeModel:
 
     def __init__(self) -> None:
         self.opened: list[tuple[tuple[int, ...], str, int]] = []
+        self.asked: list[dict[str, str]] = []
 
-    def open(self, image: npt.NDArray[np.uint8], prompt: str = "", seed: int = 0) -> FakeStream:
+    def open(self, image: npt.NDArray[np.uint8], prompt: str = "", seed: int = 0, **others: str) -> FakeStream:
+        self.asked.append(others)
         self.opened.append((image.shape, prompt, seed))
         return FakeStream(self.fps)
 
@@ -114,6 +116,8 @@ def test_a_video_is_written_along_the_tracks(model: FakeModel, picture: Path, tm
     assert (frames.shape, fps) == ((30, 144, 256, 3), 24)
     np.testing.assert_allclose(frames.mean((1, 2, 3)), 4 * np.arange(30), atol=4)
     assert model.opened == [((90, 160, 3), "a boat", 7)]
+    assert cli.run([*arguments, "--sink", "refresh"]) == errors.DONE
+    assert model.asked == [{}, {"sink": "refresh"}]
 
 
 def test_the_length_is_asked_for_or_that_of_the_tracks(model: FakeModel, picture: Path, tmp_path: Path) -> None:
@@ -171,6 +175,7 @@ def test_a_sheet_can_be_asked_for(model: FakeModel, picture: Path, tmp_path: Pat
         (["-m", "huge"], "model 'huge' is unknown"),
         (["--seconds", "-1"], "--seconds -1.0: must be positive"),
         (["--seconds", "inf"], "--seconds inf"),
+        (["--sink", "drain"], "sink 'drain' is unknown: use fixed or refresh"),
         (["--seconds", "soon"], "'--seconds'"),
         (["--no-such-option"], "No such option"),
     ],
@@ -256,6 +261,7 @@ def test_doctor_looks_and_tells(tmp_path: Path, capsys: pytest.CaptureFixture[st
     [
         (["serve", "--host", "0.0.0.0"], "token"),
         (["serve", "--port", "70000"], "'--port'"),
+        (["serve", "--sink", "drain"], "sink 'drain' is unknown: use fixed or refresh"),
         (["demo", "--model", "huge"], "model 'huge' is unknown"),
         (["data", "synth", "--assets", "."], "nothing to do"),
         (["data", "synth", "--assets", "nowhere", "--preview", "s.png"], "no assets folder at nowhere"),

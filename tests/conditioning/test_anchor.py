@@ -134,3 +134,45 @@ def test_too_much_held_takes_the_anchor_anew() -> None:
     assert renewed.ids.tolist() == [[1000]]
     assert torch.equal(renewed.birth_xy, held.xy[:, :1])
     assert not renewed.crowded
+
+
+def panned(by: float, frames: int = 4) -> TrackBatch:
+    """A lattice of points over 48 × 32 pixels that goes `by` pixels to the left in the last frame."""
+    places = torch.cartesian_prod(torch.arange(4.0, 48, 8), torch.arange(4.0, 32, 8))
+    xy = places.expand(1, frames, -1, -1).clone()
+    xy[:, -1, :, 0] -= by
+    return TrackBatch(xy, xy[..., 0] > 0, torch.arange(len(places))[None])
+
+
+@pytest.mark.parametrize("by", [0, 8, 16, -16])
+def test_what_has_come_into_view_lies_outside_the_picture(by: float) -> None:
+    start = panned(by)
+    moved = Anchor.of(picture()).seen(start, 0).moved(start)
+    assert float(moved.outside()) == pytest.approx(abs(by) / 48, abs=0.03)
+
+
+def test_a_clip_of_its_own_is_measured_by_itself() -> None:
+    two = [panned(by) for by in (0, 16)]
+    both = TrackBatch(*(torch.cat([getattr(one, name) for one in two]) for name in ("xy", "visible", "ids")))
+    shares = Anchor.of(picture(2)).seen(both, 0).moved(both).outside()
+    assert shares[0] == 0
+    assert shares[1] > 0.3
+
+
+def test_what_has_no_finite_source_is_not_counted() -> None:
+    start = panned(0)
+    start.xy[:, -1, :, 0] = 3e38
+    assert float(Anchor.of(picture()).seen(start, 0).moved(start).outside()) == 0
+
+
+@pytest.mark.parametrize("by", [(150, 0), (-50, 30), (0, 60)])
+def test_a_thing_dragged_across_the_picture_does_not_empty_it(by: tuple[int, int]) -> None:
+    """Behind it lies ground of the picture: the view stays."""
+    grid = torch.cartesian_prod(torch.arange(52.0, 84, 12), torch.arange(60.0, 90, 12))
+    xy = torch.stack([grid, grid + torch.tensor(by)])[None]
+    drag = TrackBatch(xy, torch.ones(1, 2, len(grid)).bool(), torch.arange(len(grid))[None])
+    assert float(Anchor.of(half_dark()).seen(drag, 0).moved(drag).outside()) < 0.25
+
+
+def test_what_nobody_took_hold_of_is_in_the_picture() -> None:
+    assert Anchor.of(picture(2)).outside().tolist() == [0, 0]

@@ -72,17 +72,19 @@ class FakeStream:
 
 
 class FakeModel:
-    """step_seconds: how long a chunk takes. `threads` and `order` tell who called, for the tests."""
+    """step_seconds: how long a chunk takes. `threads`, `order` and `asked` tell who called and for what else."""
 
     def __init__(self, step_seconds: float = 0.0, size: tuple[int, int] = (256, 144)) -> None:
         self.size = size
         self.step_seconds = step_seconds
         self.threads: set[int] = set()
         self.order: list[int] = []
+        self.asked: list[dict[str, str]] = []
         self.settled = 0
         self.fail_at: int | None = None
 
-    def open(self, image: np.ndarray, prompt: str = "", seed: int = 0) -> FakeStream:
+    def open(self, image: np.ndarray, prompt: str = "", seed: int = 0, **others: str) -> FakeStream:
+        self.asked.append(others)
         self.threads.add(threading.get_ident())
         return FakeStream(image, prompt, seed, self)
 

@@ -124,6 +124,13 @@ def test_loopback_needs_none(host: str) -> None:
     assert ServeSettings(host=host).loopback
 
 
+def test_a_sink_that_nobody_knows_is_refused() -> None:
+    assert ServeSettings().sink == "fixed"
+    assert ServeSettings(sink="refresh").sink == "refresh"
+    with pytest.raises(ValidationError, match="sink 'drain' is unknown: use fixed or refresh"):
+        ServeSettings(sink="drain")
+
+
 def test_a_port_in_use_is_one_clear_line() -> None:
     with bind(ServeSettings(port=0)) as taken:
         taken.listen()

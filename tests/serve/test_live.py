@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tests.serve.conftest import Serve
 from tests.serve.fake_model import FakeModel
-from tests.serve.harness import Client, Running, decoded, wait_for
+from tests.serve.harness import Client, Running, decoded, running, wait_for
 from websockets.exceptions import ConnectionClosed
 
 from motionstream.serve import Limits
@@ -295,6 +295,15 @@ def test_a_prompt_takes_effect_at_the_next_chunk(serve: Serve) -> None:
         pass
     assert decoded(chunk).mean() > before + 10
     client.close()
+
+
+def test_streams_are_opened_with_the_servers_sink() -> None:
+    """A model that knows no sinks is told nothing of them."""
+    for settings, asked in (({}, {}), ({"sink": "refresh"}, {"sink": "refresh"})):
+        model = FakeModel()
+        with running(model, Limits(), **settings) as server:
+            server.viewer().close()
+        assert model.asked[-1] == asked
 
 
 def test_an_engine_failure_ends_one_session_and_tells_nothing_of_the_inside(serve: Serve, caplog) -> None:

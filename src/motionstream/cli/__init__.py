@@ -31,6 +31,7 @@ from motionstream.cli.options import (
     JsonOut,
     Model,
     Seed,
+    Sink,
     Size,
     Tracker,
     TrackerPath,
@@ -82,6 +83,7 @@ def demo(
     device: Device = "auto",
     port: Annotated[int, typer.Option(help="0 takes any free one.", min=0, max=65535)] = 0,
     browser: Annotated[bool, typer.Option(help="Open the studio when it is ready.")] = True,
+    sink: Sink = "fixed",
 ) -> None:
     """Open the live studio on this machine.
 
@@ -89,7 +91,7 @@ def demo(
 
     [bold]motionstream demo[/]
     """
-    _serve(model, device, host="127.0.0.1", port=port, open_browser=browser)
+    _serve(model, device, host="127.0.0.1", port=port, open_browser=browser, sink=sink)
 
 
 @app.command()
@@ -101,6 +103,7 @@ def serve(
     token: Annotated[
         str | None, typer.Option(envvar="MOTIONSTREAM_TOKEN", help="Viewers must present it.", show_envvar=True)
     ] = None,
+    sink: Sink = "fixed",
 ) -> None:
     """Serve the studio and its WebSocket (docs/protocol.md).
 
@@ -108,7 +111,7 @@ def serve(
 
     [bold]MOTIONSTREAM_TOKEN=… motionstream serve --host 0.0.0.0[/]
     """
-    _serve(model, device, host=host, port=port, token=token)
+    _serve(model, device, host=host, port=port, token=token, sink=sink)
 
 
 def _serve(model: str, device: str, **settings: Any) -> None:
@@ -133,6 +136,7 @@ def generate(
     ] = None,
     marked: Annotated[bool, typer.Option(help="Draw the points that steer on the frames.")] = False,
     seed: Seed = 0,
+    sink: Sink = "fixed",
     model: Model = "tiny",
     device: Device = "auto",
 ) -> None:
@@ -147,6 +151,7 @@ def generate(
     Gestures bring the prompts that were given with them; --prompt stands in for the first.
     """
     from motionstream.stream.offline import replay, steered
+    from motionstream.stream.sink import opening
     from motionstream.stream.video import check_target, read_image, write_frames
     from motionstream.tracks import io
     from motionstream.tracks.preview import marked as shown
@@ -157,12 +162,13 @@ def generate(
     if seconds is not None and not 0 < seconds < float("inf"):
         raise ValueError(f"--seconds {seconds}: must be positive")
     check_target(out)
+    asked = opening(sink)
     picture = read_image(image)
     if tracks is not None:
         tracks.stat()  # a missing file is said before a model is loaded
     recording = None if gestures is None else Recording.load(gestures)
     said = prompt or (recording.header.prompt if recording else "")
-    stream = load_model(model, device).open(picture, prompt=said, seed=seed)
+    stream = load_model(model, device).open(picture, prompt=said, seed=seed, **asked)
     control = None if tracks is None else io.load(tracks, stream.size)
     given = recording or control
     wanted = max(1, given.frames if seconds is None and given is not None else round((seconds or 5.0) * stream.fps))

@@ -20,6 +20,9 @@ Variety = Annotated[
     typer.Option(help="Share of worlds whose things also turn in depth, swing, shake or blur.", min=0, max=1),
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+Sink = Annotated[
+    str, typer.Option("--sink", help="fixed holds on to the first scene; refresh goes along once the view has left it.")
+]
 Size = Annotated[str, typer.Option(metavar="WxH", help="Pixels of a frame, such as 256x144.")]
 Tracker = Annotated[
     str, typer.Option("--tracker", help="lucas-kanade, cotracker3, cotracker3-online, tapir or tapnext.")

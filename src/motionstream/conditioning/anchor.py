@@ -17,7 +17,7 @@ from torch import Tensor
 
 from motionstream.conditioning.random_walk import bonds
 from motionstream.conditioning.track_volume import TrackBatch
-from motionstream.conditioning.warped_anchor import displacement_at, radii
+from motionstream.conditioning.warped_anchor import axes, displacement_at, radii
 
 HELD_STRENGTH = 0.25
 """How loudly a held point speaks beside one in hand, which so wins where both are."""
@@ -84,6 +84,17 @@ class Anchor:
     def crowded(self) -> bool:
         """Whether so much is held that the anchor should be taken anew."""
         return bool((self.held.sum(1) > MOST_HELD).any())
+
+    def outside(self) -> Tensor:
+        """(B,) share of the last frame shown whose content lies outside the picture: its border stands in for that.
+
+        What has no finite source is not counted.
+        """
+        ys, xs = axes(self.size, self.xy.device)
+        places = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1).flatten(0, 1).expand(len(self.xy), -1, -1)
+        source = places + self._offset(places)
+        beyond = (source < 0) | (source > source.new_tensor(self.size))
+        return (beyond.any(-1) & source.isfinite().all(-1)).float().mean(-1)
 
     def renewed(self, picture: Tensor) -> Anchor:
         """Anchored on the last frame shown, `picture`: what is visible lies where it is now, nothing is held."""

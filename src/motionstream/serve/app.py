@@ -41,6 +41,7 @@ def create_app(model: ModelLike, settings: ServeSettings, limits: Limits | None 
         limits=limits,
         token=settings.token,
         jpeg_quality=settings.jpeg_quality,
+        sink=settings.sink,
         folder=folder,
         recordings=FileShelf(limits.recordings_kept),
         gesture_logs=Shelf[str](limits.recordings_kept),

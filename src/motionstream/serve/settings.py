@@ -6,8 +6,10 @@ import ipaddress
 import socket
 from functools import cached_property
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from motionstream.stream.sink import FIXED, policy
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
@@ -18,6 +20,7 @@ class ServeSettings(BaseSettings):
     host: address to bind; any but loopback needs a `token`. port: 0 takes a free one.
     allowed_hosts: exact `host[:port]` names under which viewers may reach the server besides its own.
     jpeg_quality: 1…95 of the frames sent. open_browser: open the studio when the server is ready.
+    sink: what streams do when the view leaves the first scene, "fixed" or "refresh".
     """
 
     model_config = SettingsConfigDict(env_prefix="MOTIONSTREAM_", extra="forbid")
@@ -28,6 +31,13 @@ class ServeSettings(BaseSettings):
     allowed_hosts: tuple[str, ...] = ()
     jpeg_quality: int = Field(default=90, ge=1, le=95)
     open_browser: bool = False
+    sink: str = FIXED
+
+    @field_validator("sink")
+    @classmethod
+    def _known_sink(cls, name: str) -> str:
+        policy(name)
+        return name
 
     @model_validator(mode="after")
     def _token_beyond_loopback(self) -> ServeSettings:

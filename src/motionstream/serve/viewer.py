@@ -24,6 +24,7 @@ from motionstream.serve.rates import Bucket
 from motionstream.serve.replays import Script, image_of, script_of
 from motionstream.serve.scene import Origin, Scene
 from motionstream.serve.worker import Worker
+from motionstream.stream.sink import opening
 from motionstream.tracks.record import Recording
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Studio:
     limits: Limits
     token: SecretStr | None
     jpeg_quality: int
+    sink: str
     folder: Path
     recordings: FileShelf
     gesture_logs: Shelf[str]
@@ -172,7 +174,7 @@ class Viewer:
         if self._scene is not None:
             await self._finish_recording(self._scene)
         stream = await studio.worker.run(
-            lambda: studio.worker.model.open(picture, prompt=origin.prompt, seed=origin.seed)
+            lambda: studio.worker.model.open(picture, prompt=origin.prompt, seed=origin.seed, **opening(studio.sink))
         )
         self._drop_scene()
         self._scene = Scene(stream, origin, studio.limits, studio.jpeg_quality, script)

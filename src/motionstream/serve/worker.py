@@ -42,9 +42,9 @@ class StreamLike(Protocol):
 
 
 class ModelLike(Protocol):
-    """What serving needs of a model: the public contract."""
+    """What serving needs of a model: the public contract. sink: told only where it is not "fixed"."""
 
-    def open(self, image: Frames, prompt: str = "", seed: int = 0) -> StreamLike: ...
+    def open(self, image: Frames, prompt: str = "", seed: int = 0, sink: str = ...) -> StreamLike: ...
 
 
 class Worker:

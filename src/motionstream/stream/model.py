@@ -22,6 +22,7 @@ from motionstream.conditioning import (
 from motionstream.dit import TextContext
 from motionstream.geometry import Fit, Geometry
 from motionstream.sampling import GraphedDecode, GraphedStep, MotionModel, Rolling, chunk_step
+from motionstream.stream.sink import FIXED, policy
 from motionstream.stream.state import StreamState, from_bytes
 from motionstream.stream.stream import Stream
 from motionstream.stream.video import read_image, upright_rgb
@@ -86,11 +87,14 @@ class StreamingModel:
         """(W, H) of the frames, in pixels."""
         return self.geometry.size
 
-    def open(self, image: Picture, prompt: str = "", seed: int = 0) -> Stream:
+    def open(self, image: Picture, prompt: str = "", seed: int = 0, sink: str = FIXED) -> Stream:
         """A stream that starts with this picture, fitted to `size` by resize and centre-crop, never distorted.
 
-        image: path, PIL picture or (H, W, 3) uint8. Raises ValueError or OSError on what is not a picture.
+        image: path, PIL picture or (H, W, 3) uint8. sink: "fixed" holds on to the first scene, as in the paper;
+        "refresh" takes the one in view once the first is left (`sink.py`).
+        Raises ValueError or OSError on what is not a picture, ValueError on another sink.
         """
+        policy(sink)
         frame, fit = fitted(as_array(image), self.size)
         with torch.inference_mode():
             pixels = from_image(frame).to(self.device, self.dtype)
@@ -103,6 +107,7 @@ class StreamingModel:
                 frame=pixels[:, 0],
                 source=fit.source,
                 seen=None if self.pictures is None else self.pictures.encode(frame).to(self.device, self.dtype),
+                sink=sink,
             )
         return Stream(self, state)
 

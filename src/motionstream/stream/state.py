@@ -17,6 +17,7 @@ from torch import Tensor
 
 from motionstream.conditioning import Anchor, ConditionerState, Conditioning, bonds
 from motionstream.dit import RollingCache
+from motionstream.stream.sink import FIXED
 from motionstream.vae import Memory
 
 FORMAT = 1
@@ -25,7 +26,7 @@ DAMAGED = "this is not a snapshot of a stream, or it is damaged: take another on
 
 @dataclass(frozen=True)
 class Chunk:
-    """A finished chunk: its clean latents and what steered it; needed again when the prompt changes."""
+    """A finished chunk: its clean latents and what steered it; needed again when the prompt or the sink changes."""
 
     clean: Tensor
     conditioning: Conditioning
@@ -38,14 +39,27 @@ class Chunk:
         return Chunk(self.clean[:, whole - latents :], self.conditioning.slice(whole - latents, whole))
 
 
+def latest(chunks: list[Chunk], latents: int) -> list[Chunk]:
+    """The last `latents` latents of chunks, old to new; all there are if there are no more."""
+    kept: list[Chunk] = []
+    for chunk in reversed(chunks):
+        if latents <= 0:
+            break
+        kept.append(chunk.latest(latents))
+        latents -= chunk.clean.shape[1]
+    return kept[::-1]
+
+
 @dataclass
 class StreamState:
     """cache: keys and values of the past. conditioner: anchor and its encoder's memory. decoder: the VAE's memory.
 
     first: latent of the given picture (1, 1, C, h, w). frame: the last frame shown (1, 3, H, W). source: (W, H) of
-    the given picture before it was fitted. window: what the cache's window holds, old to new. pending: the chunk that
-    was shown and is not yet committed. chunks, latents: done so far. seen (1, L, D): the first picture's tokens
-    where the network reads such. prompted: frames shown before this prompt came into force.
+    the given picture before it was fitted. recent: the latest committed chunks, old to new, as many as the sink's
+    policy keeps. pending: the chunk that was shown and is not yet committed. chunks, latents: done so far. seen
+    (1, L, D): the first picture's tokens where the network reads such. prompted: frames shown before this prompt came
+    into force. sink: its policy's name (`sink.py`). left: latents done when the view left the scene that the sink still
+    holds; None: it has not.
     """
 
     seed: int
@@ -56,12 +70,14 @@ class StreamState:
     frame: Tensor
     source: tuple[int, int]
     decoder: Memory | None = None
-    window: list[Chunk] = field(default_factory=list)
+    recent: list[Chunk] = field(default_factory=list)
     pending: Chunk | None = None
     chunks: int = 0
     latents: int = 0
     seen: Tensor | None = None
     prompted: int = 0
+    sink: str = FIXED
+    left: int | None = None
 
 
 def to_bytes(state: StreamState, model_hash: str) -> bytes:
@@ -76,7 +92,7 @@ def to_bytes(state: StreamState, model_hash: str) -> bytes:
     tensors |= _numbered("anchor", _anchor_tensors(state.conditioner.anchor))
     tensors |= _numbered("encoder", state.conditioner.memory or ())
     tensors |= _numbered("decoder", state.decoder or ())
-    for index, chunk in enumerate(state.window):
+    for index, chunk in enumerate(state.recent):
         tensors |= _numbered(f"window.{index}", (chunk.clean, *_conditioning_tensors(chunk.conditioning)))
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     header = {
@@ -89,6 +105,8 @@ def to_bytes(state: StreamState, model_hash: str) -> bytes:
         "chunks": state.chunks,
         "latents": state.latents,
         "prompted": state.prompted,
+        "sink": state.sink,
+        "left": state.left,
         "cache": counts,
         "sha256": _digest(plain),
     }
@@ -119,9 +137,9 @@ def from_bytes(data: bytes, model_hash: str, cache: RollingCache, device: torch.
 def _state(header: dict[str, Any], tensors: dict[str, Tensor], cache: RollingCache) -> StreamState:
     counts: dict[str, int] = header["cache"]
     cache.restore({**counts, "keys": tensors["cache.keys"], "values": tensors["cache.values"]})  # type: ignore[typeddict-item]
-    window: list[Chunk] = []
-    while parts := _read(tensors, f"window.{len(window)}"):
-        window.append(Chunk(parts[0], Conditioning(*parts[1:])))
+    recent: list[Chunk] = []
+    while parts := _read(tensors, f"window.{len(recent)}"):
+        recent.append(Chunk(parts[0], Conditioning(*parts[1:])))
     width, height = header["source"]
     return StreamState(
         seed=header["seed"],
@@ -132,11 +150,13 @@ def _state(header: dict[str, Any], tensors: dict[str, Tensor], cache: RollingCac
         frame=tensors["frame"],
         source=(width, height),
         decoder=_read(tensors, "decoder") or None,
-        window=window,
+        recent=recent,
         chunks=header["chunks"],
         latents=header["latents"],
         seen=tensors.get("seen"),
         prompted=header.get("prompted", 0),
+        sink=header.get("sink", FIXED),
+        left=header.get("left"),
     )
 
 

@@ -1,11 +1,13 @@
 """`Stream`: one picture come alive. Every step takes the tracks of the next frames and returns those frames.
 
 A step is: commit the chunk shown last, condition, denoise, decode. The commit comes first rather than last, so
-that frames leave as soon as they are decoded; `settle` does it early, in the time a viewer looks at them.
+that frames leave as soon as they are decoded; `settle` does it early, in the time a viewer looks at them. Behind the
+commit, anchor and sink are taken anew if the sink's policy asks for that.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +17,8 @@ import torch
 from motionstream.conditioning import ConditionerState, Conditioning, TrackBatch, Warped
 from motionstream.geometry import Fit
 from motionstream.sampling import keyed_noise
-from motionstream.stream.state import Chunk, StreamState, to_bytes
+from motionstream.stream.sink import policy
+from motionstream.stream.state import Chunk, StreamState, latest, to_bytes
 from motionstream.tracks import Tracks
 from motionstream.vae.pixels import to_frames
 
@@ -29,7 +32,7 @@ class Stream:
     """Made by `StreamingModel.open`. Not thread-safe; different streams of one model are independent."""
 
     def __init__(self, model: StreamingModel, state: StreamState) -> None:
-        self.model, self.state = model, state
+        self.model, self.state, self._sink = model, state, policy(state.sink)
         self._context = model.context(state.prompt, state.seen)
         self._words, self._specks = model.words(state.prompt), model.specks(state.seed)
 
@@ -92,13 +95,18 @@ class Stream:
         return to_frames(shown[0])
 
     def settle(self) -> None:
-        """Commit the chunk shown last, if that is still to be done."""
+        """Commit the chunk shown last, if that is still to be done, and see whether the view has left the scene."""
         state, chunk = self.state, self.state.pending
         if chunk is None:
             return
         self._commit(chunk)
-        state.window = self._in_window([*state.window, chunk])
+        state.recent = latest([*state.recent, chunk], self._sink.kept(state.cache))
         state.pending = None
+        with torch.inference_mode():
+            if self._sink.due(state):
+                self._fill_sink()
+            if self._sink.leaves(state):
+                self._leave()
 
     def snapshot(self) -> bytes:
         """All of this stream; `model.resume` goes on from it bit for bit, also on another machine of the same kind."""
@@ -142,18 +150,22 @@ class Stream:
     def _commit(self, chunk: Chunk) -> None:
         self.model.chunk_step.commit(self.state.cache, chunk.clean, chunk.conditioning, self._context)
 
-    def _in_window(self, chunks: list[Chunk]) -> list[Chunk]:
-        """What the cache's window still holds of the chunks (old to new, the last one just committed)."""
-        held, kept = self.state.cache.window_filled, []
-        for chunk in reversed(chunks):
-            if held <= 0:
-                break
-            kept.append(chunk.latest(held))
-            held -= chunk.clean.shape[1]
-        return kept[::-1]
+    def _leave(self) -> None:
+        """The last frame shown is the anchor; the sink follows."""
+        state = self.state
+        state.conditioner = replace(state.conditioner, anchor=state.conditioner.anchor.renewed(state.frame))
+        state.left = state.latents if state.left is None else state.left
+
+    def _fill_sink(self) -> None:
+        """Sink and window anew from the latents since the scene was left."""
+        self.state.cache.reset()
+        for chunk in self.state.recent:
+            self._commit(chunk)
+        self.state.left = None
 
     def _commit_window_again(self) -> None:
         """After a change of prompt: the window as the new prompt sees it; the sink stays."""
+        window = latest(self.state.recent, self.state.cache.window_filled)
         self.state.cache.reset_window()
-        for chunk in self.state.window:
+        for chunk in window:
             self._commit(chunk)
