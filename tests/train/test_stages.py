@@ -27,8 +27,9 @@ from tests.train.smoke import (
 
 from motionstream.train import train
 from motionstream.train.checkpoint import Checkpoints
+from motionstream.train.look import LookStage
 from motionstream.train.network import finished
-from motionstream.train.recipe import LookRecipe
+from motionstream.train.recipe import DetailRecipe, LookRecipe
 from motionstream.train.run import BUILDERS
 
 
@@ -142,6 +143,29 @@ def test_the_look_learns(chain: Path) -> None:
     first, coloured, last = found
     assert coloured["colour"] < 0.7 * first["colour"]
     assert last["texture"] < 0.7 * coloured["texture"], "specks were anything until they were looked at"
+
+
+def test_a_detail_goes_on_from_another(chain: Path) -> None:
+    stage = detail_stage(chain, init_from="detail")
+    first = finished(chain / "detail", DetailRecipe, "the detail")[1]
+    assert all(torch.equal(value, first[name]) for name, value in stage.detail.state_dict().items())
+    assert stage.step(0, 0.0)["psnr_shown"] > 5
+
+
+def test_words_that_name_no_effect_are_silent_from_the_first_step_on(chain: Path) -> None:
+    stage = look_stage(chain, lr=1e-2, warmup_steps=0)
+    drawn = stage._drawn(0, [0, 8])
+    scene, effects = drawn.words[0], drawn.words[1:]
+    with torch.no_grad():
+        stage.look.words.weight[scene] += 1  # as one that was trained before has it
+    stage = LookStage(stage.recipe, stage.worlds, stage.look)
+    for step in range(3):
+        stage.next = 0
+        stage.step(step, 0.5)
+    for look in (stage.look, stage.ema.average):
+        named = set(effects.unique().tolist()) - set(scene.tolist())
+        assert not look.get_parameter("words.weight")[scene].any()
+        assert look.get_parameter("words.weight")[sorted(named)].any(1).all()
 
 
 def test_a_look_goes_on_from_another(chain: Path) -> None:

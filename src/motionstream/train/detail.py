@@ -21,7 +21,7 @@ from motionstream.sampling import MotionModel, Rolling
 from motionstream.train.causal_init import roll
 from motionstream.train.ema import EMA
 from motionstream.train.motion_data import Drops, MotionData, WorldSample, context_of, frozen_vae
-from motionstream.train.network import new_model
+from motionstream.train.network import finished, new_model
 from motionstream.train.optim import Schedule, Updater, make_optimizer
 from motionstream.train.points import Choice
 from motionstream.train.precision import autocast
@@ -39,14 +39,24 @@ def build(recipe: DetailRecipe, assets: Path, out: Path) -> DetailStage:
     choice = Choice(recipe.points_min, recipe.points_max, recipe.mask_probability)
     drops = Drops(text=recipe.text_drop)
     data = MotionData(loader(recipe, assets), vae, Geometry(*recipe.size), choice, drops, recipe.seed + 3)
-    return DetailStage(recipe, data, new_model(recipe.network, vae.latent_channels, out / recipe.student))
+    student = new_model(recipe.network, vae.latent_channels, out / recipe.student)
+    detail = finished_detail(out / recipe.init_from) if recipe.init_from else Detail(recipe.detail)
+    return DetailStage(recipe, data, student, detail)
+
+
+def finished_detail(run_dir: Path) -> Detail:
+    """The averaged network of a finished run of stage "detail"."""
+    recipe, weights = finished(run_dir, DetailRecipe, "the detail")
+    detail = Detail(recipe.detail)
+    detail.load_state_dict(weights)
+    return detail
 
 
 class DetailStage:
-    def __init__(self, recipe: DetailRecipe, data: MotionData, student: MotionModel) -> None:
+    def __init__(self, recipe: DetailRecipe, data: MotionData, student: MotionModel, detail: Detail) -> None:
         self.recipe, self.data = recipe, data
         self.student = student.to(recipe.device).requires_grad_(False).eval()
-        self.detail = Detail(recipe.detail).to(recipe.device)
+        self.detail = detail.to(recipe.device)
         self.ema = EMA(self.detail, recipe.ema_decay)
         self.optimizer = make_optimizer(self.detail, recipe.lr, recipe.weight_decay, recipe.optimizer)
         schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)

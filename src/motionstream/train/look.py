@@ -57,7 +57,7 @@ def finished_look(run_dir: Path) -> Look:
 class LookStage:
     def __init__(self, recipe: LookRecipe, worlds: SyntheticWorlds, look: Look) -> None:
         self.recipe, self.worlds = recipe, worlds
-        self.look = look.to(recipe.device)
+        self.look = only_effects(look.to(recipe.device))
         self.ema = EMA(self.look, recipe.ema_decay)
         self.optimizer = make_optimizer(self.look, recipe.lr, recipe.weight_decay, recipe.optimizer)
         schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)
@@ -127,6 +127,18 @@ class LookStage:
         left, wanted = (beyond_curves(video, drawn.plain[:1]) for video in (made, drawn.true))
         texture = texture_distance(left, wanted, torch.Generator().manual_seed(seed))
         return {"loss": colour + self.recipe.texture_weight * texture, "colour": colour, "texture": texture}
+
+
+def only_effects(look: Look) -> Look:
+    """The same look, silent for every word that is in no effect's phrase, now and while it trains: a scene's words say
+    what is there, not what light falls on it."""
+    phrases = " ".join(phrase for effect in BY_NAME.values() for phrase in effect.phrases)
+    keeps = torch.zeros_like(look.words.weight[:, :1])
+    keeps[word_numbers(phrases, phrases.count(" ") + 1, look.config.buckets)] = 1
+    with torch.no_grad():
+        look.words.weight.mul_(keeps)
+    look.words.weight.register_hook(lambda gradient: gradient * keeps)
+    return look
 
 
 @dataclass(frozen=True)

@@ -286,7 +286,8 @@ class DetailRecipe(Recipe):
     """Stage "detail": the network that takes texture from the warped anchor, trained on the student's own rollouts.
 
     chunk, sink, window, denoising_steps, shift: of the student's rollout, as live. edge_weight: of the error of pixel
-    differences beside the absolute error's 1. student: run of the finished student.
+    differences beside the absolute error's 1. student: run of the finished student. init_from: an earlier run whose
+    averaged weights it goes on from, "" = from nothing.
     """
 
     stage: ClassVar[str] = "detail"
@@ -305,6 +306,7 @@ class DetailRecipe(Recipe):
     mask_probability: float = 0.0
     vae: str = "vae"
     student: str = "self-forcing"
+    init_from: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
