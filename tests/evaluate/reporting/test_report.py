@@ -86,6 +86,21 @@ EXAMPLES: dict[str, tuple[str, Mapping[str, Any], str]] = {
         "| c3s0w3, 1 step | 25 | 0.75 | 0.25 | 2 | 60 |",
     ),
     "vae": ("evaluate vae", {**STAMP, "psnr_db": 31.5, "decoder_gflop": 16.75}, "| VAE | 31.5 |"),
+    "limits": (
+        "evaluate limits",
+        {
+            **STAMP,
+            "by_source": {"warp through the vae": {"clips": 4, **SCORES}},
+            "by_source_without_effect": {},
+            "by_content": {"speed": {"under 1 px": {"clips": 3, "psnr_pooled_db": 24.5, "epe_px": 0.5}}},
+        },
+        "| speed: under 1 px | 3 | 24.5 | 0.5 |",
+    ),
+    "tricks": (
+        "bench tricks",
+        {**STAMP, "tricks": {"fused QKV": {"times": {"median": 1.25, "min": 1.0, "max": 1.5}}}, "left_out": {}},
+        "| fused QKV | 1.25 | 1 | 1.5 |",
+    ),
     "tracker": (
         "evaluate tracker",
         {**STAMP, "model": "lucas-kanade", "epe_px": 0.5, "tap_vid_256": {"average_jaccard": 0.5}, "by_speed": {}},

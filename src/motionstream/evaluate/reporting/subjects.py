@@ -154,6 +154,13 @@ def _packages(figures: Figures) -> Found:
         yield "model", {"fvd": fvd.get("value"), "vbench": vbench}
 
 
+def _by_content(figures: Figures) -> Found:
+    splits = group(figures, "by_content")
+    for key in splits:
+        for name, found in _groups(group(splits, key), group(splits, key)):
+            yield f"{key}: {name}", found
+
+
 def _by_group(path: str, figures: Figures) -> Found:
     """Every group below a path."""
     below = group(figures, path)
@@ -366,6 +373,29 @@ DECODER = Subject(
     paper.VAE,
     f"Seam ratio 1: borders of chunks cannot be told. {OTHER_DATA}",
 )
+LIMITED = ("clips", "psnr_pooled_db", *SCORES, "moving_psnr_db", "uncovered_psnr_db", "epe_moving_px")
+LIMITS = (
+    Subject(
+        "What limits the model: by part",
+        partial(_by_group, "by_source"),
+        LIMITED,
+        note="The same clips, shown by each part of the model in turn; only the look knows an effect.",
+    ),
+    Subject(
+        "What limits the model: by part, clips without an effect",
+        partial(_by_group, "by_source_without_effect"),
+        LIMITED,
+    ),
+    Subject(
+        "What limits the model: by what is shown", _by_content, ("clips", "psnr_pooled_db", "epe_px", "epe_moving_px")
+    ),
+)
+TRICKS = Subject(
+    "What each trick of the live step is worth",
+    partial(_by_group, "tricks"),
+    ("times.median", "times.min", "times.max", "times_process.median", "difference.max", "with_ms", "without_ms"),
+    note="Time of a step without the trick over one with it, in turns: over 1, it is worth having.",
+)
 GESTURE = ("gesture_to_frame_ms.p50", "gesture_to_frame_ms.p95")
 MOVED = ("gesture_to_moved_ms.p50", "gesture_to_moved_ms.p95")
 LIVE = (
@@ -422,9 +452,11 @@ KINDS = (
     Kind("Long video", "evaluate long", _has("curves", "every"), (LONG_TABLE,)),
     Kind("Ablations", "evaluate ablate", _ablated, ABLATION),
     Kind("VAE", "evaluate vae", _has("decoder_gflop"), (DECODER,)),
+    Kind("Limits", "evaluate limits", _has("by_source", "by_content"), LIMITS),
     Kind("Tracker", "evaluate tracker", _has("tap_vid_256"), (OWN_ERROR, BY_SPEED)),
     Kind("Live", "bench live", lambda figures: any(_live(figures)), LIVE),
     Kind("Chunk step", "bench step", _has("ceiling", "denoise"), (STEP,)),
+    Kind("Tricks of the step", "bench tricks", _has("tricks", "left_out"), (TRICKS,)),
     Kind("Predicted speed", "bench predict", _has("predictions", "sources"), (PREDICTED,)),
     Kind("Beside Diffusers", "bench compare", _has("ratio", "difference_float32"), COMPARE),
 )
