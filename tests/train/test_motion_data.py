@@ -12,7 +12,6 @@ from tests.small import GEOMETRY, moving_tracks, small_vae
 from tests.train.smoke import motion_data
 
 from motionstream.conditioning import Conditioner, Conditioning
-from motionstream.train import motion_data as module
 from motionstream.train.motion_data import Drops, Sample, condition, draw_drops, frozen_vae
 
 FRAMES = 21
@@ -105,13 +104,10 @@ def test_what_is_dropped_is_gone_and_the_rest_is_there(chain: Path, drops: Drops
         assert parts.support[:, :, 4].any() != bool(drops.anchor)
 
 
-def test_an_anchor_taken_anew_starts_at_a_chunk_for_both_forms(chain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_anchor_taken_anew_starts_at_a_chunk_for_both_forms(chain: Path) -> None:
     """Beside the same clip with one anchor: nothing changes before the boundary, the warp does after it."""
-    drops = Drops(anchor=1e-12)  # some drop, so that boundaries are drawn
-    monkeypatch.setattr(module, "REANCHOR", 1.0)
-    anew = motion_data(chain, drops).next(no_motion=True)
-    monkeypatch.setattr(module, "REANCHOR", 0.0)
-    once = motion_data(chain, drops).next(no_motion=True)
+    anew = motion_data(chain, Drops(reanchor=1.0)).next(no_motion=True)
+    once = motion_data(chain, Drops(reanchor=1e-12)).next(no_motion=True)
     pairs = [(anew.conditioning, once.conditioning)]
     assert anew.no_motion is not None
     assert once.no_motion is not None
@@ -127,10 +123,10 @@ def test_an_anchor_taken_anew_starts_at_a_chunk_for_both_forms(chain: Path, monk
 
 
 def test_boundaries_are_the_starts_of_later_chunks(chain: Path) -> None:
-    data, random = motion_data(chain, Drops(text=0.1), frames=45), np.random.default_rng(0)
-    drawn = {data._boundary(45, random) for _ in range(200)}
+    data, random = motion_data(chain, frames=45), np.random.default_rng(0)
+    drawn = {data._boundary(45, random, 0.25) for _ in range(200)}
     assert drawn == {None, 9, 21, 33}
-    assert data._boundary(9, random) is None
+    assert data._boundary(9, random, 1.0) is None
 
 
 def test_with_a_boundary_the_anchor_is_the_true_frame_before_it() -> None:

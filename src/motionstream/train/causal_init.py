@@ -23,7 +23,16 @@ from motionstream.dit import ChunkMask, RollingCache, TextContext
 from motionstream.geometry import Geometry
 from motionstream.sampling import Control, Guidance, MotionModel, Rolling, guided_velocity, keyed, rollout
 from motionstream.train.ema import EMA
-from motionstream.train.motion_data import Drops, MotionData, MotionSource, Sample, context_of, draw, frozen_vae
+from motionstream.train.motion_data import (
+    REANCHOR,
+    Drops,
+    MotionData,
+    MotionSource,
+    Sample,
+    context_of,
+    draw,
+    frozen_vae,
+)
 from motionstream.train.network import new_model, place
 from motionstream.train.optim import Schedule, Updater, make_optimizer
 from motionstream.train.points import Choice
@@ -37,7 +46,7 @@ from motionstream.train.wan_data import ShardData
 def build(recipe: CausalInitRecipe, assets: Path, out: Path) -> CausalInitStage:
     """The stage, ready for its first step or for `load_state_dict`."""
     choice = Choice(recipe.points_min, recipe.points_max, recipe.mask_probability)
-    drops = Drops(recipe.text_drop, recipe.track_drop, recipe.both_drop, recipe.anchor_drop)
+    drops = Drops(recipe.text_drop, recipe.track_drop, recipe.both_drop, recipe.anchor_drop, reanchor=REANCHOR)
     data: MotionSource
     if recipe.data == "shards":
         data = ShardData.of(recipe, assets, choice, drops)

@@ -20,7 +20,7 @@ from motionstream.geometry import Geometry
 from motionstream.sampling import MotionModel, Rolling
 from motionstream.train.causal_init import roll
 from motionstream.train.ema import EMA
-from motionstream.train.motion_data import Drops, MotionData, WorldSample, context_of, frozen_vae
+from motionstream.train.motion_data import REANCHOR, Drops, MotionData, WorldSample, context_of, frozen_vae
 from motionstream.train.network import finished, new_model
 from motionstream.train.optim import Schedule, Updater, make_optimizer
 from motionstream.train.points import Choice
@@ -37,7 +37,7 @@ def build(recipe: DetailRecipe, assets: Path, out: Path) -> DetailStage:
     """The stage, ready for its first step or for `load_state_dict`."""
     vae = frozen_vae(out / recipe.vae, recipe.device, getattr(torch, recipe.dtype))
     choice = Choice(recipe.points_min, recipe.points_max, recipe.mask_probability)
-    drops = Drops(text=recipe.text_drop)
+    drops = Drops(text=recipe.text_drop, reanchor=REANCHOR)
     data = MotionData(loader(recipe, assets), vae, Geometry(*recipe.size), choice, drops, recipe.seed + 3)
     student = new_model(recipe.network, vae.latent_channels, out / recipe.student)
     detail = finished_detail(out / recipe.init_from) if recipe.init_from else Detail(recipe.detail)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,19 +28,20 @@ from motionstream.vae import TinyVAE
 from motionstream.vae.pixels import to_model
 
 REANCHOR = 0.25
-"""Share of batches whose anchor is taken anew within the clip, as a stream does when a hand takes hold again."""
+"""Share of batches whose anchor is taken anew within the clip, as a stream does when too much is held."""
 
 
 @dataclass(frozen=True)
 class Drops:
     """Shares of clips that lose the prompt, the tracks, both, and the warped anchor. idle: that stand still instead of
-    moving, without tracks."""
+    moving, without tracks. reanchor: of batches whose anchor is taken anew within the clip."""
 
     text: float = 0.0
     track: float = 0.0
     both: float = 0.0
     anchor: float = 0.0
     idle: float = 0.0
+    reanchor: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +171,7 @@ class MotionData:
             tracks = tracks.hidden(idle)
         text, track, anchor = draw_drops(len(tracks.ids), drops, random)
         conditioner = Conditioner(self.vae, self.geometry, int(random.integers(1 << 31)))
-        boundary = self._boundary(video.shape[1], random) if replace(drops, idle=0.0) != Drops() else None
+        boundary = self._boundary(video.shape[1], random, drops.reanchor) if drops.reanchor else None
         steered, warped = condition(conditioner, video, tracks.hidden(torch.from_numpy(track)), boundary)
         everyone, dropped = torch.ones(len(tracks.ids), dtype=torch.bool), torch.from_numpy(anchor)
         null = condition(conditioner, video, tracks.hidden(everyone), boundary)[0] if no_motion else None
@@ -190,12 +191,12 @@ class MotionData:
             for xy, visible, objects in zip(*arrays, strict=True)
         ]
 
-    def _boundary(self, frames: int, random: np.random.Generator) -> int | None:
+    def _boundary(self, frames: int, random: np.random.Generator, share: float) -> int | None:
         """The frame from which on a later anchor counts, at the start of a chunk; None: the first one for all."""
         starts = [
             self.geometry.frames(latent) for latent in range(self.chunk, self.geometry.latents(frames), self.chunk)
         ]
-        return int(random.choice(starts)) if starts and random.random() < REANCHOR else None
+        return int(random.choice(starts)) if starts and random.random() < share else None
 
 
 def condition(

@@ -19,6 +19,7 @@ from motionstream.geometry import Geometry
 from motionstream.sampling import Control, Guidance, MotionModel, frame_times, sample_clip
 from motionstream.train.ema import EMA
 from motionstream.train.motion_data import (
+    REANCHOR,
     Drops,
     MotionData,
     MotionSource,
@@ -45,7 +46,7 @@ SHEET_STEPS = 8
 def build(recipe: TeacherRecipe, assets: Path, out: Path) -> TeacherStage:
     """The stage, ready for its first step or for `load_state_dict`."""
     choice = Choice(recipe.points_min, recipe.points_max, recipe.mask_probability)
-    drops = Drops(recipe.text_drop, recipe.track_drop, recipe.both_drop, recipe.anchor_drop)
+    drops = Drops(recipe.text_drop, recipe.track_drop, recipe.both_drop, recipe.anchor_drop, reanchor=REANCHOR)
     data: MotionSource
     if recipe.data == "shards":
         data = ShardData.of(recipe, assets, choice, drops)
