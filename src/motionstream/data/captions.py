@@ -9,8 +9,6 @@ import numpy as np
 
 from motionstream.data.effects import BY_NAME, NONE
 
-JOINTS = ("in front of", "and", "before", "over")
-"""Between things and place."""
 LONGEST_NAME = 60  # characters; a longer description is cut at its first sentence or dropped
 
 
@@ -42,7 +40,7 @@ def plain_name(text: str) -> str:
 def _scene(rng: np.random.Generator, things: str, where: str) -> str:
     if not things or not where:
         return things or where
-    joint = JOINTS[int(rng.integers(len(JOINTS)))]
+    joint = ("in front of", "and", "before", "over")[int(rng.integers(4))]
     return things if rng.random() < 0.15 else f"{things} {joint} {where}"
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from motionstream.conditioning.prompt import PAD, word_numbers
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.captions import JOINTS, with_effect
+from motionstream.data.captions import with_effect
 from motionstream.data.effects import BY_NAME, NONE
 from motionstream.data.loader import PROBE_FIRST
 from motionstream.data.synthetic import SyntheticWorlds
@@ -130,25 +130,15 @@ class LookStage:
 
 
 def only_effects(look: Look) -> Look:
-    """The same look, silent for every word that is in no effect's phrase or that joins scenes too, now and while it
-    trains: a scene's words say what is there, not what light falls on it."""
+    """The same look, silent for every word that is in no effect's phrase, now and while it trains: a scene's words say
+    what is there, not what light falls on it."""
+    phrases = " ".join(phrase for effect in BY_NAME.values() for phrase in effect.phrases)
     keeps = torch.zeros_like(look.words.weight[:, :1])
-    keeps[_numbers([phrase for effect in BY_NAME.values() for phrase in effect.phrases], look)] = 1
-    keeps[_numbers(JOINTS, look)] = 0
+    keeps[[number for number in word_numbers(phrases, len(phrases), look.config.buckets) if number != PAD]] = 1
     with torch.no_grad():
         look.words.weight.mul_(keeps)
     look.words.weight.register_hook(lambda gradient: gradient * keeps)
     return look
-
-
-def _numbers(phrases: Sequence[str], look: Look) -> list[int]:
-    """Of all words in these phrases."""
-    return [
-        number
-        for phrase in phrases
-        for number in word_numbers(phrase, look.config.words, look.config.buckets)
-        if number != PAD
-    ]
 
 
 @dataclass(frozen=True)
