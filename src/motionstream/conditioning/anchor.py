@@ -17,7 +17,7 @@ from torch import Tensor
 
 from motionstream.conditioning.random_walk import bonds
 from motionstream.conditioning.track_volume import TrackBatch
-from motionstream.conditioning.warped_anchor import axes, displacement_at, radii
+from motionstream.conditioning.warped_anchor import displacement_at, middles, radii
 
 HELD_STRENGTH = 0.25
 """How loudly a held point speaks beside one in hand, which so wins where both are."""
@@ -90,8 +90,7 @@ class Anchor:
 
         What has no finite source is not counted.
         """
-        ys, xs = axes(self.size, self.xy.device)
-        places = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1).flatten(0, 1).expand(len(self.xy), -1, -1)
+        places = middles(self.size, self.xy.device).flatten(0, 1).expand(len(self.xy), -1, -1)
         source = places + self._offset(places)
         beyond = (source < 0) | (source > source.new_tensor(self.size))
         return (beyond.any(-1) & source.isfinite().all(-1)).float().mean(-1)

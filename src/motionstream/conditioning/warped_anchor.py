@@ -73,6 +73,12 @@ def axes(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
     return ys, xs
 
 
+def middles(size: tuple[int, int], device: torch.device) -> Tensor:
+    """(h, w, 2) those places, x and y in pixels."""
+    ys, xs = axes(size, device)
+    return torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1)
+
+
 def movement(
     bonds: Tensor, moves: Tensor, speaks: Tensor, birth_xy: Tensor, inverse: Tensor, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
@@ -88,7 +94,7 @@ def movement(
         for born, at in ((birth_xy[..., 1], ys), (birth_xy[..., 0], xs))
     )
     near = (near_y[..., :, None] * near_x[..., None, :]).flatten(2)
-    places = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1).flatten(0, 1).expand(len(birth_xy), -1, -1)
+    places = middles(size, moves.device).flatten(0, 1).expand(len(birth_xy), -1, -1)
     weight = near + BOUND_WEIGHT * bound(bonds, birth_xy, places, size)
     near = bell(torch.cdist(birth_xy, birth_xy).square() * inverse[..., None])
     among = near + BOUND_WEIGHT * bound(bonds, birth_xy, birth_xy, size)
@@ -117,7 +123,7 @@ def inverted(forward: Tensor, sure: Tensor, size: tuple[int, int]) -> Tensor:
     lay there holds: with it one looks past the thing that left, at the ground behind it.
     """
     ys, xs = axes(size, forward.device)
-    places = torch.stack(torch.meshgrid(xs, ys, indexing="xy"))
+    places = middles(size, forward.device).movedim(-1, 0)
     landing = (places + forward).flatten(3).mT
     values = torch.cat([-forward * sure, sure], 2).flatten(3).mT
     width = forward.new_full((1, 1, 1), -0.5 / LANDING**2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -77,5 +76,4 @@ def resized(rolling: Rolling, chunk: int | None = None, sink: int | None = None,
 
 def shift_of(model: str) -> float:
     """Shift of the student's times, of a zoo name or a folder of weights: with it, other numbers of calls are timed."""
-    folder = Path(model) if model not in zoo.names() and Path(model).is_dir() else zoo.embedded(model)
-    return float(zoo.read_header(folder)["live"]["shift"])
+    return float(zoo.read_header(zoo.folder_of(model))["live"]["shift"])

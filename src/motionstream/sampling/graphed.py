@@ -77,7 +77,9 @@ def chunk_step(model: MotionModel, rolling: Rolling, grid: tuple[int, int], grap
 
 
 class PlainStep:
-    """Both halves as they are."""
+    """Both halves as they are. slots: whether the past is in fixed slots; None: where that pays (`stream_cache`)."""
+
+    slots: bool | None = None
 
     def __init__(self, model: MotionModel, rolling: Rolling, grid: tuple[int, int]) -> None:
         self.model, self.rolling, self.grid = model, rolling, grid
@@ -94,6 +96,7 @@ class PlainStep:
             window=rolling.window,
             dtype=weight.dtype,
             device=weight.device,
+            slots=self.slots,
         )
 
     def denoise(

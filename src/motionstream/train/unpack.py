@@ -32,8 +32,8 @@ def unpack(folder: Path, out: Path) -> dict[str, bool]:
     if taken:
         raise ValueError(f"{out} has {', '.join(taken)} already: name a folder without")
     recipes = {run: from_json(json.dumps(part["recipe"]), f"{folder}, origin of {run}") for run, part in origin.items()}
-    parts = stored_parts(folder)
-    weights = {makers(recipes)[part]: module for part, module in parts.items()}
+    made_by = makers(recipes)
+    weights = {made_by[part]: module for part, module in stored_parts(folder).items()}
     for run, recipe in recipes.items():
         _write_run(out / run, recipe, origin[run], weights.get(run))
     return {run: run in weights for run in recipes}

@@ -17,7 +17,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from motionstream.dit import RollingCache, TextContext, VideoDiT, stream_cache
+from motionstream.dit import RollingCache, TextContext, VideoDiT
 from motionstream.dit.attention import Kernel, attention_backend
 from motionstream.dit.fuse import FusedDiT, Heard, Steer, fuse
 from motionstream.dit.fuse_block import FusedBlock, Said, rms_norm
@@ -260,19 +260,7 @@ class ThreeProducts(FusedBlock):
 class SlottedStep(PlainStep):
     """Keeps a stream's past in fixed slots, as on a GPU."""
 
-    def cache(self) -> RollingCache:
-        weight, rolling = next(self.model.parameters()), self.rolling
-        return stream_cache(
-            self.model.dit.config,
-            batch=1,
-            grid=self.grid,
-            chunk=rolling.chunk,
-            sink=rolling.sink,
-            window=rolling.window,
-            dtype=weight.dtype,
-            device=weight.device,
-            slots=True,
-        )
+    slots = True
 
 
 def fused_of(model: StreamingModel) -> FusedDiT:
