@@ -1,0 +1,116 @@
+"""`motionstream data …`: synthetic worlds, and clips prepared for Wan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from motionstream import console
+from motionstream.cli.options import (
+    Assets,
+    Device,
+    Download,
+    JsonOut,
+    Seed,
+    Size,
+    Tracker,
+    TrackerPath,
+    Variety,
+    grid_of,
+    open_tracker,
+    size_of,
+)
+
+app = typer.Typer(no_args_is_help=True, help="Synthetic worlds to train and evaluate on.")
+
+
+@app.command("synth")
+def data_synth(
+    assets: Assets,
+    preview: Annotated[Path | None, typer.Option(help="A contact sheet with the tracks on it, .png.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A folder for the clips: mp4, npz and captions.")
+    ] = None,
+    bench: Annotated[bool, typer.Option("--bench", help="Say how many clips a second this machine makes.")] = False,
+    clips: Annotated[int, typer.Option(min=1)] = 6,
+    frames: Annotated[int, typer.Option(help="1 + 4·n.", min=5, max=241)] = 25,
+    size: Size = "256x144",
+    seed: Seed = 0,
+    split: Annotated[str, typer.Option(help="train, heldout, heldout-far or all.")] = "train",
+    variety: Variety = 0.0,
+    json_out: JsonOut = None,
+) -> None:
+    """Make synthetic worlds with exact tracks: look at them, keep them, or time them.
+
+    [bold]motionstream data synth --assets pictures --preview sheet.png[/]
+
+    [bold]motionstream data synth --assets pictures --preview varied.png --variety 1[/]
+
+    [bold]motionstream data synth --assets pictures -o clips --clips 100 --split all[/]
+    """
+    from motionstream.data import export
+    from motionstream.data.assets import AssetLibrary
+    from motionstream.data.preview import preview as draw
+    from motionstream.data.synthetic import SyntheticWorlds
+
+    if not (preview or out or bench):
+        raise ValueError("nothing to do: ask for --preview sheet.png, --out folder or --bench")
+    pixels = size_of(size)
+    library = AssetLibrary(assets, split=None if split == "all" else split)
+    worlds = SyntheticWorlds(library, size=pixels, frames=frames, seed=seed, variety=variety)
+    if preview:
+        typer.echo(f"{draw(worlds, preview, clips=clips)}: {clips} worlds of {frames} frames")
+    if out:
+        typer.echo(f"{export.write_clips(worlds, out, clips)}: {clips} clips")
+    if bench:
+        console.report("Synthetic worlds", export.bench(worlds), json_out)
+
+
+@app.command("encode")
+def data_encode(
+    clips: Annotated[Path, typer.Option(help="A folder of NAME.mp4, with clips.jsonl or NAME.txt for captions.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A new folder for the prepared clips.")],
+    vae: Annotated[Path, typer.Option(help="Wan's VAE: its folder in Diffusers' layout.")],
+    text: Annotated[Path, typer.Option(help="The folder with text_encoder/ and tokenizer/.")],
+    pictures: Annotated[
+        Path | None, typer.Option(help="The folder with image_encoder/, for a network that reads CLIP tokens.")
+    ] = None,
+    size: Size = "832x480",
+    frames: Annotated[int, typer.Option(help="1 + 4·n of each clip; shorter videos are left out.", min=5)] = 81,
+    fps: Annotated[float, typer.Option(help="Frames a second that the model is trained at.", min=1)] = 16.0,
+    grid: Annotated[str, typer.Option(metavar="COLSxROWS", help="Points tracked where NAME.npz is missing.")] = "50x50",
+    tracker: Tracker = "lucas-kanade",
+    tracker_path: TrackerPath = None,
+    download: Download = False,
+    device: Device = "auto",
+    dtype: Annotated[str, typer.Option(help="Of the encoders: bfloat16 or float32.")] = "bfloat16",
+) -> None:
+    """Prepare clips for the training of Wan: latents, tracks and prompts, encoded once.
+
+    [bold]motionstream data encode --clips videos --vae wan/vae --text wan --pictures wan -o clips-1.3b[/]
+
+    [bold]motionstream data encode --clips videos --vae wan22/vae --text wan22 --size 1280x704 --frames 121 --fps 24
+    -o clips-5b --tracker cotracker3 --tracker-path co-tracker[/]
+    """
+    import torch
+
+    from motionstream.conditioning.clip_image import ClipImageEncoder
+    from motionstream.conditioning.prompt_cache import CachedEncoder, PromptCache, default_folder
+    from motionstream.conditioning.umt5 import UMT5Encoder
+    from motionstream.data.encode import Cut, Encoders, captions, encode_folder
+    from motionstream.vae.wan import WanVAE
+
+    if dtype not in ("bfloat16", "float32"):
+        raise ValueError(f"--dtype {dtype}: bfloat16 or float32")
+    number = {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    cut, count = Cut(size_of(size), frames, fps, grid_of(grid)), len(captions(clips))
+    following = open_tracker(tracker, tracker_path, download, device)
+    said = CachedEncoder(UMT5Encoder(text, device=where, dtype=number), PromptCache(default_folder()))
+    seen = None if pictures is None else ClipImageEncoder(pictures, device=where, dtype=number)
+    encoders = Encoders(WanVAE.load(vae, where, number).without_decoder(), said, seen, where, number)
+    with console.progress("clips", count) as bar:
+        made, short = encode_folder(clips, out, encoders, cut, following, bar.over)
+    typer.echo(f"{out}: {made} clips of {frames} frames" + (f"; {short} videos were too short" if short else ""))

@@ -1,0 +1,70 @@
+"""`motionstream generate`: a picture, a prompt and tracks → a video in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from motionstream import console
+from motionstream.cli.options import Device, Model, Seed, Sink, load_model
+
+
+def generate(
+    image: Annotated[Path, typer.Option("--image", "-i", help="The first frame: PNG, JPEG, WebP.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to: .mp4, .png (a sheet) or .npz (arrays).")],
+    tracks: Annotated[Path | None, typer.Option("--tracks", "-t", help="npz: xy, visible, size=(W,H).")] = None,
+    gestures: Annotated[
+        Path | None, typer.Option("--gestures", "-g", help="Recorded in the studio, .jsonl, instead of tracks.")
+    ] = None,
+    prompt: Annotated[str, typer.Option("--prompt", "-p", help="What the picture shows and what happens.")] = "",
+    seconds: Annotated[
+        float | None, typer.Option(help="Length; without it that of the tracks or gestures, or 5.")
+    ] = None,
+    marked: Annotated[bool, typer.Option(help="Draw the points that steer on the frames.")] = False,
+    seed: Seed = 0,
+    sink: Sink = "fixed",
+    model: Model = "tiny",
+    device: Device = "auto",
+) -> None:
+    """Write a video from a picture, a prompt and tracks.
+
+    [bold]motionstream generate -i boat.jpg -t drag.npz -p "a boat, it is snowing" -o boat.mp4[/]
+
+    [bold]motionstream generate -i boat.jpg --seconds 3 -o sheet.png[/]
+
+    [bold]motionstream generate -i boat.jpg -g motionstream-boat.jsonl --marked -o boat.mp4[/]
+
+    Gestures bring the prompts that were given with them; --prompt stands in for the first.
+    """
+    from motionstream.stream.offline import replay, steered
+    from motionstream.stream.sink import opening
+    from motionstream.stream.video import check_target, read_image, write_frames
+    from motionstream.tracks import io
+    from motionstream.tracks.preview import marked as shown
+    from motionstream.tracks.record import Recording
+
+    if tracks is not None and gestures is not None:
+        raise ValueError("--tracks and --gestures: name one of the two")
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise ValueError(f"--seconds {seconds}: must be positive")
+    check_target(out)
+    asked = opening(sink)
+    picture = read_image(image)
+    if tracks is not None:
+        tracks.stat()  # a missing file is said before a model is loaded
+    recording = None if gestures is None else Recording.load(gestures)
+    said = prompt or (recording.header.prompt if recording else "")
+    stream = load_model(model, device).open(picture, prompt=said, seed=seed, **asked)
+    control = None if tracks is None else io.load(tracks, stream.size)
+    given = recording or control
+    wanted = max(1, given.frames if seconds is None and given is not None else round((seconds or 5.0) * stream.fps))
+    if recording is not None:
+        played = replay(stream, recording.on(stream.size), wanted)
+    else:
+        played = steered(stream, control, wanted)
+    with console.progress("frames", wanted) as bar:
+        chunks = bar.over_chunks(shown(chunk, tracks) if marked else chunk for chunk, tracks in played)
+        count = write_frames(out, (frame for chunk in chunks for frame in chunk), stream.fps)
+    typer.echo(f"{out}: {count} frames, {count / stream.fps:.1f} s at {stream.fps:g} fps")

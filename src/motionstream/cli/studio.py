@@ -1,0 +1,53 @@
+"""`motionstream demo` and `motionstream serve`: the live studio, for oneself or for others."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Annotated, Any
+
+import typer
+
+from motionstream.cli.options import Device, Model, Sink, load_model
+
+
+def demo(
+    model: Model = "tiny",
+    device: Device = "auto",
+    port: Annotated[int, typer.Option(help="0 takes any free one.", min=0, max=65535)] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the studio when it is ready.")] = True,
+    sink: Sink = "fixed",
+) -> None:
+    """Open the live studio on this machine.
+
+    Pick a picture, press Enter, drag. Nobody else can reach it. End it with Ctrl-C.
+
+    [bold]motionstream demo[/]
+    """
+    _serve(model, device, host="127.0.0.1", port=port, open_browser=browser, sink=sink)
+
+
+def serve(
+    model: Model = "tiny",
+    device: Device = "auto",
+    host: Annotated[str, typer.Option(help="Any but loopback needs --token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes any free one.", min=0, max=65535)] = 7860,
+    token: Annotated[
+        str | None, typer.Option(envvar="MOTIONSTREAM_TOKEN", help="Viewers must present it.", show_envvar=True)
+    ] = None,
+    sink: Sink = "fixed",
+) -> None:
+    """Serve the studio and its WebSocket (docs/protocol.md).
+
+    [bold]motionstream serve --port 8000[/]
+
+    [bold]MOTIONSTREAM_TOKEN=… motionstream serve --host 0.0.0.0[/]
+    """
+    _serve(model, device, host=host, port=port, token=token, sink=sink)
+
+
+def _serve(model: str, device: str, **settings: Any) -> None:
+    from motionstream.serve import ServeSettings, run
+
+    checked = ServeSettings(**settings)
+    with suppress(KeyboardInterrupt):  # the way to end a server is no failure
+        run(load_model(model, device), checked)

@@ -1,0 +1,130 @@
+"""`motionstream track` and `motionstream camera`: the tracks of a video, or of a camera that moves, in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from motionstream import console
+from motionstream.cli.options import (
+    Depth,
+    DepthDownload,
+    DepthWeights,
+    Device,
+    Download,
+    InverseDepth,
+    Tracker,
+    TrackerPath,
+    grid_of,
+    open_depth,
+    open_tracker,
+    size_of,
+)
+
+
+def track(
+    video: Annotated[Path, typer.Option("--video", "-v", help="The video whose motion to take.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Tracks, as npz.")],
+    points: Annotated[int | None, typer.Option(help="Points along the longer side; else 24.", min=1, max=50)] = None,
+    grid: Annotated[str | None, typer.Option(metavar="COLSxROWS", help="Another grid, such as 50x50.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Only so many frames.", min=2)] = None,
+    tracker: Tracker = "lucas-kanade",
+    tracker_path: TrackerPath = None,
+    download: Download = False,
+    device: Device = "auto",
+    preview: Annotated[Path | None, typer.Option(help="Also draw frames with the tracks on them, .png.")] = None,
+) -> None:
+    """Follow a grid of points through a video: its motion becomes control for another picture.
+
+    [bold]motionstream track -v dance.mp4 -o dance.npz[/]
+
+    [bold]motionstream track -v dance.mp4 -o dance.npz --grid 50x50 --preview dance.png[/]
+
+    [bold]motionstream track -v dance.mp4 -o dance.npz --tracker cotracker3 --tracker-path co-tracker[/]
+
+    [bold]motionstream generate -i statue.jpg -t dance.npz -o statue.mp4[/]
+
+    Trackers, what they need and their licences: docs/trackers.md
+    """
+    from motionstream.stream.video import read_video, write_sheet
+    from motionstream.tracks import grid as grids
+    from motionstream.tracks import io
+    from motionstream.tracks.preview import drawn
+
+    if out.suffix != ".npz":
+        raise ValueError(f"{out}: tracks are written to a name that ends in .npz")
+    if preview is not None and preview.suffix != ".png":
+        raise ValueError(f"{preview}: a preview is written to a name that ends in .png")
+    if points is not None and grid is not None:
+        raise ValueError("--points and --grid: name one of the two")
+    columns_rows = None if grid is None else grid_of(grid)
+    video.stat()  # a missing file is said before a tracker is loaded
+    following = open_tracker(tracker, tracker_path, download, device)
+    pixels, _ = read_video(video, frames)
+    size = (pixels.shape[2], pixels.shape[1])
+    queries = grids.even_grid(size, points or 24) if columns_rows is None else grids.grid(size, *columns_rows)
+    with console.progress("frames", len(pixels)) as bar:
+        result = following.track(pixels, queries, over=bar.over)
+    io.save(out, result, size)
+    if preview is not None:
+        write_sheet(preview, drawn(pixels, result))
+    seen = 100 * float(result.visible.mean())
+    typer.echo(f"{out}: {result.points} points over {result.frames} frames, visible {seen:.0f} % of the time")
+
+
+def camera(
+    image: Annotated[Path, typer.Option("--image", "-i", help="The first frame: PNG, JPEG, WebP.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Tracks, as npz.")],
+    path: Annotated[
+        str, typer.Option(help="orbit, dolly, truck, crane, pan, tilt, roll, zoom, or a .json file of poses.")
+    ] = "orbit",
+    amount: Annotated[float | None, typer.Option(help="How far, see below; else a usual amount.")] = None,
+    seconds: Annotated[float, typer.Option(help="How long the movement takes.")] = 4.0,
+    fps: Annotated[float, typer.Option(help="Frames a second of the model.")] = 24.0,
+    depth: Depth = "plane",
+    depth_weights: DepthWeights = None,
+    download: DepthDownload = False,
+    inverse_depth: InverseDepth = False,
+    view: Annotated[float | None, typer.Option(help="Degrees across the picture; else estimated, or 60.")] = None,
+    grid: Annotated[str, typer.Option(metavar="COLSxROWS", help="Points; the paper's is 50x50.")] = "32x18",
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="The frame to fit the picture into; else its own shape.")
+    ] = None,
+    preview: Annotated[Path | None, typer.Option(help="Also draw the picture pulled along the tracks, .png.")] = None,
+) -> None:
+    """Move a camera through a picture: tracks of all of it, by its depth.
+
+    [bold]motionstream camera -i boat.jpg --path orbit --amount 15 -o orbit.npz --preview orbit.png[/]
+
+    [bold]motionstream generate -i boat.jpg -t orbit.npz -o boat.mp4[/]
+
+    [bold]motionstream camera -i boat.jpg --path dolly --depth depth.png -o closer.npz[/]
+
+    Amounts: orbit, pan, tilt and roll in degrees (right, right, up, clockwise); dolly, truck and crane in parts of the
+    distance to the middle (forwards, right, up); zoom in focal lengths. Negative ones go the other way.
+    Depth, files of poses, and what the fallback `plane` cannot do: docs/camera.md
+    """
+    from motionstream.evaluate.views.shots import shot
+    from motionstream.stream.video import read_image, write_sheet
+    from motionstream.tracks import io
+    from motionstream.tracks.preview import drawn
+
+    if out.suffix != ".npz":
+        raise ValueError(f"{out}: tracks are written to a name that ends in .npz")
+    if preview is not None and preview.suffix != ".png":
+        raise ValueError(f"{preview}: a preview is written to a name that ends in .png")
+    if not (0 < seconds * fps < float("inf")) or round(seconds * fps) < 2:
+        raise ValueError(f"--seconds {seconds:g} at {fps:g} frames a second: a movement takes at least two frames")
+    columns, rows = grid_of(grid)
+    picture = read_image(image)
+    estimate = open_depth(depth, depth_weights, download, inverse_depth)
+    made = shot(picture, estimate, path, round(seconds * fps), amount, view, None if size is None else size_of(size))
+    tracks = made.tracks(columns, rows)
+    io.save(out, tracks, made.lens.size)
+    if preview is not None:
+        write_sheet(preview, drawn(*made.preview(tracks)))
+    seen = 100 * float(tracks.visible[-1].mean())
+    said = f"{tracks.points} points over {tracks.frames} frames, {seen:.0f} % visible at the end"
+    typer.echo(f"{out}: {said}; {made.depth}")
