@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 Model = Annotated[str, typer.Option("--model", "-m", help="A zoo name or a folder of weights.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 JsonOut = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here as JSON.")]
+EvaluationJournal = Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from here after an interruption.")]
+LpipsWeights = Annotated[Path | None, typer.Option(help="LPIPS weights, .safetensors, to measure that too.")]
 Assets = Annotated[Path, typer.Option(help="A folder with cutouts/ and backgrounds/, or with manifest.csv.")]
+HeldOut = Annotated[str, typer.Option(help="heldout or heldout-far.")]
+AssetsHeldOut = Annotated[str, typer.Option(help="Of the assets: heldout or heldout-far.")]
 Variety = Annotated[
     float,
     typer.Option(help="Share of worlds whose things also turn in depth, swing, shake or blur.", min=0, max=1),
@@ -50,6 +54,11 @@ def load_model(model: str, device: str) -> Any:
 def controls_of(text: str) -> list[str]:
     """ "dense, 20" → ["dense", "20"]; which there are, `motion.checked` says."""
     return text.replace(" ", "").split(",")
+
+
+def parts_of(text: str) -> list[str]:
+    """ "a, b" → ["a", "b"], each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 def size_of(text: str, option: str = "--size") -> tuple[int, int]:

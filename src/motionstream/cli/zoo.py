@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from motionstream import console
-from motionstream.cli.options import Device, JsonOut, Seed, controls_of, load_model, size_of
+from motionstream.cli.options import AssetsHeldOut, Device, JsonOut, Seed, controls_of, load_model, size_of
 
 app = typer.Typer(no_args_is_help=True, help="Models that come with the package, and making one.")
 
@@ -68,7 +68,7 @@ def zoo_compare(
     clips: Annotated[int, typer.Option(help="Held-out worlds; more find smaller differences.", min=4)] = 16,
     frames: Annotated[int, typer.Option(help="1 + 4·n.", min=5, max=241)] = 45,
     controls: Annotated[str, typer.Option(help="As of evaluate motion.")] = "dense,20,object",
-    split: Annotated[str, typer.Option(help="Of the assets: heldout or heldout-far.")] = "heldout",
+    split: AssetsHeldOut = "heldout",
     device: Device = "auto",
     seed: Seed = 0,
     json_out: JsonOut = None,

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from motionstream import console
-from motionstream.cli.options import Assets, Device, JsonOut, Model, Seed, Variety, load_model, weights_of
+from motionstream.cli.options import (
+    Assets,
+    Device,
+    EvaluationJournal,
+    HeldOut,
+    JsonOut,
+    LpipsWeights,
+    Model,
+    Seed,
+    Variety,
+    load_model,
+    weights_of,
+)
 
 
 def evaluate_limits_command(
@@ -18,13 +30,13 @@ def evaluate_limits_command(
     clips: Annotated[int, typer.Option(help="Held-out worlds; each kind of clip needs some.", min=1)] = 32,
     frames: Annotated[int, typer.Option(help="1 + 4·n.", min=5, max=241)] = 45,
     control: Annotated[str, typer.Option(help="dense, 20 or object, or another of evaluate motion.")] = "dense",
-    split: Annotated[str, typer.Option(help="heldout or heldout-far.")] = "heldout",
+    split: HeldOut = "heldout",
     variety: Variety = 0.0,
     seed: Seed = 0,
-    lpips: Annotated[Path | None, typer.Option(help="LPIPS weights, .safetensors, to measure that too.")] = None,
+    lpips: LpipsWeights = None,
     plot: Annotated[Path | None, typer.Option(help="Draw both tables as bars, .png.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw the worst clips: true, whole and warp, .png.")] = None,
-    journal: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from here after an interruption.")] = None,
+    journal: EvaluationJournal = None,
     json_out: JsonOut = None,
 ) -> None:
     """Say what limits a model: its VAE, the warp, its network, detail or look; and which clips are hard for it.

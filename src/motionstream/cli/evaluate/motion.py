@@ -1,0 +1,124 @@
+"""`motionstream evaluate motion`: does a model follow tracks, on synthetic worlds or real clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from motionstream import console
+from motionstream.cli.options import (
+    AssetsHeldOut,
+    Device,
+    Download,
+    EvaluationJournal,
+    JsonOut,
+    LpipsWeights,
+    Model,
+    Seed,
+    Tracker,
+    TrackerPath,
+    Variety,
+    controls_of,
+    grid_of,
+    load_model,
+    open_tracker,
+    weights_of,
+)
+
+WORLDS, WORLDS_FOR_TRACKER = 16, 4  # by default, and beside real clips to know the tracker's own error
+
+
+def evaluate_motion_command(
+    model: Model = "tiny",
+    data: Annotated[str, typer.Option("--data", "-d", help="worlds, or a folder of real clips.")] = "worlds",
+    layout: Annotated[str, typer.Option(help="Of the folder: auto, clips, davis or sora.")] = "auto",
+    assets: Annotated[Path | None, typer.Option(help="Pictures to make worlds of: cutouts/ and backgrounds/.")] = None,
+    device: Device = "auto",
+    clips: Annotated[int | None, typer.Option(help="At most so many; 16 worlds, or all of a folder.", min=1)] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="The most of a clip, 1 + 4·n; 45 of worlds, 81 of sora, else 49.", min=5, max=241)
+    ] = None,
+    split: AssetsHeldOut = "heldout",
+    variety: Variety = 0.0,
+    controls: Annotated[
+        str | None, typer.Option(help="Of dense, 1, 5, 20, 100 points and object, with commas; all by default.")
+    ] = None,
+    grid: Annotated[str, typer.Option(metavar="COLSxROWS", help="Points followed in real clips.")] = "50x50",
+    tracker: Tracker = "lucas-kanade",
+    tracker_path: TrackerPath = None,
+    download: Download = False,
+    seed: Seed = 0,
+    journal: EvaluationJournal = None,
+    sheet: Annotated[Path | None, typer.Option(help="Also draw true, model and warp side by side, .png.")] = None,
+    worst: Annotated[int, typer.Option(help="Draw so many clips of the largest error, not the first.", min=0)] = 0,
+    videos: Annotated[Path | None, typer.Option(help="A folder for videos: true, model and warp side by side.")] = None,
+    lpips: LpipsWeights = None,
+    fvd: Annotated[Path | None, typer.Option(help="I3D weights, to measure FVD with your package cd-fvd.")] = None,
+    vbench: Annotated[Path | None, typer.Option(help="Folder of weights for your package vbench.")] = None,
+    json_out: JsonOut = None,
+) -> None:
+    """Measure whether a model follows tracks, beside standing still and warping the first frame.
+
+    [bold]motionstream evaluate motion --assets pictures --clips 16 --json motion.json --sheet motion.png[/]
+
+    [bold]motionstream evaluate motion -d DAVIS --assets pictures --journal davis.jsonl --json davis.json[/]
+
+    [bold]motionstream evaluate motion -d clips --controls dense,5 --worst 4 --sheet worst.png --videos side[/]
+
+    Real clips are folders of numbered frames or video files (clips), DAVIS as it is published (davis), or videos
+    that are played at 16 frames a second (sora). With --assets the tracker's own error is measured beside them.
+    """
+    from motionstream.data.assets import AssetLibrary
+    from motionstream.evaluate import clips as reading
+    from motionstream.evaluate import external, motion
+    from motionstream.evaluate.controls import CONTROLS, OBJECT
+    from motionstream.evaluate.journal import Journal
+    from motionstream.evaluate.lpips import Lpips
+    from motionstream.evaluate.pictures.illustrate import Pictures
+
+    exact = data == "worlds"
+    if exact and assets is None:
+        raise ValueError("worlds are made of pictures: name a folder of them with --assets, or real clips with --data")
+    library = AssetLibrary(assets, split=split) if assets else None
+    perceptual = Lpips.load(lpips) if lpips else None
+    usual = [name for name in CONTROLS if exact or name != OBJECT]
+    chosen = motion.checked(controls_of(controls) if controls else usual)
+    columns_rows = grid_of(grid)
+    opened = open_tracker(tracker, tracker_path, download, device)
+    loaded = load_model(model, device)
+    measures, missing = external.asked(fvd, vbench, device, lambda line: typer.echo(line, err=True))
+    length = frames if exact and frames else reading.MOST_FRAMES["worlds"]
+    number = (clips or WORLDS) if exact else WORLDS_FOR_TRACKER
+    worlds = reading.worlds(library, loaded.size, length, seed, number, variety) if library else []
+    if exact:
+        found = reading.Found("worlds", worlds)
+    else:
+        least = loaded.geometry.frames(loaded.rolling.chunk)
+        how = reading.Reading(loaded.geometry, frames, least, columns_rows, opened.track)
+        found = reading.find(Path(data), how, layout)
+    sources = found.sources[:clips]
+    settings = {**weights_of(model, loaded), "data": Path(data).name, "layout": found.layout, "tracker_name": tracker}
+    settings |= {"split": split} if library else {}
+    key = {"evaluation": "motion", **settings, "tracker_hash": opened.hash, "folder": data, "assets": str(assets)}
+    key |= {"frames": frames, "grid": columns_rows, "seed": seed, "lpips": str(lpips)}
+    if variety:
+        settings, key = settings | {"variety": variety}, key | {"variety": variety}
+    generate = motion.by_model(loaded)
+    with console.progress("clips × controls", len(sources) * len(chosen)) as bar:
+        figures = motion.evaluate_motion(
+            generate, sources, seed, chosen, perceptual, Journal(journal, key), opened.track, worlds, bar.over
+        )
+    first = [source.name for source in sources][: motion.EXAMPLES]
+    pictures = Pictures(sheet, motion.worst(figures, worst, chosen[0]) if worst else first, videos, measures)
+    needed = pictures.needed(sources)
+    with console.progress("pictures", len(needed)) as bar:
+        shown = motion.examples(generate, bar.over(needed), seed, chosen[0])
+        measured, lacking = pictures.take(shown, loaded.fps)
+    figures["skipped"] = [{"name": each.name, "reason": each.reason} for each in found.skipped] + figures["skipped"]
+    figures["missing"] += missing + lacking
+    report = {**settings, **figures, **measured}
+    lists = {name: len(value) for name, value in report.items() if name in ("per_clip", "skipped")}
+    console.report(f"{model}, motion", {**report, **lists}, None)
+    console.write_json(report, json_out)
