@@ -13,9 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from motionstream.evaluate import counterfactual
-from motionstream.evaluate.baselines import still, warp
-from motionstream.evaluate.counterfactual import controlled, evaluate_counterfactual, letting_go, variants
+from motionstream.evaluate.baselines import Generate, still, warp
+from motionstream.evaluate.counterfactual.evaluation import evaluate_counterfactual, examples
+from motionstream.evaluate.counterfactual.found import followable
+from motionstream.evaluate.counterfactual.letting_go import letting_go
+from motionstream.evaluate.counterfactual.task import CONTROLS, controlled
+from motionstream.evaluate.counterfactual.variants import VARIANTS, variants
 from motionstream.evaluate.journal import Journal
 from motionstream.evaluate.metrics import Video
 from motionstream.tracks import Tracks
@@ -81,27 +84,27 @@ def everything_slides(first: Video, tracks: Tracks, caption: str, seed: int) -> 
 
 
 @cache
-def measured(generate: counterfactual.Generate, control: str = "object", **rest: Any) -> dict[str, Any]:
+def measured(generate: Generate, control: str = "object", **rest: Any) -> dict[str, Any]:
     figures = evaluate_counterfactual(generate, CLIPS.__getitem__, len(CLIPS), control, **rest)
     json.dumps(figures, allow_nan=False)
     return figures
 
 
-@pytest.mark.parametrize("control", counterfactual.CONTROLS)
+@pytest.mark.parametrize("control", CONTROLS)
 def test_one_that_follows_scores_as_following(control: str) -> None:
     figures = measured(warp, control)
     model = figures["scores"]["model"]
     assert model["not_given_over_given"] > 8
     assert model["epe_given_px"] < 1
     assert model["counted"] > 50
-    moved = set(counterfactual.VARIANTS) - {"still"}
+    moved = set(VARIANTS) - {"still"}
     assert all(model["variants"][name]["not_given_over_given"] > 4 for name in moved)
     assert model["variants"]["still"]["epe_given_px"] < 0.01
     assert model == figures["scores"]["warp"]
     assert (figures["clips"], figures["frames"], figures["size"]) == (2, FRAMES, "128x96")
 
 
-@pytest.mark.parametrize("control", counterfactual.CONTROLS)
+@pytest.mark.parametrize("control", CONTROLS)
 def test_one_that_ignores_its_tracks_scores_as_ignoring_them(control: str) -> None:
     figures = measured(still, control)
     model = figures["scores"]["model"]
@@ -171,7 +174,7 @@ def test_the_variants_are_what_their_names_say() -> None:
     assert task is not None
     assert donor is not None
     given = variants(task, donor.true)
-    assert set(given) == set(counterfactual.VARIANTS)
+    assert set(given) == set(VARIANTS)
     end = {name: (one.xy[-1] - one.xy[0]).mean(0) for name, one in given.items()}
     np.testing.assert_allclose(end["true"], [18, 6], atol=1e-3)
     np.testing.assert_allclose(end["mirrored"], [-18, 6], atol=1e-3)
@@ -205,7 +208,7 @@ def test_points_that_leave_the_frame_are_not_visible() -> None:
 def test_places_that_show_nothing_are_not_followed() -> None:
     first = CLIPS[0].video[0].copy()
     first[:, 80:] = 90
-    good = counterfactual.followable(first, np.array([[40.5, 50.5], [130.5, 50.5]], np.float32))
+    good = followable(first, np.array([[40.5, 50.5], [130.5, 50.5]], np.float32))
     assert good.tolist() == [True, False]
 
 
@@ -239,7 +242,7 @@ def test_an_evaluation_that_was_cut_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_sheet_shows_every_variant() -> None:
-    shown = counterfactual.examples(warp, CLIPS.__getitem__, 2, "object", most=1)
+    shown = examples(warp, CLIPS.__getitem__, 2, "object", most=1)
     assert [one.caption.partition(":")[0] for one in shown] == [
         *("true", "mirrored", "turned", "delayed", "still", "swapped")
     ]

@@ -50,7 +50,9 @@ def evaluate_counterfactual_command(
 
     from motionstream.data.assets import AssetLibrary
     from motionstream.data.synthetic import SyntheticWorlds
-    from motionstream.evaluate.counterfactual import checked_control, evaluate_counterfactual, examples, letting_go
+    from motionstream.evaluate.counterfactual.evaluation import evaluate_counterfactual, examples
+    from motionstream.evaluate.counterfactual.letting_go import letting_go
+    from motionstream.evaluate.counterfactual.task import checked_control
     from motionstream.evaluate.journal import Journal
     from motionstream.evaluate.motion import by_model
     from motionstream.evaluate.pictures import sheets
