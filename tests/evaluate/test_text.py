@@ -143,14 +143,17 @@ def test_a_model_that_ignores_its_prompt_scores_chance(
 def test_a_prompt_that_breaks_the_motion_shows(
     training: SyntheticWorlds, heldout: SyntheticWorlds, journal: Path, tmp_path: Path
 ) -> None:
-    def stops_in_snow(first: Video, tracks: Tracks, caption: str, seed: int) -> Video:
-        return (still if effect_of(caption) == "snow" else warp)(first, tracks)
+    """Beyond what the effect itself costs where that is little; in snow the tracker is lost on true frames as well."""
 
-    effects = measured(stops_in_snow, None, training, heldout, journal, tmp_path)["scores"]["model"]["effects"]
-    assert effects["snow"]["epe_change"] > 1
-    assert effects["snow"]["epe_beyond"] > 0.15
-    assert effects["snow"]["epe_moving_change"] > effects["snow"]["epe_change"]
-    assert 0 < effects["snow"]["tracker_kept_moving_share"] <= 1
+    def stops(first: Video, tracks: Tracks, caption: str, seed: int) -> Video:
+        return (still if effect_of(caption) in ("snow", "sunset") else warp)(first, tracks)
+
+    effects = measured(stops, None, training, heldout, journal, tmp_path)["scores"]["model"]["effects"]
+    for name in ("snow", "sunset"):
+        assert effects[name]["epe_change"] > 1
+        assert effects[name]["epe_moving_change"] > effects[name]["epe_change"]
+        assert 0 < effects[name]["tracker_kept_moving_share"] <= 1
+    assert effects["sunset"]["epe_beyond"] > 0.15
     assert effects["rain"]["epe_change"] == pytest.approx(0)
 
 
