@@ -110,6 +110,20 @@ def test_what_lies_across_an_edge_does_not_come_along() -> None:
     assert corner.norm() < 0.2 * 6
 
 
+def test_support_says_where_nothing_lands() -> None:
+    """A square on even ground, taken by the middle: what it covered is vacant once it has left, and only that."""
+    picture = torch.zeros(1, 3, HEIGHT, WIDTH)
+    patch(picture, 24, 24, 16)[:] = 1
+    _, support = carry(picture, grid(28, 28, 3, 3), torch.tensor([[[0.0, 0.0]], [[36.0, 0.0]]]))
+    assert (support[:, 0] >= 0).all(), "nothing has moved"
+    vacant = support[0, 1, 0] < -0.5
+    behind = torch.zeros_like(vacant)
+    behind[24 // STRIDE : 40 // STRIDE, 24 // STRIDE : 40 // STRIDE] = True
+    assert vacant[behind].float().mean() > 0.5
+    assert not vacant[:, 48 // STRIDE :].any(), "where it went something has landed"
+    assert support[0, 1, 0, 32 // STRIDE, 68 // STRIDE] > 0.9, "there points speak"
+
+
 def test_no_points_no_motion() -> None:
     picture = smooth_picture(2)
     empty = torch.zeros(2, 0, 2), torch.zeros(2, 0, dtype=torch.bool)

@@ -46,7 +46,7 @@ class Conditioning:
     first (B, T, 4 + C, h, w): mask and first-frame latents, zero after the first latent.
     volume (B, T, 4·64, h, w): packed track volume.
     anchor (B, T, C, h, w): latents of the warped anchor; zero where it was dropped or the model has none.
-    support (B, T, 5, h, w): where tracks speak (4 frames) and whether the anchor is present.
+    support (B, T, 5, h, w): where tracks speak, and where nothing lands (4 frames); whether the anchor is present.
     """
 
     first: Tensor
@@ -92,7 +92,8 @@ class ConditionerState:
 class Warped:
     """The warped anchor of F frames in pixels.
 
-    frames (B, F, 3, H, W) in [−1, 1]; support (B, F, 1, H/4, W/4) in [0, 1]: how surely tracks speak there.
+    frames (B, F, 3, H, W) in [−1, 1]; support (B, F, 1, H/4, W/4) in [−1, 1]: how surely tracks speak there, below 0
+    where nothing of the picture lands.
     """
 
     frames: Tensor

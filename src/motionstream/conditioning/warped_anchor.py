@@ -35,6 +35,8 @@ CORRECTIONS = 2
 """How often what the mean takes from the points' own moves is given back, so that they arrive and pins stay."""
 LANDING = 0.6 * STRIDE
 """Pixels over which a moved cell is spread where it lands."""
+VACANT_SHARE = 0.5
+"""Share of what lands at a place while nothing moves, below which the place is somewhat vacant."""
 ROUNDS, NEAR = 2, 4.0
 """The landing is corrected so often, by no more than so many pixels: it is that of whole cells."""
 
@@ -56,15 +58,17 @@ def displacement(
 
     bonds (B, n, n): of the anchor picture. xy (B, F, N, 2), visible (B, F, N): the points now. birth_xy (B, N, 2):
     where they were in the anchor picture; strength (B, N): how loudly they speak, 0 if they were not in it (bool will
-    do). size: (W, H). Returns (B, F, 2, H/4, W/4) backward displacement in pixels and (B, F, 1, H/4, W/4) support in
-    [0, 1]: how near points are, each within its radius.
+    do). size: (W, H). Returns (B, F, 2, H/4, W/4) backward displacement in pixels and (B, F, 1, H/4, W/4) support:
+    0 … 1 by how near points are, each within its radius, and down to −1 where nothing of the picture lands: what is to
+    be seen there, nobody knows.
     """
     ys, xs = axes(size, xy.device)
     inverse = -0.5 / radii(birth_xy, strength > 0).square().clamp(min=1e-6)
     speaks = (visible * strength[:, None].to(xy.dtype))[..., None]
     support = spread(speaks, xy, inverse[:, None], ys, xs).clamp(max=1)
     forward, sure = movement(bonds, (xy - birth_xy[:, None]) * speaks, speaks, birth_xy, inverse, size)
-    return inverted(forward, sure, size), support
+    backward, vacant = inverted(forward, sure, size)
+    return backward, support * (1 - vacant) - vacant
 
 
 def axes(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -115,9 +119,9 @@ def _mean(moves: Tensor, speaks: Tensor, weight: Tensor) -> tuple[Tensor, Tensor
     return sums[..., :2] / total, sums[..., 2:] / total
 
 
-def inverted(forward: Tensor, sure: Tensor, size: tuple[int, int]) -> Tensor:
+def inverted(forward: Tensor, sure: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """From where everything goes (B, F, 2, h, w), with the weight it has where it lands (B, F, 1, h, w), to where every
-    place's content came from, relative to the place.
+    place's content came from, relative to the place; and how vacant the place is (B, F, 1, h, w), 0 … 1.
 
     Cells land and are spread a little; what moved covers what stands still. Where nothing lands, the movement of what
     lay there holds: with it one looks past the thing that left, at the ground behind it.
@@ -125,15 +129,22 @@ def inverted(forward: Tensor, sure: Tensor, size: tuple[int, int]) -> Tensor:
     ys, xs = axes(size, forward.device)
     places = middles(size, forward.device).movedim(-1, 0)
     landing = (places + forward).flatten(3).mT
-    values = torch.cat([-forward * sure, sure], 2).flatten(3).mT
+    values = torch.cat([-forward * sure, sure, torch.ones_like(sure)], 2).flatten(3).mT
     width = forward.new_full((1, 1, 1), -0.5 / LANDING**2)
     landed = spread(values, landing, width, ys, xs)
-    backward = (landed[:, :, :2] - VACANT_WEIGHT * forward) / (landed[:, :, 2:] + VACANT_WEIGHT)
+    backward = (landed[:, :, :2] - VACANT_WEIGHT * forward) / (landed[:, :, 2:3] + VACANT_WEIGHT)
+    vacant = (1 - landed[:, :, 3:] / (VACANT_SHARE * _at_rest(ys, xs))).clamp(min=0)
     for _ in range(ROUNDS):
         again = -sampled(forward, (places + backward).movedim(2, -1), size)
         close = (again - backward).norm(dim=2, keepdim=True) < NEAR
         backward = torch.where(close, again, backward)
-    return backward
+    return backward, vacant
+
+
+def _at_rest(ys: Tensor, xs: Tensor) -> Tensor:
+    """(h, w) how much lands at every place while nothing moves."""
+    down, across = (bell((at[:, None] - at).square() * (-0.5 / LANDING**2)).sum(0) for at in (ys, xs))
+    return down[:, None] * across
 
 
 def sampled(field: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:

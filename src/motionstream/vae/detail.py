@@ -50,7 +50,8 @@ class Detail(nn.Module):
         self.to(memory_format=LAYOUT)  # type: ignore[call-overload]
 
     def forward(self, decoded_BFCHW: Tensor, warped_BFCHW: Tensor, support_BF1hw: Tensor) -> Tensor:
-        """All in [−1, 1]; support in [0, 1]: how surely tracks speak there. Returns (B, F, 3, H, W)."""
+        """All in [−1, 1]; support: how surely tracks speak there, below 0 where nothing of the picture lands. Returns
+        (B, F, 3, H, W)."""
         decoded, warped = flat(decoded_BFCHW), flat(warped_BFCHW.to(decoded_BFCHW.dtype))
         support = support_BF1hw.flatten(0, 1).to(decoded.dtype)
         cells = torch.cat([F.pixel_unshuffle(decoded, CELL), F.pixel_unshuffle(warped, CELL), support], 1)
