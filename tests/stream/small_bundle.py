@@ -65,7 +65,7 @@ def looked(
     model: StreamingModel, video: torch.Tensor, prompt: str, begin: int = 0, since: int = 0, seed: int = 0
 ) -> torch.Tensor:
     """Frames from number `begin` on with the look of a prompt in force since frame `since`."""
-    return model.looked(video, model.words(prompt), model.specks(seed), begin, since)
+    return model.looked(video, model.phrases(prompt), model.specks(seed), begin, since)
 
 
 def small_detail() -> Detail:
@@ -76,12 +76,11 @@ def small_detail() -> Detail:
 
 
 def small_look() -> Look:
-    """Words that show, a little, in every pixel; padding stays silent."""
+    """Phrases that show, a little, in every pixel."""
     torch.manual_seed(0)
-    look = Look(LookConfig(buckets=64, words=8, width=8, hidden=8))
+    look = Look(LookConfig(("kite", "snow", "rain", "a boat", "a red kite")))
     with torch.no_grad():
-        look.words.weight[1:].normal_()
-        look.say.weight.normal_(std=0.02)
+        look.amounts.weight[1:].normal_(std=0.02)
     return look
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from motionstream.train.texture import beyond_curves, texture_distance
+from motionstream.train.texture import beyond_curves, shape_distance, texture_distance
 from motionstream.vae import Specks
 
 SIZE = (128, 112)
@@ -36,6 +36,19 @@ def test_motion_counts() -> None:
     alike = distance(video(2, FLAKES), flakes)
     still = video(2, FLAKES)[:, :1].expand_as(flakes)
     assert distance(still, flakes) > 1.3 * alike
+
+
+def test_the_shape_distance_tells_streaks_from_dots_and_slow_from_fast_wherever_they_are() -> None:
+    flakes, drops = video(2, FLAKES), video(2, DROPS)
+    alike = shape_distance(video(1, FLAKES), flakes)
+    streaks = video(1, DROPS) * (flakes.std() / video(1, DROPS).std())
+    assert shape_distance(streaks, flakes) > 2 * alike
+    assert shape_distance(video(1, DROPS), drops) < 0.5 * shape_distance(streaks, flakes)
+    still = video(1, FLAKES)[:, :1].expand_as(flakes)
+    assert shape_distance(still, flakes) > 2 * alike
+    nothing = torch.zeros_like(flakes)
+    assert shape_distance(nothing, flakes) > 2 * alike
+    assert shape_distance(nothing, nothing) == 0
 
 
 def test_its_gradient_finds_the_amount() -> None:

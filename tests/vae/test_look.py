@@ -1,4 +1,4 @@
-"""Look answers words it has learned, and no others; a frame depends on the words' age alone."""
+"""Look answers phrases it has learned, and no others; a frame depends on the phrases' age alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from motionstream.vae import Look, LookConfig, Specks
 from motionstream.vae.specks import KINDS
 
 SIZE = (48, 36)
-DUSK, BOAT = torch.tensor([[5, 9, 0]]), torch.tensor([[7, 9, 0]])
+CONFIG = LookConfig(("dusk", "boat", "and"))
+DUSK, BOAT = torch.tensor([[1, 3, 0]]), torch.tensor([[2, 3, 0]])
 
 
 def frames(count: int = 12, clips: int = 1) -> Tensor:
@@ -31,26 +32,24 @@ def over(look: Look, video: Tensor, words: Tensor, begin: int = 0) -> Tensor:
 
 @pytest.fixture
 def look() -> Look:
-    """One that has learned word 5 alone."""
+    """One that has learned "dusk" alone."""
     torch.manual_seed(0)
-    made = Look(LookConfig(buckets=16, words=3, width=8, hidden=8))
+    made = Look(CONFIG)
     with torch.no_grad():
-        made.words.weight[5].normal_()
-        made.say.weight.normal_(std=0.05)
+        made.amounts.weight[1].normal_(std=0.05)
     return made.requires_grad_(False)
 
 
 def test_untrained_it_changes_nothing() -> None:
-    made = Look(LookConfig())
-    shown = over(made, frames(), torch.tensor([[3, 4, 0]]))
+    shown = over(Look(CONFIG), frames(), DUSK)
     torch.testing.assert_close(shown, frames(), atol=1e-6, rtol=0)
 
 
-def test_words_it_has_not_learned_change_nothing(look: Look) -> None:
+def test_phrases_it_has_not_learned_change_nothing(look: Look) -> None:
     torch.testing.assert_close(over(look, frames(), BOAT), frames(), atol=1e-6, rtol=0)
 
 
-def test_a_word_comes_into_force_over_the_first_second_and_then_stays(look: Look) -> None:
+def test_a_phrase_comes_into_force_over_the_first_second_and_then_stays(look: Look) -> None:
     asked = torch.cat(look.asked(DUSK, ages(48)), -1)[0]
     change = asked.diff(dim=0).abs().sum(1)
     assert asked[0].abs().sum() < 0.5 * asked[24].abs().sum()
@@ -66,6 +65,15 @@ def test_parts_are_the_whole(look: Look, cut: int) -> None:
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-6, rtol=0)
 
 
+def test_phrases_said_together_add_up(look: Look) -> None:
+    with torch.no_grad():
+        look.amounts.weight[2].normal_(std=0.05)
+    alone = [look.asked(phrases, ages()) for phrases in (DUSK, BOAT)]
+    both = look.asked(torch.tensor([[1, 2]]), ages())
+    for part, (one, other) in zip(both, zip(*alone, strict=True), strict=True):
+        torch.testing.assert_close(part, one + other)
+
+
 def test_clips_of_a_batch_are_looked_at_alone(look: Look) -> None:
     video, words = frames(clips=2), torch.cat([DUSK, BOAT])
     both = over(look, video, words)
@@ -74,10 +82,9 @@ def test_clips_of_a_batch_are_looked_at_alone(look: Look) -> None:
         torch.testing.assert_close(both[clip : clip + 1], alone, atol=1e-6, rtol=0)
 
 
-def test_it_learns_what_a_word_does_to_colour_and_leaves_other_words_alone() -> None:
-    torch.manual_seed(0)
-    made = Look(LookConfig(buckets=16, words=3, width=8, hidden=8))
-    optimizer = torch.optim.Adam(made.parameters(), 2e-2)
+def test_it_learns_what_a_phrase_does_to_colour_and_leaves_others_alone() -> None:
+    made = Look(CONFIG)
+    optimizer = torch.optim.Adam(made.parameters(), 2e-3)
     video = frames()
     light = (video + 1) / 2
     darker = 2 * light * torch.tensor([0.3, 0.4, 0.7])[:, None, None] - 1

@@ -192,7 +192,7 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
             r"model\.json is incomplete.*detail\.safetensors",
         ),
         (lambda header: header["sha256"].pop(bundle.FILES["look"]), r"model\.json is incomplete.*look\.safetensors"),
-        (lambda header: header["look"].update(hidden=9), r"look\.safetensors does not fit model\.json"),
+        (lambda header: header["look"].update(phrases=["fog"]), r"look\.safetensors does not fit model\.json"),
         (lambda header: header["vae"].update(colour=1), r"does not describe a model.*colour"),
         (lambda header: header["detail"].update(width=9), r"detail\.safetensors does not fit model\.json"),
         (lambda header: header["network"].update(dit=3), r"does not describe a model"),

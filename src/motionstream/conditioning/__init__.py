@@ -13,7 +13,7 @@ from motionstream.conditioning.prompt import (
     PictureEncoder,
     PromptEncoder,
     TextEncoder,
-    word_numbers,
+    phrase_numbers,
 )
 from motionstream.conditioning.random_walk import bonds
 from motionstream.conditioning.track_head import TrackHead
@@ -35,7 +35,7 @@ __all__ = [
     "Warped",
     "bonds",
     "identity_codes",
+    "phrase_numbers",
     "track_volume",
     "warp",
-    "word_numbers",
 ]

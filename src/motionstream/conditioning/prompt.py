@@ -21,14 +21,33 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PAD = 0
+LONGEST_RUN = 3
+"""Words in a row that are a phrase at most."""
 _WORD = re.compile(r"[^\W_]+")
 
 
 def word_numbers(prompt: str, length: int, buckets: int) -> list[int]:
     """The first `length` words of a prompt as numbers 1…buckets−1, padded with 0."""
-    words = _WORD.findall(prompt.lower())[:length]
+    words = _words(prompt)[:length]
     numbers = [1 + zlib.crc32(word.encode()) % (buckets - 1) for word in words]
     return numbers + [PAD] * (length - len(numbers))
+
+
+def phrase_numbers(prompt: str, phrases: Sequence[str]) -> list[int]:
+    """Which of the phrases, from 1 on, a prompt says, each once and in their order; capitals and punctuation do not
+    count: "A horse, black-and-white" says "black and white"."""
+    said = {phrase for run in range(1, LONGEST_RUN + 1) for phrase in runs(prompt, run)}
+    return [number for number, phrase in enumerate(phrases, 1) if phrase in said]
+
+
+def runs(text: str, length: int) -> list[str]:
+    """All of so many words in a row, in order."""
+    words = _words(text)
+    return [" ".join(words[begin : begin + length]) for begin in range(len(words) - length + 1)]
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from motionstream.conditioning.prompt import LONGEST_RUN, runs
 from motionstream.data.effects import BY_NAME, NONE
 
 LONGEST_NAME = 60  # characters; a longer description is cut at its first sentence or dropped
@@ -24,8 +25,27 @@ def with_effect(scene: str, effect: str, rng: np.random.Generator) -> str:
     if effect == NONE:
         return scene
     phrases = BY_NAME[effect].phrases
-    phrase = phrases[int(rng.integers(len(phrases)))]
+    return joined(scene, phrases[int(rng.integers(len(phrases)))])
+
+
+def joined(scene: str, phrase: str) -> str:
+    """A scene's caption with one phrase more."""
     return f"{scene}, {phrase}" if scene else phrase
+
+
+def ways_to_say(effect: str) -> tuple[str, ...]:
+    """Phrases that captions use for an effect, and other words for it."""
+    return BY_NAME[effect].phrases + BY_NAME[effect].synonyms
+
+
+def words_of_effects() -> tuple[str, ...]:
+    """What may tell of an effect: the words of all ways to say one, and up to three of them in a row.
+
+    In a row because a scene, too, may hold something black and something white.
+    """
+    said = [way for effect in BY_NAME for way in ways_to_say(effect)]
+    every = (run for length in range(1, LONGEST_RUN + 1) for way in said for run in runs(way, length))
+    return tuple(dict.fromkeys(every))
 
 
 def plain_name(text: str) -> str:

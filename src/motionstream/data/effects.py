@@ -24,10 +24,11 @@ LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Effect:
-    """name; phrases that say it in a prompt; and how it is put on frames."""
+    """name; phrases that say it in captions; other words that mean it; and how it is put on frames."""
 
     name: str
     phrases: tuple[str, ...]
+    synonyms: tuple[str, ...]
     apply: Apply
 
 
@@ -160,13 +161,45 @@ def _black_and_white(frames: Tensor, strength: Tensor, rng: np.random.Generator)
 
 
 EFFECTS = (
-    Effect("snow", ("it is snowing", "snow is falling", "it starts to snow", "heavy snowfall"), _snow),
-    Effect("rain", ("it is raining", "rain is falling", "it starts to rain", "heavy rain"), _rain),
-    Effect("fog", ("fog rolls in", "it is foggy", "thick fog", "mist drifts by"), _fog),
-    Effect("dusk", ("dusk falls", "it is getting dark", "night is falling", "at dusk"), _dusk),
-    Effect("sunset", ("at sunset", "a warm sunset", "golden evening light", "the sun goes down"), _sunset),
-    Effect("film grain", ("with film grain", "old grainy film", "film grain and flicker"), _grain),
-    Effect("black-and-white", ("in black and white", "black-and-white film"), _black_and_white),
+    Effect(
+        "snow",
+        ("it is snowing", "snow is falling", "it starts to snow", "heavy snowfall"),
+        ("snow", "snowing", "snowy", "snowflakes", "snowstorm", "blizzard"),
+        _snow,
+    ),
+    Effect(
+        "rain",
+        ("it is raining", "rain is falling", "it starts to rain", "heavy rain"),
+        ("rain", "raining", "rainy", "raindrops", "rainstorm", "downpour"),
+        _rain,
+    ),
+    Effect(
+        "fog", ("fog rolls in", "it is foggy", "thick fog", "mist drifts by"), ("fog", "mist", "misty", "haze"), _fog
+    ),
+    Effect(
+        "dusk",
+        ("dusk falls", "it is getting dark", "night is falling", "at dusk"),
+        ("dusk", "twilight", "nightfall", "at night", "darkness falls"),
+        _dusk,
+    ),
+    Effect(
+        "sunset",
+        ("at sunset", "a warm sunset", "golden evening light", "the sun goes down"),
+        ("sunset", "evening light", "evening sun", "golden hour", "afterglow"),
+        _sunset,
+    ),
+    Effect(
+        "film grain",
+        ("with film grain", "old grainy film", "film grain and flicker"),
+        ("film grain", "grainy", "grain", "old film"),
+        _grain,
+    ),
+    Effect(
+        "black-and-white",
+        ("in black and white", "black-and-white film"),
+        ("black and white", "monochrome", "greyscale", "grayscale"),
+        _black_and_white,
+    ),
 )
 BY_NAME = {effect.name: effect for effect in EFFECTS}
 

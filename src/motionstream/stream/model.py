@@ -17,7 +17,7 @@ from motionstream.conditioning import (
     PictureEncoder,
     PromptEncoder,
     Warped,
-    word_numbers,
+    phrase_numbers,
 )
 from motionstream.dit import TextContext
 from motionstream.geometry import Fit, Geometry
@@ -127,25 +127,22 @@ class StreamingModel:
         sharp: Tensor = self.detail(video, warped.frames, warped.support)
         return sharp
 
-    def words(self, prompt: str) -> Tensor | None:
-        """The prompt's words (1, L) by number for the network that gives frames its look; None: nothing to look for."""
-        if self.look is None:
-            return None
-        config = self.look.config
-        numbers = word_numbers(prompt, config.words, config.buckets)
-        return torch.tensor([numbers], device=self.device) if any(numbers) else None
+    def phrases(self, prompt: str) -> Tensor | None:
+        """What a prompt says of the look (1, L), by number; None: nothing."""
+        numbers = [] if self.look is None else phrase_numbers(prompt, self.look.config.phrases)
+        return torch.tensor([numbers], device=self.device) if numbers else None
 
     def specks(self, seed: int) -> Specks | None:
         """What may lie over the frames of a stream with this seed, where the model has a network that asks for it."""
         return None if self.look is None else Specks.of(seed, self.size, self.device)
 
-    def looked(self, video: Tensor, words: Tensor | None, specks: Specks | None, begin: int, since: int) -> Tensor:
-        """Finished frames (1, F, 3, H, W), number `begin` first, under words in force since `since`."""
-        if self.look is None or words is None or specks is None:
+    def looked(self, video: Tensor, phrases: Tensor | None, specks: Specks | None, begin: int, since: int) -> Tensor:
+        """Finished frames (1, F, 3, H, W), number `begin` first, under phrases in force since `since`."""
+        if self.look is None or phrases is None or specks is None:
             return video
         numbers = range(begin, begin + video.shape[1])
         age = torch.arange(begin - since, begin - since + video.shape[1], device=video.device)
-        shown: Tensor = self.look(video, words, age[None], specks.at(numbers)[None])
+        shown: Tensor = self.look(video, phrases, age[None], specks.at(numbers)[None])
         return shown
 
     def context(self, prompt: str, seen: Tensor | None = None) -> TextContext:

@@ -34,7 +34,7 @@ class Stream:
     def __init__(self, model: StreamingModel, state: StreamState) -> None:
         self.model, self.state, self._sink = model, state, policy(state.sink)
         self._context = model.context(state.prompt, state.seen)
-        self._words, self._specks = model.words(state.prompt), model.specks(state.seed)
+        self._phrases, self._specks = model.phrases(state.prompt), model.specks(state.seed)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -68,7 +68,7 @@ class Stream:
         context = self.model.context(text, self.state.seen) if self.model.prompted else self._context
         self.settle()
         self.state.prompt = text
-        self.state.prompted, self._words = self._frames_shown(), self.model.words(text)
+        self.state.prompted, self._phrases = self._frames_shown(), self.model.phrases(text)
         if context is not self._context:
             self._context = context
             self._commit_window_again()
@@ -145,7 +145,7 @@ class Stream:
 
     def _looked(self, video: torch.Tensor) -> torch.Tensor:
         """The next frames as they are shown: what is kept of them, and moved on, is without the prompt's look."""
-        return self.model.looked(video, self._words, self._specks, self._frames_shown(), self.state.prompted)
+        return self.model.looked(video, self._phrases, self._specks, self._frames_shown(), self.state.prompted)
 
     def _commit(self, chunk: Chunk) -> None:
         self.model.chunk_step.commit(self.state.cache, chunk.clean, chunk.conditioning, self._context)

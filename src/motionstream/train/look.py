@@ -1,4 +1,4 @@
-"""Stage "look": what the words of weather, light and film do to a whole frame, from clips with and without an effect.
+"""Stage "look": what phrases of weather, light and film do to a whole frame, from clips with and without an effect.
 
 A synthetic world is drawn once and shown under every effect: without one it is what a student shows, with one what the
 prompt asks for. Colours are compared pixel by pixel, with the mean of each kind of specks in place of the specks; what
@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motionstream.conditioning.prompt import PAD, word_numbers
+from motionstream.conditioning.prompt import PAD, phrase_numbers
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.captions import with_effect
+from motionstream.data.captions import joined, ways_to_say
 from motionstream.data.effects import BY_NAME, NONE
 from motionstream.data.loader import PROBE_FIRST
 from motionstream.data.synthetic import SyntheticWorlds
@@ -29,7 +29,7 @@ from motionstream.train.optim import Schedule, Updater, make_optimizer
 from motionstream.train.recipe import LookRecipe
 from motionstream.train.sheet import rows
 from motionstream.train.stage import Image
-from motionstream.train.texture import beyond_curves, texture_distance
+from motionstream.train.texture import beyond_curves, shape_distance, texture_distance
 from motionstream.vae import Look, Specks
 from motionstream.vae.look import shown
 from motionstream.vae.pixels import to_model, to_uint8
@@ -57,7 +57,7 @@ def finished_look(run_dir: Path) -> Look:
 class LookStage:
     def __init__(self, recipe: LookRecipe, worlds: SyntheticWorlds, look: Look) -> None:
         self.recipe, self.worlds = recipe, worlds
-        self.look = only_effects(look.to(recipe.device))
+        self.look = look.to(recipe.device)
         self.ema = EMA(self.look, recipe.ema_decay)
         self.optimizer = make_optimizer(self.look, recipe.lr, recipe.weight_decay, recipe.optimizer)
         schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)
@@ -81,7 +81,7 @@ class LookStage:
         numbers = np.linspace(0, self.recipe.frames - 1, 3).round().astype(int).tolist()
         drawn = self._drawn(PROBE_FIRST, numbers)
         with torch.no_grad():
-            made = average(drawn.plain, drawn.words, drawn.age, drawn.specks)
+            made = average(drawn.plain, drawn.phrases, drawn.age, drawn.specks)
         return rows([to_uint8(torch.cat(pair)) for pair in zip(drawn.true, made, strict=True)])
 
     def state_dict(self) -> dict[str, Any]:
@@ -96,15 +96,15 @@ class LookStage:
 
     def _drawn(self, world: int, numbers: Sequence[int]) -> _Drawn:
         """Frames of these numbers without an effect and under each; the specks of each are of another time."""
-        recipe, config = self.recipe, self.recipe.look
+        recipe = self.recipe
         drawn, rng = self.worlds.world(world), np.random.default_rng([recipe.seed, world])
         clips = [to_model(clip[torch.tensor(numbers)]) for clip in drawn.under(CASES)]
-        said = [with_effect(drawn.caption, case, rng) for case in CASES]
-        words = torch.tensor([word_numbers(prompt, config.words, config.buckets) for prompt in said])
+        said = [_said(drawn.caption, case, rng) for case in CASES]
+        phrases = _padded([phrase_numbers(prompt, recipe.look.phrases) for prompt in said])
         specks, begins = Specks.of(world, recipe.size), rng.integers(0, 10_000, len(CASES)).tolist()
         moving = [specks.at([begin + number for number in numbers]) for begin in begins]
         true = torch.stack(clips)
-        parts = true[:1].expand_as(true), true, words, torch.tensor([numbers] * len(CASES)), torch.stack(moving)
+        parts = true[:1].expand_as(true), true, phrases, torch.tensor([numbers] * len(CASES)), torch.stack(moving)
         return _Drawn(*(part.to(recipe.device) for part in parts))
 
     def _losses(self, worlds: Sequence[int], textured: bool) -> dict[str, Tensor]:
@@ -118,7 +118,7 @@ class LookStage:
         return {name: torch.stack(values).mean() for name, values in found.items()}
 
     def _compared(self, drawn: _Drawn, textured: bool, seed: int) -> dict[str, Tensor]:
-        curve, laid = self.look.asked(drawn.words, drawn.age)
+        curve, laid = self.look.asked(drawn.phrases, drawn.age)
         even = drawn.specks.mean((-1, -2), keepdim=True).expand_as(drawn.specks)
         colour = F.mse_loss(shown(drawn.plain, curve, laid.detach(), even), drawn.true)
         if not textured:
@@ -126,28 +126,32 @@ class LookStage:
         made = shown(drawn.plain, curve.detach(), laid, drawn.specks)
         left, wanted = (beyond_curves(video, drawn.plain[:1]) for video in (made, drawn.true))
         texture = texture_distance(left, wanted, torch.Generator().manual_seed(seed))
-        return {"loss": colour + self.recipe.texture_weight * texture, "colour": colour, "texture": texture}
+        shape, amount = shape_distance(left, wanted), laid.abs().sum(-1).mean()
+        recipe = self.recipe
+        loss = colour + recipe.texture_weight * texture + recipe.shape_weight * shape + recipe.amount_weight * amount
+        return {"loss": loss, "colour": colour, "texture": texture, "shape": shape, "amount": amount}
 
 
-def only_effects(look: Look) -> Look:
-    """The same look, silent for every word that is in no effect's phrase, now and while it trains: a scene's words say
-    what is there, not what light falls on it."""
-    phrases = " ".join(phrase for effect in BY_NAME.values() for phrase in effect.phrases)
-    keeps = torch.zeros_like(look.words.weight[:, :1])
-    keeps[[number for number in word_numbers(phrases, len(phrases), look.config.buckets) if number != PAD]] = 1
-    with torch.no_grad():
-        look.words.weight.mul_(keeps)
-    look.words.weight.register_hook(lambda gradient: gradient * keeps)
-    return look
+def _said(scene: str, effect: str, rng: np.random.Generator) -> str:
+    """The scene's caption with the effect named in it, in any of its words."""
+    if effect == NONE:
+        return scene
+    ways = ways_to_say(effect)
+    return joined(scene, ways[int(rng.integers(len(ways)))])
+
+
+def _padded(numbers: Sequence[Sequence[int]]) -> Tensor:
+    longest = max(1, *map(len, numbers))
+    return torch.tensor([[*row, *[PAD] * (longest - len(row))] for row in numbers])
 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A world under every effect: plain and true frames (B, F, 3, H, W), the prompts' words (B, L), how long they have
-    been in force (B, F), and specks (B, F, K, H, W)."""
+    """A world under every effect: plain and true frames (B, F, 3, H, W), phrases of the prompts (B, L), how long they
+    have been in force (B, F), and specks (B, F, K, H, W)."""
 
     plain: Tensor
     true: Tensor
-    words: Tensor
+    phrases: Tensor
     age: Tensor
     specks: Tensor

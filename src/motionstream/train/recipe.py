@@ -247,38 +247,52 @@ class CausalInitRecipe(MotionRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfForcingRecipe(MotionRecipe):
-    """Stage "self-forcing": rollouts on own outputs, scored by teacher and critic (paper Section 3.2, DMD).
+class RolloutRecipe(MotionRecipe):
+    """Stage "rollout": rollouts on own outputs, pulled towards the true clips.
 
     chunk, sink, window: latents, as at inference (paper: 3, 3, 3 = "c3s1w1"). denoising_steps: calls a chunk (paper 3).
-    frames: rolled out. w_t, w_m: joint guidance in the real score (paper: 3.0, 1.5); the critic has none.
-    critic_ratio: critic steps for one of the generator (paper: 5). lr_critic: paper: a fifth of the generator's.
-    truth_weight: of the rollout's squared error against the true clip, beside DMD's loss; beyond the paper, whose data
-    has no truth for its controls, while synthetic worlds do. t_min, t_max: times at which the rollout is scored. steps
-    counts critic steps; ema_start: generator steps. idle: share of synthetic clips that stand still, without tracks, as
-    a viewer's picture is before the first gesture. drift: largest standard deviation of the shift, a channel each, by
-    which the past beyond the sink is falsified for a clip, so that a stream that has lost its colours finds them again.
+    frames: rolled out. vacant_weight: of the squared error where nothing of the anchor's picture has landed, beside 1
+    elsewhere: little of a clip, and all that a warp leaves to the network. ema_start: steps. idle: share of synthetic
+    clips that stand still, without tracks, as a viewer's picture is before the first gesture. drift: largest standard
+    deviation of the shift, a channel each, by which the past beyond the sink is falsified for a clip, so that a stream
+    that has lost its colours finds them again. causal: run that the student starts from.
     """
 
-    stage: ClassVar[str] = "self-forcing"
+    stage: ClassVar[str] = "rollout"
 
     chunk: int = 3
     sink: int = 3
     window: int = 3
     denoising_steps: int = 3
+    vacant_weight: float = 0.0
+    ema_start: int = 0
+    mask_probability: float = 0.2
+    idle: float = 0.0
+    drift: float = 0.0
+    causal: str = "causal"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfForcingRecipe(RolloutRecipe):
+    """Stage "self-forcing": rollouts on own outputs, scored by teacher and critic (paper Section 3.2, DMD).
+
+    w_t, w_m: joint guidance in the real score (paper: 3.0, 1.5); the critic has none. critic_ratio: critic steps for
+    one of the generator (paper: 5). lr_critic: paper: a fifth of the generator's. truth_weight: of the rollout's
+    squared error against the true clip, beside DMD's loss; beyond the paper, whose data has no truth for its controls,
+    while synthetic worlds do. t_min, t_max: times at which the rollout is scored. steps counts critic steps; ema_start:
+    generator steps.
+    """
+
+    stage: ClassVar[str] = "self-forcing"
+
     w_t: float = 3.0
     w_m: float = 1.5
     critic_ratio: int = 5
     truth_weight: float = 0.0
     lr_critic: float
-    ema_start: int = 0
     t_min: float = 0.02
     t_max: float = 0.98
-    mask_probability: float = 0.2
-    idle: float = 0.0
-    drift: float = 0.0
     teacher: str = "teacher-mask"
-    causal: str = "causal"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,7 +300,8 @@ class DetailRecipe(Recipe):
     """Stage "detail": the network that takes texture from the warped anchor, trained on the student's own rollouts.
 
     chunk, sink, window, denoising_steps, shift: of the student's rollout, as live. edge_weight: of the error of pixel
-    differences beside the absolute error's 1. student: run of the finished student. init_from: an earlier run whose
+    differences beside the absolute error's 1. vacant_weight: of the absolute error where nothing of the anchor's
+    picture lands, beside 1 elsewhere. student: run of the finished student. init_from: an earlier run whose
     averaged weights it goes on from, "" = from nothing.
     """
 
@@ -300,6 +315,7 @@ class DetailRecipe(Recipe):
     denoising_steps: int = 3
     shift: float = 6.0
     edge_weight: float = 1.0
+    vacant_weight: float = 0.0
     text_drop: float = 0.1
     points_min: int
     points_max: int
@@ -313,16 +329,20 @@ class DetailRecipe(Recipe):
 class LookRecipe(Recipe):
     """Stage "look": what the prompt's words do to whole frames (`vae/look.py`).
 
-    batch: worlds a step, each under every effect. shown: frames in a row that are drawn of each. texture_weight: of
-    the texture's distance beside the colours' error, once this share of the run is done: words are told apart by their
-    colours first, in steps of a third of the time. init_from: an earlier run whose averaged weights it goes on from.
+    batch: worlds a step, each under every effect. shown: frames in a row that are drawn of each. texture_weight,
+    shape_weight: of the textures' distances (`train/texture.py`) beside the colours' error, once the share texture_from
+    of the run is done: words are told apart by their colours first, in steps of a third of the time. amount_weight: of
+    all that is laid over frames, so that an effect makes do with few kinds of specks. init_from: an earlier run whose
+    averaged weights it goes on from.
     """
 
     stage: ClassVar[str] = "look"
 
     look: LookConfig
     shown: int = 2
-    texture_weight: float = 0.3
+    texture_weight: float = 0.15
+    shape_weight: float = 0.3
+    amount_weight: float = 5e-4
     texture_from: float = 0.3
     init_from: str = ""
 
@@ -333,6 +353,7 @@ RECIPES: dict[str, type[Recipe]] = {
     "teacher-mask": TeacherRecipe,
     "causal": CausalInitRecipe,
     "self-forcing": SelfForcingRecipe,
+    "rollout": RolloutRecipe,
     "vae-decoder": TinyVAERecipe,
     "detail": DetailRecipe,
     "look": LookRecipe,

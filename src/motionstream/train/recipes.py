@@ -8,9 +8,10 @@ hour. `smoke`: the whole chain in seconds, for tests. Those for Wan are in `reci
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TypeVar
 
+from motionstream.data.captions import words_of_effects
 from motionstream.train import recipes_decoder, recipes_wan
 from motionstream.train.recipe import (
     RECIPES,
@@ -19,6 +20,7 @@ from motionstream.train.recipe import (
     LookRecipe,
     Network,
     Recipe,
+    RolloutRecipe,
     SelfForcingRecipe,
     TeacherRecipe,
     TinyVAERecipe,
@@ -27,6 +29,7 @@ from motionstream.train.typed import unknown
 from motionstream.vae import DetailConfig, LookConfig, TinyVAEConfig
 
 R = TypeVar("R", bound=Recipe)
+RR = TypeVar("RR", bound=RolloutRecipe)
 
 SIZE = (256, 144)
 """(W, H) of the embedded model."""
@@ -160,6 +163,7 @@ def self_forcing_tiny_cpu() -> SelfForcingRecipe:
         lr_critic=1e-4,
         critic_ratio=2,
         truth_weight=4.0,
+        vacant_weight=3.0,
         effect_share=0.0,
         idle=0.15,
         drift=0.3,
@@ -175,6 +179,23 @@ def self_forcing_tiny_cpu() -> SelfForcingRecipe:
         points_min=teacher.points_min,
         points_max=teacher.points_max,
         sheet_every=50,
+    )
+
+
+def rollout_tiny_cpu() -> RolloutRecipe:
+    """The same rollouts, without teacher and critic."""
+    forcing = self_forcing_tiny_cpu()
+    shared = {field.name: getattr(forcing, field.name) for field in fields(RolloutRecipe)}
+    return replace(
+        RolloutRecipe(**shared),
+        steps=3000,
+        lr=3e-4,
+        idle=0.1,
+        warmup_steps=20,
+        decay_fraction=0.4,
+        ema_decay=0.98,
+        sheet_every=100,
+        causal="self-forcing",
     )
 
 
@@ -196,6 +217,8 @@ def detail_tiny_cpu() -> DetailRecipe:
         dtype=student.dtype,
         network=student.network,
         vae="vae-decoder",
+        student="rollout",
+        vacant_weight=3.0,
         detail=DetailConfig(width=32, blocks=1),
         chunk=student.chunk,
         sink=student.sink,
@@ -215,13 +238,13 @@ def look_tiny_cpu() -> LookRecipe:
         frames=29,
         batch=1,
         steps=8000,
-        lr=3e-3,
+        lr=5e-4,
         weight_decay=0.0,
         warmup_steps=20,
         decay_fraction=0.6,
         ema_decay=0.98,
         dtype="float32",
-        look=LookConfig(),
+        look=LookConfig(words_of_effects()),
         texture_from=0.2,
         sheet_every=400,
     )
@@ -291,6 +314,10 @@ def self_forcing_tiny_gpu() -> SelfForcingRecipe:
     )
 
 
+def rollout_tiny_gpu() -> RolloutRecipe:
+    return replace(rollout_tiny_cpu(), name="tiny_gpu", batch=16, frames=33, ema_decay=0.99, sheet_every=250)
+
+
 def detail_tiny_gpu() -> DetailRecipe:
     return replace(detail_tiny_cpu(), name="tiny_gpu", batch=16, sheet_every=500)
 
@@ -340,22 +367,17 @@ def causal_smoke() -> CausalInitRecipe:
 
 
 def self_forcing_smoke() -> SelfForcingRecipe:
+    return _smoke_rollout(replace(self_forcing_tiny_cpu(), w_m=1.5))
+
+
+def rollout_smoke() -> RolloutRecipe:
+    return _smoke_rollout(rollout_tiny_cpu())
+
+
+def _smoke_rollout(recipe: RR) -> RR:
     small = teacher_smoke()
-    recipe = replace(
-        self_forcing_tiny_cpu(),
-        name="smoke",
-        size=small.size,
-        dtype=small.dtype,
-        frames=17,
-        batch=1,
-        chunk=1,
-        sink=1,
-        window=1,
-        denoising_steps=3,
-        w_m=1.5,
-        network=SMALL,
-    )
-    return _brief(recipe)
+    sizes = replace(recipe, size=small.size, frames=17, batch=1, chunk=1, sink=1, window=1, denoising_steps=3)
+    return _brief(replace(sizes, name="smoke", dtype=small.dtype, network=SMALL))
 
 
 def detail_smoke() -> DetailRecipe:
@@ -368,8 +390,7 @@ def detail_smoke() -> DetailRecipe:
 
 
 def look_smoke() -> LookRecipe:
-    small = LookConfig(buckets=512, width=8, hidden=8)
-    return _brief(replace(look_tiny_cpu(), name="smoke", size=(64, 48), frames=9, batch=2, look=small))
+    return _brief(replace(look_tiny_cpu(), name="smoke", size=(64, 48), frames=9, batch=2))
 
 
 def _brief(recipe: R) -> R:
@@ -392,6 +413,7 @@ NAMED: dict[str, dict[str, Callable[[], Recipe]]] = {
         "tiny_gpu": self_forcing_tiny_gpu,
         "smoke": self_forcing_smoke,
     },
+    "rollout": {"tiny_cpu": rollout_tiny_cpu, "tiny_gpu": rollout_tiny_gpu, "smoke": rollout_smoke},
     "detail": {"tiny_cpu": detail_tiny_cpu, "tiny_gpu": detail_tiny_gpu, "smoke": detail_smoke},
     "look": {"tiny_cpu": look_tiny_cpu, "tiny_gpu": look_tiny_gpu, "smoke": look_smoke},
     "decoder": recipes_decoder.NAMED,

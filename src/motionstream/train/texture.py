@@ -9,13 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SIZES = ((1, 1), (3, 3), (5, 5), (7, 7), (13, 3))
+SIZES = ((1, 1), (3, 3), (5, 5), (9, 1), (1, 9), (7, 7), (13, 3))
 """Rows and columns that a filter may see: dots, and streaks."""
-FILTERS, PLACES = 32, 2048
+FILTERS, PLACES = 42, 2048
 CROP = 112
 """Pixels a side of the part that is looked at closely."""
 COARSE = 8
 """Pixels that are one on the coarse level."""
+REACH = 8
+"""Pixels to every side, and one frame, over which neighbours are compared."""
+FAINT = 3e-4
+"""Variance below which a video is next to even."""
 
 
 def texture_distance(made: Tensor, true: Tensor, generator: torch.Generator) -> Tensor:
@@ -31,6 +35,28 @@ def texture_distance(made: Tensor, true: Tensor, generator: torch.Generator) -> 
     crops = [video[..., top : top + CROP, left : left + CROP] for video in videos]
     blocks = [F.avg_pool2d(video, COARSE) for video in videos]
     return _sliced(crops, SIZES, generator) + _sliced(blocks, SIZES[:2], generator)
+
+
+def shape_distance(made: Tensor, true: Tensor) -> Tensor:
+    """How differently two videos (B, F, 3, H, W) go with themselves, moved by some pixels and by a frame; a scalar.
+
+    The autocorrelation tells a streak from dots and slow from fast, which single patches hardly do, and of specks that
+    do not know of one another it is the sum of all kinds' own. In shares of the true video's variance.
+    """
+    one, other = (_together(video) for video in (made, true))
+    scale = other[..., REACH, REACH].amax(-1, keepdim=True)[..., None, None] + FAINT
+    return ((one - other) / scale).abs().mean()
+
+
+def _together(video: Tensor) -> Tensor:
+    """(B, 2, 2 · REACH + 1, 2 · REACH + 1): the mean product with itself at every move, in the same frame and the next;
+    of brightness, periodic."""
+    light = video.mean(2)
+    waves = torch.fft.rfft2(light - light.mean((-1, -2), keepdim=True))
+    powers = [(waves * waves.conj()).mean(1), (waves[:, :-1].conj() * waves[:, 1:]).mean(1)]
+    products = torch.fft.irfft2(torch.stack(powers, 1), s=light.shape[-2:]) / light[0, 0].numel()
+    near = torch.roll(products, (REACH, REACH), (-2, -1))
+    return near[..., : 2 * REACH + 1, : 2 * REACH + 1]
 
 
 def beyond_curves(video: Tensor, plain: Tensor) -> Tensor:
@@ -56,12 +82,13 @@ def _sliced(pair: list[Tensor], sizes: tuple[tuple[int, int], ...], generator: t
 
 
 def _filters(channels: int, sizes: tuple[tuple[int, int], ...], generator: torch.Generator) -> Tensor:
-    """(M, C, S, S') of length 1, most of them smaller than S × S' and zero around."""
+    """(M, C, S, S') of length 1, most of them smaller than S × S' and zero around: a random pattern in one half, in the
+    other the plain sum, which alone tells a streak from dots."""
     tallest, widest = (max(side) for side in zip(*sizes, strict=True))
     filters = torch.zeros(FILTERS, channels, tallest, widest)
     for index, one in enumerate(filters):
         rows, columns = sizes[index % len(sizes)]
         top, left = (tallest - rows) // 2, (widest - columns) // 2
-        weights = torch.randn(channels, 1, 1, generator=generator) * torch.randn(rows, columns, generator=generator)
-        one[:, top : top + rows, left : left + columns] = weights
+        pattern = torch.randn(rows, columns, generator=generator) if index % 2 else torch.ones(rows, columns)
+        one[:, top : top + rows, left : left + columns] = pattern * torch.randn(channels, 1, 1, generator=generator)
     return F.normalize(filters.flatten(1)).view_as(filters)

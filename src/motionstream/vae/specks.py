@@ -48,13 +48,15 @@ DRIFT = 0.8
 """Pixels a frame by which the veil moves sideways."""
 COARSE = (6, 12)
 """Rows and columns of the noise that the veil is drawn through."""
+EVEN = 0.05
+"""Standard deviation of grain and veil: about that of what falls, so that all are learned at one rate."""
 KINDS = 2 + len(FALLING)
 """Grain, veil, flakes, drops."""
 
 
 @dataclass(frozen=True)
 class Specks:
-    """fields (K, H, W): grain and veil of mean 0 and variance 1, what falls from 0 to 1. seed: of the stream."""
+    """fields (K, H, W): grain and veil of mean 0, what falls from 0 to 1. seed: of the stream."""
 
     fields: Tensor
     seed: int
@@ -102,7 +104,7 @@ def _veil(height: int, width: int, generator: torch.Generator) -> Tensor:
 
 
 def _even(field: Tensor) -> Tensor:
-    return (field - field.mean()) / field.std()
+    return (field - field.mean()) / field.std() * EVEN
 
 
 def _blurred(field_HW: Tensor, across: float, along: float) -> Tensor:
