@@ -25,6 +25,7 @@ train teacher          # flow matching with tracks, prompt and picture
 train teacher-mask     # the same with middle frames masked
 train causal           # sees only the past, in few steps
 train self-forcing     # on its own outputs, scored by the teacher
+train rollout          # on its own outputs, towards the true clips: what lies behind things that move
 train vae-decoder "${SHARPER[@]}"    # the same latents, shown more sharply
 train detail           # the picture's own texture, where the student's frames agree with it
 train look             # what the prompt's words do to colours: light, weather, film

@@ -23,8 +23,9 @@ train() {
 train vae 8
 train teacher 18
 train teacher-mask 8
-train causal 8
-train self-forcing 8
+train causal 6
+train self-forcing 6
+train rollout 6
 train vae-decoder 4 "${SHARPER[@]}"
 train detail 3
 train look 2

@@ -104,7 +104,7 @@ def test_a_packed_model_streams(chain: Path, tmp_path: Path) -> None:
 
 def test_the_last_stage_packs_its_student_with_the_detail(chain: Path, tmp_path: Path) -> None:
     origin = pack(chain, "detail", tmp_path / "whole", "try")
-    pack(chain, "self-forcing", tmp_path / "student", "try")
+    pack(chain, "rollout", tmp_path / "student", "try")
     whole, student = opened(tmp_path / "whole"), opened(tmp_path / "student")
     assert tuple(origin) == (*CHAIN, LOOK)
     assert student.detail is None
@@ -129,7 +129,7 @@ def test_it_says_where_it_comes_from(chain: Path, tmp_path: Path) -> None:
 
 def test_stages_that_train_no_student_or_did_not_finish_are_refused(chain: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match="'teacher' does not train a student: pack 'causal', 'self-forcing' or 'detail'"
+        ValueError, match="'teacher' does not train a student: pack 'causal', 'self-forcing', 'rollout' or 'detail'"
     ):
         pack(chain, "teacher", tmp_path / "model", "try")
     for done in ("vae", "causal"):

@@ -15,7 +15,9 @@ from motionstream.cli.options import JsonOut
 def train(
     stage: Annotated[
         str,
-        typer.Argument(help="vae, teacher, teacher-mask, causal, self-forcing, vae-decoder, detail, look, decoder."),
+        typer.Argument(
+            help="vae, teacher, teacher-mask, causal, self-forcing, rollout, vae-decoder, detail, look, decoder."
+        ),
     ],
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="A named recipe or its JSON.")],
     out: Annotated[

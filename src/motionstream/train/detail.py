@@ -2,7 +2,8 @@
 
 The finished student rolls out on its own outputs, as it does live; its decoded frames and the warp go in, the true
 clip is wanted. So the network learns to trust each where it is right, with the faults this student really makes.
-Loss: absolute error and that of the spatial differences, as for the tiny VAE.
+Loss: absolute error and that of the spatial differences, as for the tiny VAE; the first counts for more where
+nothing of the picture lands, which is little of a clip.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from motionstream.train.sheet import rows
 from motionstream.train.stage import Image
 from motionstream.train.tiny_vae import edge_error
 from motionstream.vae import Detail
+from motionstream.vae.detail import CELL
 from motionstream.vae.pixels import to_uint8
 
 
@@ -103,10 +105,16 @@ class DetailStage:
             seed = int(torch.randint(1 << 31, (), generator=self.random))
             decoded = self._decoded(sample, seed)[:, 1:]
             shown = self.detail(decoded, warped, sample.warped.support[:, 1:]).float()
-        parts = {"l1": F.l1_loss(shown, video), "edges": edge_error(shown, video)}
+        weight = 1 + self.recipe.vacant_weight * vacancy(sample.warped.support[:, 1:])
+        parts = {"l1": ((shown - video).abs() * weight).mean(), "edges": edge_error(shown, video)}
         loss = parts["l1"] + self.recipe.edge_weight * parts["edges"]
         quality = {f"psnr_{name}": psnr(made, video) for name, made in _named(shown, decoded, warped)}
         return {"loss": loss, **parts, **quality}
+
+
+def vacancy(support: Tensor) -> Tensor:
+    """(B, F, 1, h, w) → (B, F, 1, H, W): 1 where nothing of the picture lands, 0 where it does."""
+    return (-support).clamp(min=0).repeat_interleave(CELL, -1).repeat_interleave(CELL, -2)
 
 
 def _named(shown: Tensor, decoded: Tensor, warped: Tensor) -> tuple[tuple[str, Tensor], ...]:

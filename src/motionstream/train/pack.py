@@ -22,7 +22,7 @@ from motionstream.train.recipe import (
     CausalInitRecipe,
     DetailRecipe,
     Recipe,
-    SelfForcingRecipe,
+    RolloutRecipe,
     load,
     to_json,
 )
@@ -31,10 +31,10 @@ from motionstream.zoo import Live, save_bundle
 from motionstream.zoo.wan import live_like
 
 FPS = 24.0
-CHAIN = ("vae", "teacher", "teacher-mask", "causal", "self-forcing", "vae-decoder", "detail")
+CHAIN = ("vae", "teacher", "teacher-mask", "causal", "self-forcing", "rollout", "vae-decoder", "detail")
 LOOK = "look"
 """Stage of its own, which a model of any student may take in."""
-Student = CausalInitRecipe | SelfForcingRecipe | DetailRecipe
+Student = CausalInitRecipe | RolloutRecipe | DetailRecipe
 
 
 def pack(
@@ -48,13 +48,16 @@ def pack(
 ) -> dict[str, Any]:
     """Write the model that a chain in `out` has trained up to `stage` into `folder`.
 
-    stage: "causal", "self-forcing" or "detail". chunk: latents a live step makes, steps: calls it takes, window: latest
-    latents it sees, instead of the recipe's. A finished run of stage "look" is taken in, and then hears the prompt
-    alone: a network that answers it too would do so twice. Returns where the weights come from, as written there.
+    stage: "causal", "self-forcing", "rollout" or "detail". chunk: latents a live step makes, steps: calls it takes,
+    window: latest latents it sees, instead of the recipe's. A finished run of stage "look" is taken in, and then hears
+    the prompt alone: a network that answers it too would do so twice. Returns where the weights come from, as written
+    there.
     """
     recipe = load(out / stage / RECIPE_FILE)
     if not isinstance(recipe, Student):
-        raise ValueError(f"stage {stage!r} does not train a student: pack 'causal', 'self-forcing' or 'detail'")
+        raise ValueError(
+            f"stage {stage!r} does not train a student: pack 'causal', 'self-forcing', 'rollout' or 'detail'"
+        )
 
     vae = frozen_vae(out / recipe.vae, "cpu", torch.float32)
     student = recipe.student if isinstance(recipe, DetailRecipe) else stage

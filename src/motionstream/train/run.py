@@ -39,6 +39,7 @@ BUILDERS = {
     "teacher-mask": "motionstream.train.teacher",
     "causal": "motionstream.train.causal_init",
     "self-forcing": "motionstream.train.self_forcing",
+    "rollout": "motionstream.train.rollout",
     "vae-decoder": "motionstream.train.tiny_vae",
     "detail": "motionstream.train.detail",
     "look": "motionstream.train.look",
