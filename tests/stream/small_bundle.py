@@ -78,7 +78,7 @@ def small_detail() -> Detail:
 def small_look() -> Look:
     """Phrases that show, a little, in every pixel."""
     torch.manual_seed(0)
-    look = Look(LookConfig(("kite", "snow", "rain", "a boat", "a red kite")))
+    look = Look(LookConfig(("a", "and", "of", "kite", "snow", "rain", "a boat")))
     with torch.no_grad():
         look.amounts.weight[1:].normal_(std=0.02)
     return look
