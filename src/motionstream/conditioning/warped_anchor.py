@@ -133,7 +133,8 @@ def inverted(forward: Tensor, sure: Tensor, size: tuple[int, int]) -> tuple[Tens
     width = forward.new_full((1, 1, 1), -0.5 / LANDING**2)
     landed = spread(values, landing, width, ys, xs)
     backward = (landed[:, :, :2] - VACANT_WEIGHT * forward) / (landed[:, :, 2:3] + VACANT_WEIGHT)
-    vacant = (1 - landed[:, :, 3:] / (VACANT_SHARE * _at_rest(ys, xs))).clamp(min=0)
+    # a place out of all bounds lands nowhere
+    vacant = (1 - landed[:, :, 3:] / (VACANT_SHARE * _at_rest(ys, xs))).nan_to_num(nan=1.0).clamp(min=0)
     for _ in range(ROUNDS):
         again = -sampled(forward, (places + backward).movedim(2, -1), size)
         close = (again - backward).norm(dim=2, keepdim=True) < NEAR
