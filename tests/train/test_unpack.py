@@ -17,7 +17,7 @@ from motionstream.train.recipe import load
 from motionstream.train.unpack import unpack
 from motionstream.zoo import read_header
 
-MADE = {"detail": "detail", "look": "look", "self-forcing": "network", "vae-decoder": "vae"}
+MADE = {"detail": "detail", "look": "look", "rollout": "network", "vae-decoder": "vae"}
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_stage_goes_on_from_it(model: Path, tmp_path: Path) -> None:
             "smoke",
             tmp_path / "next",
             ASSETS,
-            overrides=["init_from=../out/self-forcing", "vae=../out/vae-decoder"],
+            overrides=["init_from=../out/rollout", "vae=../out/vae-decoder"],
         )
     assert done.step == 4
 
