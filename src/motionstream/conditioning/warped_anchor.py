@@ -71,6 +71,11 @@ def displacement(
     return backward, support * (1 - vacant) - vacant
 
 
+def vacancy(support: Tensor) -> Tensor:
+    """Of a support (any shape): 1 where nothing of the picture lands, 0 where it does."""
+    return (-support).clamp(min=0)
+
+
 def axes(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
     """y and x of the places where the displacement is worked out, in pixels."""
     ys, xs = ((torch.arange(side // STRIDE, device=device) + 0.5) * STRIDE for side in reversed(size))

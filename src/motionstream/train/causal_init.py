@@ -25,6 +25,7 @@ from motionstream.sampling import Control, Guidance, MotionModel, Rolling, guide
 from motionstream.train.ema import EMA
 from motionstream.train.motion_data import (
     REANCHOR,
+    DrawingStage,
     Drops,
     MotionData,
     MotionSource,
@@ -56,7 +57,7 @@ def build(recipe: CausalInitRecipe, assets: Path, out: Path) -> CausalInitStage:
     return CausalInitStage(recipe, data, new_model(recipe.network, data.latent_channels, out / recipe.teacher))
 
 
-class CausalInitStage:
+class CausalInitStage(DrawingStage):
     def __init__(self, recipe: CausalInitRecipe, data: MotionSource, model: MotionModel) -> None:
         self.recipe, self.data = recipe, data
         self.model = model
@@ -102,13 +103,6 @@ class CausalInitStage:
         with torch.no_grad(), autocast(sample.latents.device, self.recipe.dtype):
             made = roll(average, sample, context_of(average, sample), rolling, seed=0)
         return latent_rows(self.data.vae, [sample.latents, made, sample.conditioning.anchor])
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"data": self.data.state_dict(), "random": self.random.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self.data.load_state_dict(state["data"])
-        self.random.set_state(torch.as_tensor(state["random"], dtype=torch.uint8))
 
     def _freeze_teacher(self) -> None:
         self.ema.copy_to(self.causal_teacher)

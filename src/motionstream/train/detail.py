@@ -15,13 +15,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from motionstream.conditioning.warped_anchor import vacancy
 from motionstream.data.loader import loader
 from motionstream.diffusion import few_step_times
 from motionstream.geometry import Geometry
 from motionstream.sampling import MotionModel, Rolling
 from motionstream.train.causal_init import roll
 from motionstream.train.ema import EMA
-from motionstream.train.motion_data import REANCHOR, Drops, MotionData, WorldSample, context_of, frozen_vae
+from motionstream.train.motion_data import (
+    REANCHOR,
+    DrawingStage,
+    Drops,
+    MotionData,
+    WorldSample,
+    context_of,
+    frozen_vae,
+)
 from motionstream.train.network import finished, new_model
 from motionstream.train.optim import Schedule, Updater, make_optimizer
 from motionstream.train.points import Choice
@@ -54,7 +63,9 @@ def finished_detail(run_dir: Path) -> Detail:
     return detail
 
 
-class DetailStage:
+class DetailStage(DrawingStage):
+    data: MotionData
+
     def __init__(self, recipe: DetailRecipe, data: MotionData, student: MotionModel, detail: Detail) -> None:
         self.recipe, self.data = recipe, data
         self.student = student.to(recipe.device).requires_grad_(False).eval()
@@ -86,13 +97,6 @@ class DetailStage:
             shown = average(decoded, sample.warped.frames, sample.warped.support)
         return rows([to_uint8(clip[0, ::3]) for clip in (sample.video, shown, decoded, sample.warped.frames)])
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"data": self.data.state_dict(), "random": self.random.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self.data.load_state_dict(state["data"])
-        self.random.set_state(torch.as_tensor(state["random"], dtype=torch.uint8))
-
     @torch.no_grad()
     def _decoded(self, sample: WorldSample, seed: int) -> Tensor:
         """The student's own clip in pixels (B, F, 3, H, W)."""
@@ -105,16 +109,12 @@ class DetailStage:
             seed = int(torch.randint(1 << 31, (), generator=self.random))
             decoded = self._decoded(sample, seed)[:, 1:]
             shown = self.detail(decoded, warped, sample.warped.support[:, 1:]).float()
-        weight = 1 + self.recipe.vacant_weight * vacancy(sample.warped.support[:, 1:])
+        vacant = vacancy(sample.warped.support[:, 1:]).repeat_interleave(CELL, -1).repeat_interleave(CELL, -2)
+        weight = 1 + self.recipe.vacant_weight * vacant
         parts = {"l1": ((shown - video).abs() * weight).mean(), "edges": edge_error(shown, video)}
         loss = parts["l1"] + self.recipe.edge_weight * parts["edges"]
         quality = {f"psnr_{name}": psnr(made, video) for name, made in _named(shown, decoded, warped)}
         return {"loss": loss, **parts, **quality}
-
-
-def vacancy(support: Tensor) -> Tensor:
-    """(B, F, 1, h, w) → (B, F, 1, H, W): 1 where nothing of the picture lands, 0 where it does."""
-    return (-support).clamp(min=0).repeat_interleave(CELL, -1).repeat_interleave(CELL, -2)
 
 
 def _named(shown: Tensor, decoded: Tensor, warped: Tensor) -> tuple[tuple[str, Tensor], ...]:

@@ -96,6 +96,20 @@ class MotionSource(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> None: ...
 
 
+class DrawingStage:
+    """What a stage that draws clips resumes by: where its source is, and its own generator."""
+
+    data: MotionSource
+    random: torch.Generator
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"data": self.data.state_dict(), "random": self.random.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        self.data.load_state_dict(state["data"])
+        self.random.set_state(torch.as_tensor(state["random"], dtype=torch.uint8))
+
+
 def draw(data: MotionSource, random: torch.Generator, no_motion: bool = False) -> Sample:
     """The next sample; where its draws have a key, the generator is set to it."""
     sample = data.next(no_motion)

@@ -13,13 +13,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from motionstream.conditioning.warped_anchor import vacancy
 from motionstream.data.loader import loader
 from motionstream.diffusion import few_step_times
 from motionstream.geometry import Geometry
 from motionstream.sampling import MotionModel, Rolling, keyed, rollout
 from motionstream.train.causal_init import new_cache, roll
 from motionstream.train.ema import EMA
-from motionstream.train.motion_data import Drops, MotionData, MotionSource, Sample, context_of, draw, frozen_vae
+from motionstream.train.motion_data import (
+    DrawingStage,
+    Drops,
+    MotionData,
+    MotionSource,
+    Sample,
+    context_of,
+    draw,
+    frozen_vae,
+)
 from motionstream.train.network import new_model, place
 from motionstream.train.optim import Schedule, Updater, make_optimizer
 from motionstream.train.points import Choice
@@ -52,11 +62,11 @@ def true_error(clip: Tensor, sample: Sample, vacant_weight: float) -> Tensor:
     vacant_weight: of cells where nothing of the anchor's picture has landed, beside 1 of the others.
     """
     square = (clip - sample.latents)[:, 1:].square().mean(2, keepdim=True)
-    vacant = (-sample.conditioning.support[:, 1:, :-1]).clamp(min=0).mean(2, keepdim=True)
+    vacant = vacancy(sample.conditioning.support[:, 1:, :-1]).mean(2, keepdim=True)
     return (square * (1 + vacant_weight * vacant)).mean()
 
 
-class RolloutStage:
+class RolloutStage(DrawingStage):
     def __init__(self, recipe: RolloutRecipe, data: MotionSource, student: MotionModel) -> None:
         self.recipe, self.data, self.student = recipe, data, student
         self.student.track_head.requires_grad_(False)
@@ -86,13 +96,6 @@ class RolloutStage:
         with torch.no_grad(), self._autocast(sample.latents):
             made = roll(average, sample, context_of(average, sample), self.rolling, seed=0)
         return latent_rows(self.data.vae, [sample.latents, made, sample.conditioning.anchor])
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"data": self.data.state_dict(), "random": self.random.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self.data.load_state_dict(state["data"])
-        self.random.set_state(torch.as_tensor(state["random"], dtype=torch.uint8))
 
     def _towards_truth(self, sample: Sample) -> dict[str, Tensor]:
         with self._autocast(sample.latents):

@@ -20,6 +20,7 @@ from motionstream.sampling import Control, Guidance, MotionModel, frame_times, s
 from motionstream.train.ema import EMA
 from motionstream.train.motion_data import (
     REANCHOR,
+    DrawingStage,
     Drops,
     MotionData,
     MotionSource,
@@ -57,7 +58,7 @@ def build(recipe: TeacherRecipe, assets: Path, out: Path) -> TeacherStage:
     return TeacherStage(recipe, data, new_model(recipe.network, data.latent_channels, start))
 
 
-class TeacherStage:
+class TeacherStage(DrawingStage):
     def __init__(self, recipe: TeacherRecipe, data: MotionSource, model: MotionModel) -> None:
         self.recipe, self.data = recipe, data
         self.model = model
@@ -92,13 +93,6 @@ class TeacherStage:
                 average, sample.first, control, noise, SHEET_STEPS, self.recipe.shift, Guidance(0.0, 0.0)
             )
         return latent_rows(self.data.vae, [sample.latents, made, sample.conditioning.anchor])
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"data": self.data.state_dict(), "random": self.random.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self.data.load_state_dict(state["data"])
-        self.random.set_state(torch.as_tensor(state["random"], dtype=torch.uint8))
 
     def _losses(self, sample: Sample) -> dict[str, Tensor]:
         clean = sample.latents
