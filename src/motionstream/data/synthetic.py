@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from motionstream.data import captions, effects, motion, points, textures
+from motionstream.data import captions, effects, motion, pieces, points, textures
 from motionstream.data.assets import AssetLibrary, UInt8Array
 from motionstream.data.effects import SHARE as EFFECT_SHARE
 from motionstream.data.layers import Layer, Placement
@@ -27,6 +27,7 @@ PLOTS = {STILL: 0.10, DRAG: 0.25, CAMERA: 0.13, MIXED: 0.52}
 SMALLEST, LARGEST = 0.18, 0.75  # longer side of an object, as a share of the frame's height
 WILD, LIMBS, TURNS = 0.08, 0.4, 0.4  # shares of moving things in varied worlds that do so
 BLURRED = 0.25  # share of varied worlds
+LIFTED = 0.4  # share of varied worlds where a hand moves things that looks for a piece of the photograph to move
 GROUND_COVER = (1.05, 1.9)  # how many times the ground's shorter fit covers the frame
 
 
@@ -120,7 +121,8 @@ class SyntheticWorlds:
 
     size: (W, H), multiples of 16. frames: 1 + 4 n. points: tracks in every clip. effects: share of clips with weather
     or a look; True: half of them. variety: share of clips, and in them of things, that also turn in depth under a
-    light, swing from joints, are shaken wildly, or are blurred as they move; without it every clip is as it always was.
+    light, swing from joints, are shaken wildly, are pieces of the photograph behind, or are blurred as they move;
+    without it every clip is as it always was.
     Raises ValueError if the size, the number of frames or a share does not fit.
     """
 
@@ -210,10 +212,11 @@ class _Maker:
         rng = self.rng
         plot = str(rng.choice(list(PLOTS), p=list(PLOTS.values())))
         place, camera = self._ground(plot)
+        lifted = self._lift(camera, plot)
         count = int(rng.choice([1, 2, 3, 4], p=[0.3, 0.35, 0.22, 0.13]))
         moved = int(rng.integers(count))
         for number in range(count):
-            self._thing(camera, plot, hand=plot == DRAG and number == moved)
+            self._thing(camera, plot, hand=plot == DRAG and number == moved and not lifted)
         if plot in (CAMERA, MIXED) and rng.random() < 0.4:
             for _ in range(rng.integers(1, 3)):
                 self._foreground(camera)
@@ -236,6 +239,25 @@ class _Maker:
         matrix = camera.matrices(Pose.still(self.frames), 1.0)
         self.layers.append(Layer(texture, Placement.of(matrix, None, 1.0), 0))
         return asset.caption, camera
+
+    def _lift(self, camera: Camera, plot: str) -> bool:
+        """A piece of the ground's own photograph that moves, in some varied worlds; whether there is one."""
+        more = self.more
+        if more is None or plot not in (DRAG, MIXED) or more.random() >= LIFTED:
+            return False
+        ground = self.layers[0]
+        corner = camera.pan[0] + (np.array([ground.texture.shape[2], ground.texture.shape[1]]) - self.size) / 2
+        left, top = corner.round().astype(int).tolist()
+        piece = pieces.lifted(ground.texture, (left, top, left + self.size[0], top + self.size[1]), more)
+        if piece is None:
+            return False
+        self.layers[0] = replace(ground, texture=piece.ground)
+        make = motion.hand_path if plot == DRAG else motion.path
+        path = make(more, self.frames, motion.draw_speed(more, self.size[0]))
+        angle = motion.turning(more, self.frames)
+        pose = Pose(piece.centre + path - path[0], angle - angle[0], np.ones((self.frames, 2)))
+        self._add(piece.texture, _Carried(camera, pose, 1.0))
+        return True
 
     def _thing(self, camera: Camera, plot: str, hand: bool) -> None:
         rng = self.rng
