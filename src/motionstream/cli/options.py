@@ -21,7 +21,11 @@ HeldOut = Annotated[str, typer.Option(help="heldout or heldout-far.")]
 AssetsHeldOut = Annotated[str, typer.Option(help="Of the assets: heldout or heldout-far.")]
 Variety = Annotated[
     float,
-    typer.Option(help="Share of worlds whose things turn in depth, swing, shake, blur or are lifted out of the photograph.", min=0, max=1),
+    typer.Option(
+        help="Share of worlds whose things turn in depth, swing, shake, blur, or are pieces of the photograph.",
+        min=0,
+        max=1,
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 Sink = Annotated[
