@@ -320,9 +320,7 @@ def test_what_recomputes_may_not_commit(wan: Path, clips: Path) -> None:
     sample, student = stage.data.next(), stage.student
     cache, context = new_cache(student, sample.latents, stage.rolling), context_of(student, sample)
     with pytest.raises(ValueError, match=r"run it under torch.no_grad"):
-        student.velocity(
-            sample.first, torch.zeros(1, 1), sample.conditioning.slice(0, 1), context, cache=cache, commit=True
-        )
+        student.commit(sample.first, torch.zeros(1, 1), sample.conditioning.slice(0, 1), context, cache)
 
 
 def test_two_accumulated_passes_are_one_of_both_clips(wan: Path, clips: Path) -> None:

@@ -3,8 +3,8 @@
 Beside the reference, never instead of it: `fuse` wraps a VideoDiT for streaming without gradients and refuses the rest.
 Over fixed slots on a GPU the passes between products are joined as well (`fuse_lean.py`).
 What it saves: timestep modulations are computed once per timestep and folded into the norms; queries, keys and values
-are one product; the past is joined and turned once per committed chunk instead of once a pass; conditioning becomes
-tokens once a chunk (`embed`); a prompt is merged with what follows it (`Said`); a commit ends with the last keys.
+are one product; the past is joined and turned once per committed chunk instead of once a pass; a prompt is merged with
+what follows it (`Said`); a commit ends with the last keys.
 
 Legend: B batch, T latents, S tokens of a latent, W width, H heads, D channels of a head.
 """
@@ -73,7 +73,9 @@ class FusedDiT(nn.Module):
             self.lean_blocks = [LeanBlock(cast(Block, block), fused, ops) for block, fused in pairs]
         self._steers: OrderedDict[tuple[float, ...], Steer] = OrderedDict()
         self._heard: OrderedDict[int, tuple[weakref.ref[TextContext], Heard]] = OrderedDict()
-        self._patches: dict[tuple[int, int], Product] = {}
+        conv = model.patch_embedding
+        assert conv.bias is not None
+        self._patch = Product(conv.weight.flatten(1), conv.bias)
         self._past: Past | None = None
         self._scores = Scores(model.head.head.weight)
         self._lock = Lock()
@@ -90,7 +92,7 @@ class FusedDiT(nn.Module):
 
     def constants(self) -> list[object]:
         """What passes so far were given besides their arguments: whoever records them must keep it alive."""
-        return [*self._steers.values(), *self._patches.values(), self._scores]
+        return [*self._steers.values(), self._scores]
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """As `VideoDiT.grid`."""
@@ -106,56 +108,37 @@ class FusedDiT(nn.Module):
         cache: RollingCache | None = None,
         commit: bool = False,
         positions: Sequence[float] | None = None,
-        embedded: Tensor | None = None,
     ) -> Tensor:
-        """As `VideoDiT.forward` with a cache. Raises ValueError for other ways of looking, and if gradients are on.
-
-        embedded: what `embed` made of the channels that x then lacks.
-        """
+        """As `VideoDiT.forward` with a cache. Raises ValueError for other ways of looking, and if gradients are on."""
         if cache is None or mask is not None or positions is not None:
             raise ValueError("a fused model streams with a rolling cache only: use the VideoDiT itself for the rest")
         with self._lock:
-            x, steer, past = self._begin(x_BTCHW, t, cache, embedded, commit)
+            x, steer, past = self._begin(x_BTCHW, t, cache, commit)
             normed = self._through(x, steer, past, self._hear(context), commit)
             if commit:
                 cache.advance(x_BTCHW.shape[1])
             return self.reference.unpatchify(self.reference.head.head(normed), x_BTCHW.shape[-2])
 
-    def commit(
-        self,
-        x_BTCHW: Tensor,
-        t: Tensor,
-        context: Tensor | TextContext,
-        cache: RollingCache,
-        embedded: Tensor | None = None,
-    ) -> None:
-        """`forward` with commit for the cache's sake alone: it ends with the keys and values of the last block."""
+    def commit(self, x_BTCHW: Tensor, t: Tensor, context: Tensor | TextContext, cache: RollingCache) -> None:
+        """`forward` with commit, for the cache's sake alone: it ends with the keys and values of the last block."""
         with self._lock:
-            x, steer, past = self._begin(x_BTCHW, t, cache, embedded, True)
+            x, steer, past = self._begin(x_BTCHW, t, cache, True)
             heard, last = self._hear(context), len(self.fused_blocks) - 1
-            for layer in range(last):
-                x = self._block(layer, x, steer, past, heard, True)
-            block = self.fused_blocks[last]
-            block.remember(steer.blocks[last].attention.norm(x, block.eps), past, last)
+            if self.lean_blocks and isinstance(past, SlotPast):
+                lean_pass(self.lean_blocks, x, steer.blocks, steer.head, past, heard, True)
+            else:
+                for layer in range(last):
+                    x = self._block(layer, x, steer, past, heard, True)
+                block = self.fused_blocks[last]
+                block.remember(steer.blocks[last].attention.norm(x, block.eps), past, last)
             cache.advance(x_BTCHW.shape[1])
 
-    def embed(self, channels_BTCHW: Tensor) -> Tensor:
-        """What x's last channels add to the tokens, (B, T, S, W): for chunks in which they stay the same."""
-        part = self._patch(slice(self.config.in_channels - channels_BTCHW.shape[2], None))
-        embedded: Tensor = part(self._cells(channels_BTCHW))
-        return embedded
-
-    def _begin(
-        self, x: Tensor, t: Tensor, cache: RollingCache, embedded: Tensor | None, commit: bool
-    ) -> tuple[Tensor, Steer, Past | SlotPast]:
+    def _begin(self, x: Tensor, t: Tensor, cache: RollingCache, commit: bool) -> tuple[Tensor, Steer, Past | SlotPast]:
         """Tokens, modulations and past. Raises ValueError for what does not fit."""
         if torch.is_grad_enabled():
             raise ValueError("a fused model has no gradients: call it under torch.inference_mode()")
-        whole = x if embedded is None else x[:, :, :1].expand(-1, -1, self.config.in_channels, -1, -1)
-        self.reference.check(whole, t, None, cache, True, None)
-        part = self._patch(slice(x.shape[2]))
-        tokens = part(self._cells(x)) if embedded is None else part.onto(embedded, self._cells(x))
-        return tokens, self._steer(t), self._joined(cache, x, commit)
+        self.reference.check(x, t, None, cache, commit, None)
+        return self._patch(self._cells(x)), self._steer(t), self._joined(cache, x, commit)
 
     def _through(self, x: Tensor, steer: Steer, past: Past | SlotPast, heard: Heard, commit: bool) -> Tensor:
         """Tokens through all blocks and the head's norm."""
@@ -177,16 +160,6 @@ class FusedDiT(nn.Module):
         cells = rearrange(x_BTCHW, "b t c (h p) (w q) -> b t (h w) (c p q)", p=p, q=q)
         return cells.to(self.reference.patch_embedding.weight.dtype)
 
-    def _patch(self, channels: slice) -> Product:
-        """The patch convolution over some of its channels; the bias comes with the last."""
-        begin, end, _ = channels.indices(self.config.in_channels)
-        if (begin, end) not in self._patches:
-            conv = self.reference.patch_embedding
-            assert conv.bias is not None
-            bias = conv.bias if end == self.config.in_channels else torch.zeros_like(conv.bias)
-            self._patches[begin, end] = Product(conv.weight[:, channels].flatten(1), bias)
-        return self._patches[begin, end]
-
     def _hear(self, context: Tensor | TextContext) -> Heard:
         """The prompt as each layer takes it; made once a prompt."""
         if isinstance(context, Tensor):
@@ -194,7 +167,7 @@ class FusedDiT(nn.Module):
         if context.fixed:
             return list(context.layers), context.bias
         known, heard = self._heard.get(id(context), (None, None))
-        if heard is None or known is None or known is None or known() is not context:
+        if heard is None or known is None or known() is not context:
             heard = self._merged(context)
             self._heard[id(context)] = weakref.ref(context), heard
             if len(self._heard) > KEPT_PROMPTS:

@@ -123,6 +123,10 @@ class VideoDiT(nn.Module):
             cache.advance(x_BTCHW.shape[1])
         return self.unpatchify(self.head(x, time_BTW), x_BTCHW.shape[-2])
 
+    def commit(self, x_BTCHW: Tensor, t: Tensor, context: Tensor | TextContext, cache: RollingCache) -> None:
+        """`forward` with commit, for the cache's sake alone."""
+        self(x_BTCHW, t, context, cache=cache, commit=True)
+
     def text_context(
         self, text: Tensor, image: Tensor | None = None, lengths: Sequence[int] | None = None
     ) -> TextContext:

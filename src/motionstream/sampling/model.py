@@ -66,13 +66,12 @@ class MotionModel(nn.Module):
         context: TextContext,
         mask: ChunkMask | None = None,
         cache: RollingCache | None = None,
-        commit: bool = False,
     ) -> Tensor:
         """v (B, T, C, h, w) at noisy latents (B, T, C, h, w) and times t (B, T) in [0, 1], which may be on the host.
 
         Where t is 0 the velocity of an anchored network means nothing.
         """
-        output = self._output(noisy, t, conditioning, context, mask, cache, commit)
+        output = self._output(noisy, t, conditioning, context, mask, cache)
         if self.config.parameterization == "anchored":
             return velocity_of(conditioning.anchor + output, noisy, beside(t, noisy))
         return output
@@ -87,10 +86,16 @@ class MotionModel(nn.Module):
         cache: RollingCache | None = None,
     ) -> Tensor:
         """The guess of z_0, same arguments."""
-        output = self._output(noisy, t, conditioning, context, mask, cache, False)
+        output = self._output(noisy, t, conditioning, context, mask, cache)
         if self.config.parameterization == "anchored":
             return conditioning.anchor + output
         return clean_of(output, noisy, beside(t, noisy))
+
+    def commit(
+        self, clean: Tensor, t: Tensor, conditioning: Conditioning, context: TextContext, cache: RollingCache
+    ) -> None:
+        """Write the keys and values of clean latents (B, T, C, h, w), at times t = 0, into the cache."""
+        self.dit.commit(self._given(clean, conditioning), t * TIMESTEPS, context, cache)
 
     def _output(
         self,
@@ -100,17 +105,12 @@ class MotionModel(nn.Module):
         context: TextContext,
         mask: ChunkMask | None,
         cache: RollingCache | None,
-        commit: bool,
     ) -> Tensor:
-        output: Tensor = self.dit(
-            torch.cat([noisy, self.channels(conditioning)], 2),
-            t * TIMESTEPS,
-            context,
-            mask=mask,
-            cache=cache,
-            commit=commit,
-        )
+        output: Tensor = self.dit(self._given(noisy, conditioning), t * TIMESTEPS, context, mask=mask, cache=cache)
         return output
+
+    def _given(self, latents: Tensor, conditioning: Conditioning) -> Tensor:
+        return torch.cat([latents, self.channels(conditioning)], 2)
 
     def channels(self, conditioning: Conditioning) -> Tensor:
         """All conditioning channels (B, T, C', h, w), in the order `conditioner.py` states."""

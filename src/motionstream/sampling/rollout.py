@@ -77,7 +77,7 @@ def commit_chunk(
     model: MotionModel, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext
 ) -> None:
     """Write the clean chunk's keys and values into the cache."""
-    model.velocity(clean.detach(), host_times(0.0, clean), conditioning, context, cache=cache, commit=True)
+    model.commit(clean.detach(), host_times(0.0, clean), conditioning, context, cache)
 
 
 def rollout(

@@ -136,6 +136,12 @@ def test_the_past_is_joined_at_every_pass(exact: Subject, monkeypatch: pytest.Mo
     assert (having, lacking) == (0, passes)
 
 
+def test_a_commit_is_a_whole_pass(exact: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    having, lacking = both(monkeypatch, exact, "short commit", fuse.FusedDiT, "forward")
+    calls_a_chunk = len(exact.shipped.rolling.times)
+    assert (having, lacking) == (2 * calls_a_chunk, 2 * (calls_a_chunk + 1))
+
+
 def test_the_past_is_in_slots(exact: Subject, tmp_path: Path) -> None:
     having, lacking = forms(exact, "past beside a ring")
     assert not isinstance(having.stream.state.cache, SlotCache)
@@ -163,7 +169,8 @@ def test_queries_keys_and_values_are_three_products(exact: Subject, monkeypatch:
     assert having > lacking == 0
     having, lacking = both(monkeypatch, exact, "fused QKV", Product, "__call__")
     passes = 2 * (len(exact.shipped.rolling.times) + 1) * exact.shipped.network.dit.config.layers
-    assert lacking - having == 2 * passes
+    commits = 2  # which end before the last block's queries
+    assert lacking - having == 2 * (passes - commits)
 
 
 def test_the_prompt_is_attended_to(exact: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +187,7 @@ def test_weights_are_not_packed(exact: Subject) -> None:
     for form, packed in ((having, True), (lacking, False)):
         transformer = fused_of(form.stream.model)
         parts = [part for block in transformer.fused_blocks for part in vars(block).values()]
-        products = [part for part in (*parts, *transformer._patches.values()) if isinstance(part, Product)]
+        products = [part for part in (*parts, transformer._patch) if isinstance(part, Product)]
         assert len(products) > 7 * len(transformer.fused_blocks)
         assert all((product.packed is not None) is packed for product in products)
 

@@ -130,6 +130,10 @@ def fixed_slots(subject: Subject) -> StreamingModel:
     return model
 
 
+def whole_commit(subject: Subject) -> StreamingModel:
+    return _with_transformer(subject, WholeCommit)
+
+
 def fresh_modulation(subject: Subject) -> StreamingModel:
     return _with_transformer(subject, FreshModulation)
 
@@ -157,10 +161,12 @@ def heard_prompt(subject: Subject) -> StreamingModel:
 
 def unpacked_products(subject: Subject) -> StreamingModel:
     """Raises NotHere where this PyTorch packs none."""
-    model = _with_transformer(subject, UnpackedPatches)
-    if fused_of(model).fused_blocks[0].out.packed is None:
+    model = subject.load()
+    transformer = fused_of(model)
+    if transformer.fused_blocks[0].out.packed is None:
         raise NotHere("this PyTorch packs no weights")
-    for block in fused_of(model).fused_blocks:
+    transformer._patch.packed = None
+    for block in transformer.fused_blocks:
         for part in vars(block).values():
             if isinstance(part, Product):
                 part.packed = None
@@ -233,13 +239,11 @@ class HeardPrompt(FusedDiT):
         return list(context.layers), context.bias
 
 
-class UnpackedPatches(FusedDiT):
-    """Leaves the patch product's weights as they are."""
+class WholeCommit(FusedDiT):
+    """Commits by a whole pass."""
 
-    def _patch(self, channels: slice) -> Product:
-        product = super()._patch(channels)
-        product.packed = None
-        return product
+    def commit(self, x_BTCHW: Tensor, t: Tensor, context: Tensor | TextContext, cache: RollingCache) -> None:
+        self(x_BTCHW, t, context, cache=cache, commit=True)
 
 
 class ThreeProducts(FusedBlock):
@@ -303,6 +307,7 @@ TRICKS = (
         in_float32=True,
     ),
     Trick("kept past", "the past joined and turned once a chunk; without: at every pass", rejoined_past),
+    Trick("short commit", "a commit ends with the last keys and values; without: a whole pass", whole_commit),
     Trick("past beside a ring", "how a CPU keeps it; instead: the fixed slots of a GPU's stream", fixed_slots),
     Trick("kept modulation", "computed once a timestep; without: at every pass", fresh_modulation),
     Trick("folded modulation", "scale and shift are the norm's own; without: applied after it", apart_modulation),
