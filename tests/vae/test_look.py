@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from motionstream.vae import Look, LookConfig, Specks
+from motionstream.vae.look import CURVE, LAID, shown
 from motionstream.vae.specks import KINDS
 
 SIZE = (48, 36)
@@ -68,7 +69,7 @@ def test_parts_are_the_whole(look: Look, cut: int) -> None:
 def test_phrases_said_together_add_up(look: Look) -> None:
     with torch.no_grad():
         look.amounts.weight[2].normal_(std=0.05)
-    alone = [look.asked(phrases, ages()) for phrases in (DUSK, BOAT)]
+    alone = [look.asked(torch.tensor([[phrase]]), ages()) for phrase in (1, 2)]
     both = look.asked(torch.tensor([[1, 2]]), ages())
     for part, (one, other) in zip(both, zip(*alone, strict=True), strict=True):
         torch.testing.assert_close(part, one + other)
@@ -88,7 +89,7 @@ def test_it_learns_what_a_phrase_does_to_colour_and_leaves_others_alone() -> Non
     video = frames()
     light = (video + 1) / 2
     darker = 2 * light * torch.tensor([0.3, 0.4, 0.7])[:, None, None] - 1
-    late, specks = slice(8, 12), torch.zeros(1, 12, KINDS, SIZE[1], SIZE[0])
+    late, specks = slice(8, 12), torch.zeros(1, 12, KINDS + 1, SIZE[1], SIZE[0])
     for _ in range(150):
         shown = [made(video, words, ages() + 30, specks) for words in (DUSK, BOAT)]
         loss = (shown[0] - darker).square().mean() + (shown[1] - video).square().mean()
@@ -98,3 +99,15 @@ def test_it_learns_what_a_phrase_does_to_colour_and_leaves_others_alone() -> Non
     before = (darker - video)[:, late].square().mean()
     assert (shown[0] - darker)[:, late].square().mean() < 0.05 * before
     assert (shown[1] - video).square().mean() < 0.05 * before
+
+
+def test_an_effect_is_thicker_where_the_veil_is() -> None:
+    look, video = Look(CONFIG), frames()
+    whitens, uneven = torch.zeros(2, 1, 12, sum(CURVE)), torch.zeros(1, 12, sum(LAID))
+    whitens[1, ..., 12:15] = 0.2  # the shift
+    uneven[..., -1] = 2.0
+    specks = Specks.of(0, SIZE).at(range(12))[None]
+    even, thicker = (shown(video * 0.5, curve, uneven, specks) for curve in whitens)
+    torch.testing.assert_close(even, video * 0.5)
+    torch.testing.assert_close(thicker - even, (0.2 * (1 + 2 * specks[:, :, -1:])).expand_as(video), atol=1e-5, rtol=0)
+    assert look.asked(DUSK, ages())[1][..., -1].min() > 0, "all phrases agree on what is thick"

@@ -5,26 +5,26 @@ from __future__ import annotations
 import torch
 
 from motionstream.vae import Specks
-from motionstream.vae.specks import EVEN, FALLING, KINDS, ROWS
+from motionstream.vae.specks import FALLING, FINE, KINDS, ROWS, WIDE
 
 SIZE = (256, ROWS)
-GRAIN, VEIL = 0, 1
+GRAIN, FIRST, VEIL = 0, 1, KINDS
 
 
 def test_they_follow_from_seed_and_number() -> None:
     once, again = (Specks.of(7, SIZE) for _ in range(2))
     whole = once.at(range(20, 28))
-    assert whole.shape == (8, KINDS, SIZE[1], SIZE[0])
+    assert whole.shape == (8, KINDS + 1, SIZE[1], SIZE[0])
     torch.testing.assert_close(again.at(range(23, 28)), whole[3:], rtol=0, atol=0)
     assert (Specks.of(8, SIZE).at([20]) != whole[:1]).float().mean() > 0.1
 
 
 def test_noise_is_even_and_what_falls_covers_little() -> None:
     fields = Specks.of(1, SIZE).fields
-    for field in fields[: VEIL + 1]:
+    for field, deviation in ((fields[GRAIN], FINE), (fields[VEIL], WIDE)):
         torch.testing.assert_close(field.mean(), torch.zeros(()), atol=1e-4, rtol=0)
-        torch.testing.assert_close(field.std(), torch.tensor(EVEN), atol=1e-4, rtol=0)
-    falling = fields[VEIL + 1 :]
+        torch.testing.assert_close(field.std(), torch.tensor(deviation), atol=1e-4, rtol=0)
+    falling = fields[FIRST:VEIL]
     assert falling.min() >= 0
     assert falling.max() <= 1
     assert (falling.mean((1, 2)) < 0.03).all()
@@ -39,7 +39,7 @@ def test_nothing_is_lost_at_the_edges() -> None:
 
 def test_flakes_and_drops_fall_by_their_speed() -> None:
     before, after = Specks.of(1, SIZE).at([0, 1])
-    for index, kind in enumerate(FALLING, VEIL + 1):
+    for index, kind in enumerate(FALLING, FIRST):
         sideways = [torch.roll(before[index], (round(kind.fall), shift), (0, 1)) for shift in range(-2, 3)]
         assert any(torch.equal(moved, after[index]) for moved in sideways)
 
@@ -53,5 +53,5 @@ def test_grain_is_new_in_every_frame_and_the_veil_drifts() -> None:
 
 
 def test_they_are_as_large_in_frames_of_any_size() -> None:
-    small, large = (Specks.of(2, size).fields[VEIL + 1 :].mean((1, 2)) for size in ((160, 96), (512, 288)))
+    small, large = (Specks.of(2, size).fields[FIRST:VEIL].mean((1, 2)) for size in ((160, 96), (512, 288)))
     torch.testing.assert_close(small, large, rtol=0.35, atol=0)

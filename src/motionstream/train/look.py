@@ -38,6 +38,12 @@ CASES = (NONE, *BY_NAME)
 """What every world is shown under."""
 
 
+FAINT = 0.05
+"""Amount of specks up to which the price of more rises steeply."""
+PRICE_RISES = 0.35
+"""Share of the run in which it rises to its weight."""
+
+
 def build(recipe: LookRecipe, assets: Path, out: Path) -> LookStage:
     """The stage, ready for its first step or for `load_state_dict`."""
     library = AssetLibrary(assets, "train")
@@ -72,7 +78,9 @@ class LookStage:
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         textured = progress >= self.recipe.texture_from
-        means = self.updater.accumulated(lambda: self._losses(self._next_worlds(), textured))
+        risen = min(max((progress - self.recipe.price_from) / PRICE_RISES, 0.0), 1.0)
+        price = self.recipe.price_weight * risen**2
+        means = self.updater.accumulated(lambda: self._losses(self._next_worlds(), textured, price))
         return means | self.updater.apply(step, progress)
 
     def sheet(self) -> Image | None:
@@ -107,17 +115,17 @@ class LookStage:
         parts = true[:1].expand_as(true), true, phrases, torch.tensor([numbers] * len(CASES)), torch.stack(moving)
         return _Drawn(*(part.to(recipe.device) for part in parts))
 
-    def _losses(self, worlds: Sequence[int], textured: bool) -> dict[str, Tensor]:
+    def _losses(self, worlds: Sequence[int], textured: bool, price: float) -> dict[str, Tensor]:
         found: dict[str, list[Tensor]] = {}
         for world in worlds:
             rng = np.random.default_rng([self.recipe.seed, world, 1])
             begin = int(rng.integers(self.recipe.frames - self.recipe.shown + 1))
             drawn = self._drawn(world, range(begin, begin + self.recipe.shown))
-            for name, value in self._compared(drawn, textured, world).items():
+            for name, value in self._compared(drawn, textured, price, world).items():
                 found.setdefault(name, []).append(value)
         return {name: torch.stack(values).mean() for name, values in found.items()}
 
-    def _compared(self, drawn: _Drawn, textured: bool, seed: int) -> dict[str, Tensor]:
+    def _compared(self, drawn: _Drawn, textured: bool, price: float, seed: int) -> dict[str, Tensor]:
         curve, laid = self.look.asked(drawn.phrases, drawn.age)
         even = drawn.specks.mean((-1, -2), keepdim=True).expand_as(drawn.specks)
         colour = F.mse_loss(shown(drawn.plain, curve, laid.detach(), even), drawn.true)
@@ -126,10 +134,17 @@ class LookStage:
         made = shown(drawn.plain, curve.detach(), laid, drawn.specks)
         left, wanted = (beyond_curves(video, drawn.plain[:1]) for video in (made, drawn.true))
         texture = texture_distance(left, wanted, torch.Generator().manual_seed(seed))
-        shape, amount = shape_distance(left, wanted), laid.abs().sum(-1).mean()
+        shape, laid_over = shape_distance(left, wanted), _logged(laid)
         recipe = self.recipe
-        loss = colour + recipe.texture_weight * texture + recipe.shape_weight * shape + recipe.amount_weight * amount
-        return {"loss": loss, "colour": colour, "texture": texture, "shape": shape, "amount": amount}
+        loss = colour + recipe.texture_weight * texture + recipe.shape_weight * shape + price * laid_over
+        return {"loss": loss, "colour": colour, "texture": texture, "shape": shape, "laid": laid_over}
+
+
+def _logged(laid_BFP: Tensor) -> Tensor:
+    """How much is laid over frames, counted so that a little of many kinds is most: priced, an effect makes do with
+    few, and others have none (Candès et al., "Enhancing sparsity by reweighted l1 minimization", 2008). Faint
+    specks that no effect has are what a tracker, and an eye, holds on to."""
+    return torch.log1p(laid_BFP.abs() / FAINT).sum(-1).mean()
 
 
 def _said(scene: str, effect: str, rng: np.random.Generator) -> str:

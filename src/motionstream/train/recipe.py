@@ -331,9 +331,9 @@ class LookRecipe(Recipe):
 
     batch: worlds a step, each under every effect. shown: frames in a row that are drawn of each. texture_weight,
     shape_weight: of the textures' distances (`train/texture.py`) beside the colours' error, once the share texture_from
-    of the run is done: words are told apart by their colours first, in steps of a third of the time. amount_weight: of
-    all that is laid over frames, so that an effect makes do with few kinds of specks. init_from: an earlier run whose
-    averaged weights it goes on from.
+    of the run is done: words are told apart by their colours first, in steps of a third of the time. price_weight: of
+    all that is laid over frames, so that an effect makes do with few kinds of specks; asked from the share price_from
+    of the run on, when they have grown. init_from: an earlier run whose averaged weights it goes on from.
     """
 
     stage: ClassVar[str] = "look"
@@ -342,8 +342,9 @@ class LookRecipe(Recipe):
     shown: int = 2
     texture_weight: float = 0.15
     shape_weight: float = 0.3
-    amount_weight: float = 5e-4
+    price_weight: float = 5e-4
     texture_from: float = 0.3
+    price_from: float = 0.5
     init_from: str = ""
 
 

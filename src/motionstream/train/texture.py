@@ -73,22 +73,22 @@ def beyond_curves(video: Tensor, plain: Tensor) -> Tensor:
 
 def _sliced(pair: list[Tensor], sizes: tuple[tuple[int, int], ...], generator: torch.Generator) -> Tensor:
     """Of two (B, C, H, W), clip by clip."""
-    filters = _filters(pair[0].shape[1], sizes, generator).to(pair[0])
-    seen = [F.conv2d(one, filters).flatten(2) for one in pair]
+    channels, count = pair[0].shape[1], FILTERS // len(sizes)
+    return torch.stack([_apart(pair, _filters(count, channels, size, generator), generator) for size in sizes]).mean()
+
+
+def _apart(pair: list[Tensor], filters_MCHW: Tensor, generator: torch.Generator) -> Tensor:
+    seen = [F.conv2d(one, filters_MCHW.to(one)).flatten(2) for one in pair]
     count = seen[0].shape[-1]
-    places = torch.randint(count, (2, min(PLACES, count)), generator=generator).to(filters.device)
+    places = torch.randint(count, (2, min(PLACES, count)), generator=generator).to(seen[0].device)
     made_BMP, true_BMP = (one[..., place].sort(-1).values for one, place in zip(seen, places, strict=True))
     return F.l1_loss(made_BMP, true_BMP)
 
 
-def _filters(channels: int, sizes: tuple[tuple[int, int], ...], generator: torch.Generator) -> Tensor:
-    """(M, C, S, S') of length 1, most of them smaller than S × S' and zero around: a random pattern in one half, in the
-    other the plain sum, which alone tells a streak from dots."""
-    tallest, widest = (max(side) for side in zip(*sizes, strict=True))
-    filters = torch.zeros(FILTERS, channels, tallest, widest)
-    for index, one in enumerate(filters):
-        rows, columns = sizes[index % len(sizes)]
-        top, left = (tallest - rows) // 2, (widest - columns) // 2
-        pattern = torch.randn(rows, columns, generator=generator) if index % 2 else torch.ones(rows, columns)
-        one[:, top : top + rows, left : left + columns] = pattern * torch.randn(channels, 1, 1, generator=generator)
+def _filters(count: int, channels: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """(M, C, S, S') of length 1: a random pattern in one half, in the other the plain sum, which alone tells a streak
+    from dots."""
+    patterns = torch.randn(count, 1, *size, generator=generator)
+    patterns[::2] = 1
+    filters = patterns * torch.randn(count, channels, 1, 1, generator=generator)
     return F.normalize(filters.flatten(1)).view_as(filters)

@@ -1,4 +1,4 @@
-"""`Look`: what a prompt says of light, weather and film, put on finished frames as a colour curve.
+"""`Look`: what a prompt says of light, weather and film, put on finished frames.
 
 A small student learns to move a picture long before it learns to hear: the embedded transformer hardly answers its
 prompt (docs/log.md). So the words that change a whole frame are heard once more here, where every pixel can be told at
@@ -9,7 +9,7 @@ without it shows frames as they are.
 Nothing is remembered between frames: a frame depends on the words and on how long they have been in force, so streamed
 frames are those of the whole clip.
 
-Legend: B clips, F frames, L phrases, R ramps, P parameters of a frame, H W pixels.
+Legend: B clips, F frames, L phrases, R ramps, P parameters of a frame, K kinds of specks, H W pixels.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ CURVE = (9, 3, 3, 3)
 OPPONENT = ((0.6, 0.6, 0.6), (2.0, 0.0, -2.0), (-1.2, 2.4, -1.2))
 """What the matrix acts on, of red, green and blue: brightness, and two differences that are as large in photographs.
 Such are learned a good deal sooner than colours, which are all nearly the same."""
-LAID = (3 * KINDS, KINDS)
-"""Of each kind of specks: colour and cover."""
+LAID = (3 * KINDS, KINDS, 1)
+"""Of each kind of specks, colour and cover; and how much more the curve counts where the veil is thick."""
+TRACE = 0.003
+"""Of the veil in every phrase at the start: thicker here and thinner there is the same the other way round, and phrases
+that are said together have to agree."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,14 @@ class Look(nn.Module):
         self.config = config
         self.amounts = nn.Embedding(len(config.phrases) + 1, len(RAMPS) * sum(CURVE + LAID), padding_idx=0)
         nn.init.zeros_(self.amounts.weight)
+        with torch.no_grad():
+            self.amounts.weight.unflatten(-1, (len(RAMPS), -1))[1:, :, -1] = TRACE
 
     def forward(self, frames_BF3HW: Tensor, phrases_BL: Tensor, age_BF: Tensor, specks: Tensor) -> Tensor:
         """Frames in [−1, 1] → the same with the look.
 
         phrases: numbers of those that were said, from 1 on, 0 = none. age: frames since they came into force, from 0
-        on. specks: (B, F, K, H, W) as `Specks.at` gives them for these frames.
+        on. specks: (B, F, K + 1, H, W) as `Specks.at` gives them for these frames.
         """
         curve, laid = self.asked(phrases_BL, age_BF)
         return shown(frames_BF3HW, curve, laid, specks)
@@ -71,11 +76,14 @@ class Look(nn.Module):
 
 
 def shown(frames_BF3HW: Tensor, curve_BFP: Tensor, laid_BFP: Tensor, specks: Tensor) -> Tensor:
-    """Frames in [−1, 1] under this curve, with these specks (B, F, K, H, W) laid over them."""
-    looked = _curved(frames_BF3HW.float(), *curve_BFP.split(CURVE, -1))
-    colour, cover = laid_BFP.split(LAID, -1)
+    """Frames in [−1, 1] under this curve, with these specks (B, F, K + 1, H, W) laid over them."""
+    frames = frames_BF3HW.float()
+    over, veil = specks.to(frames).split((KINDS, 1), 2)
+    colour, cover, uneven = laid_BFP.split(LAID, -1)
+    change = _curved(frames, *curve_BFP.split(CURVE, -1)) - frames
+    looked = frames + change * (1 + _everywhere(uneven) * veil)
     amounts = torch.cat([2 * colour.unflatten(-1, (3, KINDS)), cover[..., None, :]], -2)
-    added, covered = (amounts @ specks.to(looked).flatten(3)).unflatten(-1, looked.shape[-2:]).split((3, 1), -3)
+    added, covered = (amounts @ over.flatten(3)).unflatten(-1, looked.shape[-2:]).split((3, 1), -3)
     seen: Tensor = (looked + added - covered * (looked + 1)).clamp(-1, 1).to(frames_BF3HW.dtype)
     return seen
 

@@ -48,15 +48,16 @@ DRIFT = 0.8
 """Pixels a frame by which the veil moves sideways."""
 COARSE = (6, 12)
 """Rows and columns of the noise that the veil is drawn through."""
-EVEN = 0.05
-"""Standard deviation of grain and veil: about that of what falls, so that all are learned at one rate."""
-KINDS = 2 + len(FALLING)
-"""Grain, veil, flakes, drops."""
+FINE, WIDE = 0.05, 0.2
+"""Standard deviations of grain, about that of what falls, so that all are learned at one rate, and of the veil: the
+share by which an effect is thicker or thinner at a place."""
+KINDS = 1 + len(FALLING)
+"""That lie over frames: grain, flakes, drops. The veil comes after them."""
 
 
 @dataclass(frozen=True)
 class Specks:
-    """fields (K, H, W): grain and veil of mean 0, what falls from 0 to 1. seed: of the stream."""
+    """fields (K + 1, H, W): grain of mean 0, what falls from 0 to 1, and the veil of mean 0. seed: of the stream."""
 
     fields: Tensor
     seed: int
@@ -67,25 +68,27 @@ class Specks:
         width, height = size
         generator = torch.Generator().manual_seed(seed % 2**63)
         scale = height / ROWS
-        fields = [_even(_blurred(torch.randn(height, width, generator=generator), GRAIN * scale, GRAIN * scale))]
-        fields.append(_even(_veil(height, width, generator)))
+        grain = _blurred(torch.randn(height, width, generator=generator), GRAIN * scale, GRAIN * scale)
+        veil = _even(_veil(height, width, generator)) * WIDE
+        fields = [_even(grain) * FINE]
         for kind in FALLING:
             there = torch.rand(height, width, generator=generator) < DENSITY / scale**2
             fallen = there * (0.3 + 0.7 * torch.rand(height, width, generator=generator))
             fields.append(_blurred(fallen, kind.across * scale, kind.along * scale).clamp(0, 1))
-        return cls(torch.stack(fields).to(device), seed)
+        return cls(torch.stack([*fields, veil]).to(device), seed)
 
     def at(self, numbers: Sequence[int]) -> Tensor:
-        """(F, K, H, W): where they are in the stream's frames of these numbers."""
+        """(F, K + 1, H, W): where they are in the stream's frames of these numbers."""
         return torch.stack([self._frame(number) for number in numbers])
 
     def _frame(self, number: int) -> Tensor:
         height, width = self.fields.shape[-2:]
         scale = height / ROWS
-        moves = [_anywhere(self.seed, number, height, width), (0, -round(number * DRIFT * scale))]
+        moves = [_anywhere(self.seed, number, height, width)]
         for index, kind in enumerate(FALLING):
             sway = kind.sway * math.sin(0.25 * number + index)
             moves.append((round(number * kind.fall * scale), round(sway * scale)))
+        moves.append((0, -round(number * DRIFT * scale)))
         return torch.stack([torch.roll(one, move, (0, 1)) for one, move in zip(self.fields, moves, strict=True)])
 
 
@@ -104,7 +107,8 @@ def _veil(height: int, width: int, generator: torch.Generator) -> Tensor:
 
 
 def _even(field: Tensor) -> Tensor:
-    return (field - field.mean()) / field.std() * EVEN
+    """Of mean 0 and standard deviation 1."""
+    return (field - field.mean()) / field.std()
 
 
 def _blurred(field_HW: Tensor, across: float, along: float) -> Tensor:
