@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -133,15 +134,28 @@ def test_the_look_shows_every_world_under_every_effect_and_learns_the_phrases_sa
 def test_the_look_learns(chain: Path) -> None:
     """Of the effects' error in colour, and then in texture, less is left after some steps on the same worlds."""
     stage = look_stage(chain, lr=1e-3, warmup_steps=0)
-    found = [stage._losses([0, 1], textured=True)]
-    for part in (0.0, 0.3):  # of the run: before specks are looked at, and after
-        for step in range(30):
+    found = [stage._losses([0, 1], textured=True, price=0.0)]
+    for part, steps in ((0.0, 30), (0.3, 45)):  # of the run: before specks are looked at, and after
+        for step in range(steps):
             stage.next = 0
             stage.step(step, part)
-        found.append(stage._losses([0, 1], textured=True))
+        found.append(stage._losses([0, 1], textured=True, price=0.0))
     first, coloured, last = found
     assert coloured["colour"] < 0.7 * first["colour"]
     assert last["texture"] < 0.7 * coloured["texture"], "specks were anything until they were looked at"
+
+
+def test_specks_have_a_price_once_they_have_grown(chain: Path) -> None:
+    stage = look_stage(chain, price_weight=0.1, price_from=0.5, texture_from=0.0)
+    with patch.object(stage, "_losses", wraps=stage._losses) as losses:
+        for progress in (0.4, 0.6, 1.0):
+            stage.step(0, progress)
+    prices = [call.args[-1] for call in losses.call_args_list]
+    assert prices[0] == 0
+    assert 0 < prices[1] < prices[2]
+    assert prices[2] == pytest.approx(0.1)
+    free, priced = (stage._losses([0], True, price) for price in (0.0, 0.1))
+    assert float(priced["loss"] - free["loss"]) == pytest.approx(0.1 * float(free["laid"]), rel=1e-3)
 
 
 def test_a_detail_goes_on_from_another(chain: Path) -> None:
