@@ -61,11 +61,13 @@ class Reader:
 
     def __init__(self, heldout: SyntheticWorlds, seed: int = 7) -> None:
         self.seed = seed
+        self.given: dict[int, set[int]] = {}
         self.drawn = [heldout.world(number) for number in range(COUNT)]
         self.firsts = [text._true(world, NONE, number, 0)[0] for number, world in enumerate(self.drawn)]
 
     def __call__(self, first: Video, tracks: Tracks, caption: str, seed: int) -> Video:
         number = next(n for n, mine in enumerate(self.firsts) if (mine == first).all())
+        self.given.setdefault(number, set()).add(seed)
         return text._true(self.drawn[number], effect_of(caption), number, self.seed)
 
     def change(
@@ -98,6 +100,8 @@ def test_a_model_that_reads_its_prompt_is_recognised(
 ) -> None:
     reader = Reader(heldout)
     figures = measured(reader, reader.change, training, heldout, journal, tmp_path)
+    assert [len(seeds) for seeds in reader.given.values()] == [1] * COUNT
+    assert len(set.union(*reader.given.values())) == COUNT, "streams of each world have a seed of their own"
     assert figures["probe"]["recognised"] >= 0.8
     assert figures["scores"]["model"]["recognised"] >= 0.8
     assert figures["scores"]["model"]["midstream_recognised"] >= 0.6

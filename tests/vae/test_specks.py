@@ -55,3 +55,12 @@ def test_grain_is_new_in_every_frame_and_the_veil_drifts() -> None:
 def test_they_are_as_large_in_frames_of_any_size() -> None:
     small, large = (Specks.of(2, size).fields[FIRST:VEIL].mean((1, 2)) for size in ((160, 96), (512, 288)))
     torch.testing.assert_close(small, large, rtol=0.35, atol=0)
+
+
+def test_the_veil_has_no_seam() -> None:
+    for size in (SIZE, (160, 96), (250, 141)):
+        veil = Specks.of(5, size).fields[VEIL]
+        for axis in (0, 1):
+            steps = (torch.roll(veil, -1, axis) - veil).abs().amax(1 - axis)
+            assert steps[-1] < 1.5 * steps[:-1].max()
+            assert steps.max() < 0.1

@@ -184,6 +184,11 @@ class _Measure:
     number: int
     seed: int
 
+    @property
+    def own_seed(self) -> int:
+        """Of this world's streams: each world has its own noise and specks, as each has its own true flakes."""
+        return self.seed + self.number
+
     def drawn(self) -> tuple[World, Tracks]:
         """The world, and the tracks that are given: all points that are ever visible."""
         world = self.worlds.world(self.number)
@@ -221,7 +226,7 @@ class _Measure:
         return {"features": found, "means": tally.written()}
 
     def _made(self, plain: Video, tracks: Tracks, caption: str) -> Video:
-        made = self.generate(plain[0], tracks, caption, self.seed)
+        made = self.generate(plain[0], tracks, caption, self.own_seed)
         if made.shape != plain.shape or made.dtype != np.uint8:
             raise ValueError(f"generated {made.dtype} of shape {made.shape}: send uint8 of shape {plain.shape}")
         return made
@@ -233,7 +238,7 @@ class _Measure:
         if self.change is None:
             return
         prompts = self.caption(world, NONE), self.caption(world, name)
-        video, changed = self.change(plain[0], tracks, prompts, tracks.frames // 3, self.seed)
+        video, changed = self.change(plain[0], tracks, prompts, tracks.frames // 3, self.own_seed)
         begin = changed - 1
         if tracks.frames - begin < FEWEST_FRAMES:
             raise ValueError(f"the prompt could change only at frame {changed} of {tracks.frames}: ask for more frames")

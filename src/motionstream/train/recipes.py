@@ -245,7 +245,7 @@ def look_tiny_cpu() -> LookRecipe:
         ema_decay=0.98,
         dtype="float32",
         look=LookConfig(words_of_effects()),
-        texture_from=0.2,
+        texture_from=0.1,
         sheet_every=400,
     )
 

@@ -46,7 +46,7 @@ GRAIN = 0.8
 """Its size in pixels, a Gaussian's standard deviation."""
 DRIFT = 0.8
 """Pixels a frame by which the veil moves sideways."""
-COARSE = (6, 12)
+COARSE = (6, 11)
 """Rows and columns of the noise that the veil is drawn through."""
 FINE, WIDE = 0.05, 0.2
 """Standard deviations of grain, about that of what falls, so that all are learned at one rate, and of the veil: the
@@ -100,10 +100,14 @@ def _anywhere(seed: int, number: int, height: int, width: int) -> tuple[int, int
 
 
 def _veil(height: int, width: int, generator: torch.Generator) -> Tensor:
+    """Bicubic between few places, periodic at every size."""
     coarse = F.pad(torch.rand(1, 1, *COARSE, generator=generator), (2, 2, 2, 2), mode="circular")
-    rows, columns = -(-height // COARSE[0]), -(-width // COARSE[1])
-    wide = F.interpolate(coarse, scale_factor=(rows, columns), mode="bicubic")[0, 0]
-    return wide[2 * rows : 2 * rows + height, 2 * columns : 2 * columns + width]
+    rows, columns = (
+        ((torch.arange(side) + 0.5) / side * places + 2) / (places + 4) * 2 - 1
+        for side, places in zip((height, width), COARSE, strict=True)
+    )
+    where = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)[None]
+    return F.grid_sample(coarse, where, mode="bicubic", align_corners=False)[0, 0]
 
 
 def _even(field: Tensor) -> Tensor:
