@@ -104,8 +104,8 @@ def _region(
 
 
 def _is_compact(region: Tensor) -> bool:
-    rows, columns = (torch.nonzero(region.any(axis))[:, 0] for axis in (1, 0))
-    return bool(region.sum() >= FULL * (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1))
+    top, bottom, left, right = _bounds(region)
+    return bool(region.sum() >= FULL * (bottom - top) * (right - left))
 
 
 def _stands_out(region: Tensor, colours: Tensor) -> bool:
@@ -132,10 +132,10 @@ def _connected(allowed: Tensor, start: tuple[int, int] | None = None) -> Tensor:
 
 def _cropped(ground: Tensor, mask: Tensor) -> tuple[Tensor, npt.NDArray[np.float64]]:
     """The piece's texture, and its middle from the ground's."""
-    rows, columns = (torch.nonzero(mask.any(axis))[:, 0].tolist() for axis in (1, 0))
+    top, bottom, left, right = _bounds(mask)
     height, width = mask.shape
-    top, bottom = max(rows[0] - MARGIN, 0), min(rows[-1] + 1 + MARGIN, height)
-    left, right = max(columns[0] - MARGIN, 0), min(columns[-1] + 1 + MARGIN, width)
+    top, bottom = max(top - MARGIN, 0), min(bottom + MARGIN, height)
+    left, right = max(left - MARGIN, 0), min(right + MARGIN, width)
     alpha = mask[None, top:bottom, left:right]
     texture = torch.cat([ground[:, top:bottom, left:right] * alpha, alpha])
     return texture, np.array([left + right - width, top + bottom - height]) / 2
@@ -161,13 +161,18 @@ def _closed(ground: Tensor, hole: Tensor, rng: np.random.Generator) -> Tensor:
 def _moves(hole: Tensor, rng: np.random.Generator) -> list[list[int]]:
     """Rolls (down, right) that bring whole places of the picture there; most of about the same height, for what lies
     beside a thing is more like what is behind it than what lies above."""
-    bounds = [torch.nonzero(hole.any(axis))[:, 0][[0, -1]].tolist() for axis in (1, 0)]
-    (top, bottom), (left, right) = bounds
+    top, bottom, left, right = _bounds(hole)
     height, width = hole.shape
-    rows = np.clip(top + rng.normal(0, NEARBY * height, FILLINGS), 0, height - 1 - (bottom - top))
+    rows = np.clip(top + rng.normal(0, NEARBY * height, FILLINGS), 0, height - (bottom - top))
     columns = rng.uniform(0, width - (right - left), FILLINGS)
     moves: list[list[int]] = np.stack([top - rows, left - columns], -1).round().astype(int).tolist()
     return moves
+
+
+def _bounds(mask: Tensor) -> tuple[int, int, int, int]:
+    """Top, bottom, left and right of all that is not 0; bottom and right are beyond it."""
+    rows, columns = (torch.nonzero(mask.any(axis))[:, 0] for axis in (1, 0))
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
 def _wider(mask: Tensor, by: int) -> Tensor:

@@ -246,7 +246,7 @@ class _Maker:
         if more is None or plot not in (DRAG, MIXED) or more.random() >= LIFTED:
             return False
         ground = self.layers[0]
-        corner = camera.pan[0] + (np.array([ground.texture.shape[2], ground.texture.shape[1]]) - self.size) / 2
+        corner = camera.world_of(0, np.zeros(2), 1.0) + np.array(ground.texture.shape[:0:-1]) / 2
         left, top = corner.round().astype(int).tolist()
         piece = pieces.lifted(ground.texture, (left, top, left + self.size[0], top + self.size[1]), more)
         if piece is None:

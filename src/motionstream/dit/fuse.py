@@ -125,7 +125,7 @@ class FusedDiT(nn.Module):
             x, steer, past = self._begin(x_BTCHW, t, cache, True)
             heard, last = self._hear(context), len(self.fused_blocks) - 1
             if self.lean_blocks and isinstance(past, SlotPast):
-                lean_pass(self.lean_blocks, x, steer.blocks, steer.head, past, heard, True)
+                self._through(x, steer, past, heard, True)
             else:
                 for layer in range(last):
                     x = self._block(layer, x, steer, past, heard, True)

@@ -154,7 +154,7 @@ def passes_of(recipe: MotionRecipe, dit: DiTConfig) -> Passes:
         with torch.no_grad(), counter:
             for begin, size in chunk_spans(latents, recipe.chunk):
                 part = clip[:, begin : begin + size]
-                model(part, _times(part), context, cache=cache, commit=True)
+                model.commit(part, _times(part), context, cache)
         return Passes(whole, rolled=counter.get_total_flops())
     return Passes(whole)
 

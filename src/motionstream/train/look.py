@@ -36,8 +36,6 @@ from motionstream.vae.pixels import to_model, to_uint8
 
 CASES = (NONE, *BY_NAME)
 """What every world is shown under."""
-
-
 FAINT = 0.05
 """Amount of specks up to which the price of more rises steeply."""
 PRICE_RISES = 0.35

@@ -221,7 +221,7 @@ class Pair:
         self.context, self.fused, self.past = self.read(), fuse(ours), self.empty()
         for begin in range(0, ROLLING.sink + ROLLING.window, ROLLING.chunk):
             part = given.x[:, begin : begin + ROLLING.chunk]
-            ours(part, torch.zeros_like(given.t), self.context, cache=self.past, commit=True)
+            ours.commit(part, torch.zeros_like(given.t), self.context, self.past)
 
     def read(self) -> TextContext:
         """What our cross-attention sees of the prompt."""

@@ -275,7 +275,7 @@ def fp8_check(shape: Shape, device: torch.device) -> Figures:
     context = model.text_context(inputs.text, inputs.image)
     for begin in range(0, ROLLING.sink + ROLLING.window, ROLLING.chunk):
         part = inputs.x[:, begin : begin + ROLLING.chunk]
-        fused(part, torch.zeros_like(inputs.t), context, cache=cache, commit=True)
+        fused.commit(part, torch.zeros_like(inputs.t), context, cache)
     rounded = fuse(model)
     products = quantise_products(rounded.fused_blocks)
     chunk = inputs.x[:, -ROLLING.chunk :]
