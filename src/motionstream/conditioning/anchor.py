@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from motionstream.conditioning.random_walk import bonds
+from motionstream.conditioning.random_walk import Bonds, bonds
 from motionstream.conditioning.track_volume import TrackBatch
 from motionstream.conditioning.warped_anchor import displacement_at, middles, radii
 
@@ -29,7 +29,7 @@ MOST_HELD = 256
 
 @dataclass(frozen=True)
 class Anchor:
-    """picture: (B, 3, H, W) in [−1, 1]; bonds (B, n, n): what hangs together in it (`bonds`).
+    """picture: (B, 3, H, W) in [−1, 1]. bonds: what hangs together in it.
 
     Of each point: ids (B, N), birth_xy (B, N, 2) its place in the picture, born (B, N) whether it has one, xy (B, N, 2)
     and shown (B, N) where it was last and whether visibly, held (B, N).
@@ -42,7 +42,7 @@ class Anchor:
     xy: Tensor
     shown: Tensor
     held: Tensor
-    bonds: Tensor
+    bonds: Bonds
 
     @classmethod
     def of(cls, picture: Tensor) -> Anchor:

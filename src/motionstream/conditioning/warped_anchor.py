@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from motionstream.conditioning.random_walk import bound
+from motionstream.conditioning.random_walk import Bonds
 
 STRIDE = 4
 """Pixels between the places where the displacement is worked out; between them it is interpolated."""
@@ -24,8 +24,8 @@ NEAREST, FARTHEST = 4.0, 20.0
 """Bounds, in pixels, of the radius around a point within which it speaks for its neighbourhood."""
 NOTHING = 1e-18
 """Weights below this are 0: no digit of a displacement shows them."""
-BOUND_WEIGHT = 0.01
-"""Weight, beside 1 at a point, of what is as closely bound to its place as can be, however far away."""
+TOGETHER_WEIGHT = 0.01
+"""Weight, beside 1 at a point, of what surely belongs together with its place, however far away."""
 STILL_WEIGHT = 0.002
 """Weight of standing still against the points' own."""
 VACANT_WEIGHT = 0.03
@@ -52,11 +52,11 @@ def radii(birth_xy: Tensor, born: Tensor) -> Tensor:
 
 
 def displacement(
-    bonds: Tensor, xy: Tensor, visible: Tensor, birth_xy: Tensor, strength: Tensor, size: tuple[int, int]
+    bonds: Bonds, xy: Tensor, visible: Tensor, birth_xy: Tensor, strength: Tensor, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """Where each place's content was in the anchor, relative to the place, and how surely.
 
-    bonds (B, n, n): of the anchor picture. xy (B, F, N, 2), visible (B, F, N): the points now. birth_xy (B, N, 2):
+    bonds: of the anchor picture. xy (B, F, N, 2), visible (B, F, N): the points now. birth_xy (B, N, 2):
     where they were in the anchor picture; strength (B, N): how loudly they speak, 0 if they were not in it (bool will
     do). size: (W, H). Returns (B, F, 2, H/4, W/4) backward displacement in pixels and (B, F, 1, H/4, W/4) support:
     0 … 1 by how near points are, each within its radius, and down to −1 where nothing of the picture lands: what is to
@@ -89,13 +89,12 @@ def middles(size: tuple[int, int], device: torch.device) -> Tensor:
 
 
 def movement(
-    bonds: Tensor, moves: Tensor, speaks: Tensor, birth_xy: Tensor, inverse: Tensor, size: tuple[int, int]
+    bonds: Bonds, moves: Tensor, speaks: Tensor, birth_xy: Tensor, inverse: Tensor, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """Where each place of the anchor picture goes: the mean of the points' moves (B, F, N, 2) and of standing still.
 
-    A point weighs as much as a place is near (its own Gaussian, −1 / 2 r² in `inverse` (B, N)) and bound to where it
-    was born.
-    Returns (B, F, 2, h, w) pixels and (B, F, 1, h, w) the points' share of the weight.
+    A point weighs as much as a place is near (its own Gaussian, −1 / 2 r² in `inverse` (B, N)) and belongs together
+    with where it was born. Returns (B, F, 2, h, w) pixels and (B, F, 1, h, w) the points' share of the weight.
     """
     ys, xs = axes(size, moves.device)
     near_y, near_x = (
@@ -104,9 +103,9 @@ def movement(
     )
     near = (near_y[..., :, None] * near_x[..., None, :]).flatten(2)
     places = middles(size, moves.device).flatten(0, 1).expand(len(birth_xy), -1, -1)
-    weight = near + BOUND_WEIGHT * bound(bonds, birth_xy, places, size)
+    weight = near + TOGETHER_WEIGHT * bonds.together(birth_xy, places, size)
     near = bell(torch.cdist(birth_xy, birth_xy).square() * inverse[..., None])
-    among = near + BOUND_WEIGHT * bound(bonds, birth_xy, birth_xy, size)
+    among = near + TOGETHER_WEIGHT * bonds.together(birth_xy, birth_xy, size)
     given = moves
     for _ in range(CORRECTIONS):
         given = given + moves - _mean(given, speaks, among)[0] * speaks
@@ -174,7 +173,7 @@ def spread(values: Tensor, xy: Tensor, inverse: Tensor, ys: Tensor, xs: Tensor) 
 
 
 def displacement_at(
-    place: Tensor, bonds: Tensor, xy: Tensor, birth_xy: Tensor, strength: Tensor, size: tuple[int, int]
+    place: Tensor, bonds: Bonds, xy: Tensor, birth_xy: Tensor, strength: Tensor, size: tuple[int, int]
 ) -> Tensor:
     """The same at single places (B, M, 2) of one frame, points at xy (B, N, 2): (B, M, 2) pixels."""
     field, _ = displacement(bonds, xy[:, None], (strength > 0)[:, None], birth_xy, strength, size)
@@ -209,7 +208,7 @@ def own_places(height: int, width: int, device: torch.device) -> Tensor:
 
 
 def warp(
-    anchor: Tensor, bonds: Tensor, xy: Tensor, visible: Tensor, birth_xy: Tensor, strength: Tensor
+    anchor: Tensor, bonds: Bonds, xy: Tensor, visible: Tensor, birth_xy: Tensor, strength: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The warped anchor (B, F, 3, H, W) and its support (B, F, 1, H/4, W/4); frames in which nothing moves are it."""
     size = (anchor.shape[-1], anchor.shape[-2])
