@@ -29,6 +29,15 @@ def test_edges_are_compared_along_both_axes_and_brightness_is_not() -> None:
     assert edge_error(steps.mT, torch.zeros_like(steps)).item() == pytest.approx(1 / 3)
 
 
+def test_edges_count_where_their_weight_says() -> None:
+    steps, weight = torch.zeros(1, 1, 1, 4, 4), torch.ones(1, 1, 1, 4, 4)
+    steps[..., 2:] = 1
+    weight[..., :2, :] = 0
+    for turned in (False, True):
+        error, where = (steps.mT, weight.mT) if turned else (steps, weight)
+        assert edge_error(error, torch.zeros_like(error), where).item() == pytest.approx(1 / 6)
+
+
 def test_blocks_are_what_the_linear_path_reads(stage: TinyVAEStage) -> None:
     """With the network path silent, latents are the linear layer of the blocks, in their order."""
     clip = torch.randn(2, 9, 3, 16, 24)

@@ -2,8 +2,9 @@
 
 The finished student rolls out on its own outputs, as it does live; its decoded frames and the warp go in, the true
 clip is wanted. So the network learns to trust each where it is right, with the faults this student really makes.
-Loss: absolute error and that of the spatial differences, as for the tiny VAE; the first counts for more where
-nothing of the picture lands, which is little of a clip.
+Loss: absolute error and that of the spatial differences, as for the tiny VAE. Where nothing of the picture lands, which
+is little of a clip, the first counts for more and the second not at all: nobody knows the edges there, and to ask for
+some costs what can be known.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class DetailStage(DrawingStage):
             shown = self.detail(decoded, warped, sample.warped.support[:, 1:]).float()
         vacant = vacancy(sample.warped.support[:, 1:]).repeat_interleave(CELL, -1).repeat_interleave(CELL, -2)
         weight = 1 + self.recipe.vacant_weight * vacant
-        parts = {"l1": ((shown - video).abs() * weight).mean(), "edges": edge_error(shown, video)}
+        parts = {"l1": ((shown - video).abs() * weight).mean(), "edges": edge_error(shown, video, 1 - vacant)}
         loss = parts["l1"] + self.recipe.edge_weight * parts["edges"]
         quality = {f"psnr_{name}": psnr(made, video) for name, made in _named(shown, decoded, warped)}
         return {"loss": loss, **parts, **quality}

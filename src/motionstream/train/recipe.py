@@ -255,7 +255,8 @@ class RolloutRecipe(MotionRecipe):
     elsewhere: little of a clip, and all that a warp leaves to the network. ema_start: steps. idle: share of synthetic
     clips that stand still, without tracks, as a viewer's picture is before the first gesture. drift: largest standard
     deviation of the shift, a channel each, by which the past beyond the sink is falsified for a clip, so that a stream
-    that has lost its colours finds them again. causal: run that the student starts from.
+    that has lost its colours finds them again. causal: run that the student starts from, "" = from nothing, which
+    an anchored network can: with all weights at their start it is the warp.
     """
 
     stage: ClassVar[str] = "rollout"

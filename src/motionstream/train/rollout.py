@@ -43,7 +43,8 @@ from motionstream.train.wan_data import ShardData
 def build(recipe: RolloutRecipe, assets: Path, out: Path) -> RolloutStage:
     """The stage, ready for its first step or for `load_state_dict`."""
     data = rollout_data(recipe, assets, out)
-    return RolloutStage(recipe, data, new_model(recipe.network, data.latent_channels, out / recipe.causal))
+    start = out / recipe.causal if recipe.causal else None
+    return RolloutStage(recipe, data, new_model(recipe.network, data.latent_channels, start))
 
 
 def rollout_data(recipe: RolloutRecipe, assets: Path, out: Path) -> MotionSource:
@@ -69,7 +70,7 @@ def true_error(clip: Tensor, sample: Sample, vacant_weight: float) -> Tensor:
 class RolloutStage(DrawingStage):
     def __init__(self, recipe: RolloutRecipe, data: MotionSource, student: MotionModel) -> None:
         self.recipe, self.data, self.student = recipe, data, student
-        self.student.track_head.requires_grad_(False)
+        self.student.track_head.requires_grad_(not recipe.causal)  # a student's is frozen (paper Section 3.2)
         self.ema = EMA(self.student, recipe.ema_decay, start=recipe.ema_start)
         place([self.student, self.ema.average], recipe)
         times = few_step_times(recipe.denoising_steps, recipe.shift)

@@ -141,10 +141,16 @@ class TinyVAEStage:
         return average.decode(average.encode(video))
 
 
-def edge_error(a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute difference of horizontal and vertical pixel differences."""
+def edge_error(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean absolute difference of horizontal and vertical pixel differences.
+
+    weight: of places (…, H, W); None = all count alike.
+    """
     error = a - b
-    return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    across, down = error.diff(dim=-1).abs(), error.diff(dim=-2).abs()
+    if weight is not None:
+        across, down = across * weight[..., 1:], down * weight[..., 1:, :]
+    return across.mean() + down.mean()
 
 
 def blocks(video_BFCHW: Tensor) -> Tensor:
