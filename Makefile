@@ -34,7 +34,7 @@ demo: setup  ## the live studio on the embedded model, in your browser
 	$(BIN)/motionstream demo
 
 test: setup browser check  ## everything CI runs: lint, format, types, all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile
 
 check: setup  ## ruff, format, mypy --strict
 	$(BIN)/ruff check .

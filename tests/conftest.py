@@ -1,4 +1,8 @@
-"""In CI nothing is left out silently: a skipped test fails the run, unless what it lacks is a GPU."""
+"""In CI nothing is left out silently: a skipped test fails the run, unless what it lacks is a GPU.
+
+Where files of tests are run side by side (`make test`), each process has its share of the cores: torch's threads would
+otherwise wait for one another.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
+
+if side_by_side := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(side_by_side))))
 
 
 def left_out(config: pytest.Config) -> Iterator[str]:
