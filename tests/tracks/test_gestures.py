@@ -135,6 +135,17 @@ def test_fall_off_moves_the_centre_fully_and_the_rim_not_at_all() -> None:
     assert moved[(20.0, 20.0)] == pytest.approx(0)
 
 
+@pytest.mark.parametrize("radius", [5e-324, 1e-9])
+def test_a_fall_off_of_next_to_nothing_moves_the_centre_alone(radius: float) -> None:
+    session = GestureSession(SIZE)
+    session.apply(GridDown("a", 100, 70, spacing=10, size=40, falloff=radius))
+    session.apply(Move("a", 130, 70, time=0.1))
+    xy = session.tracks(0, 9).xy
+    moves = np.sort((xy[-1] - xy[0])[:, 0])
+    assert moves[-1] == 30
+    assert moves[:-1] == pytest.approx(0)
+
+
 def test_letting_go_shows_the_last_movement_and_then_ends() -> None:
     session = GestureSession(SIZE)
     session.apply(one_point(50, 50))

@@ -59,7 +59,7 @@ def happen(recorder: Recorder, happenings: list[Event | int]) -> list[Tracks]:
 def test_replay_gives_exactly_the_same_tracks(happenings: list[Event | int]) -> None:
     file = io.StringIO()
     made = happen(Recorder(HEADER, file), happenings)
-    recording = Recording.parse(file.getvalue().splitlines())
+    recording = Recording.parse(file.getvalue())
     assert recording.header == HEADER
     replayed = [tracks for _, tracks in recording.replay()]
     assert len(replayed) == len(made)
@@ -139,7 +139,18 @@ LINES = list(session().recording().lines())
 )
 def test_a_damaged_recording_names_the_line(lines: list[str], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        Recording.parse(lines)
+        Recording.parse("\n".join(lines))
+
+
+@pytest.mark.parametrize("end", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\r", "\r\n", "\n"])
+def test_a_prompt_may_hold_what_some_call_the_end_of_a_line(tmp_path: Path, end: str) -> None:
+    prompt = Prompt(f"a boat{end}in snow")
+    Recording(HEADER, (prompt,)).save(tmp_path / "take.jsonl")
+    assert Recording.load(tmp_path / "take.jsonl").entries == (prompt,)
+
+
+def test_lines_may_end_as_on_windows() -> None:
+    assert Recording.parse("\r\n".join([*LINES, ""])) == Recording.parse("\n".join([*LINES, ""]))
 
 
 def test_entries_that_do_not_follow_are_refused_in_replay() -> None:

@@ -15,7 +15,7 @@ Script = deque[tuple[int, Event]]
 def parse_recording(data: bytes, size: tuple[int, int], fps: float) -> Recording:
     """An uploaded file, fitted to the model's frame (W, H). Raises ViewerError naming the first line that is wrong."""
     try:
-        recording = Recording.parse(data.decode("utf-8").splitlines()).on(size)
+        recording = Recording.parse(data.decode("utf-8")).on(size)
     except UnicodeDecodeError:
         raise ViewerError(ErrorCode.REPLAY_INVALID, "not a recording of gestures: it is no text") from None
     except ValueError as error:

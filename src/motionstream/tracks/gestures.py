@@ -73,7 +73,7 @@ def fall_off(offsets: Array, radius: float) -> Array:
     """
     if radius == 0:
         return np.ones((len(offsets), 1))
-    distance = np.minimum(np.linalg.norm(offsets, axis=1, keepdims=True) / radius, 1)
+    distance = np.minimum(np.linalg.norm(offsets, axis=1, keepdims=True), radius) / radius
     share: Array = (1 + np.cos(np.pi * distance)) / 2
     return share
 

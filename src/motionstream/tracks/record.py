@@ -7,10 +7,11 @@ acts on the chunk lines below it, so replaying needs no clock and gives the same
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -108,14 +109,15 @@ class Recording:
             text = Path(path).read_text(encoding="utf-8")
         except UnicodeDecodeError:
             raise ValueError(f"{path}: not a recording of gestures; it is no text") from None
-        return cls.parse(text.splitlines(), str(path))
+        return cls.parse(text, str(path))
 
     @classmethod
-    def parse(cls, lines: Iterable[str], name: str = "recording") -> Self:
-        """From its lines. Raises ValueError naming the first line that is wrong."""
+    def parse(cls, text: str, name: str = "recording") -> Self:
+        """From its text, whose lines end at line feeds alone: a prompt may hold other characters that some call ends
+        of lines. Raises ValueError naming the first line that is wrong."""
         header: Header | None = None
         entries: list[Entry] = []
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(io.StringIO(text), 1):
             try:
                 message = json.loads(line, parse_constant=_refuse)
                 if header is None:
