@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from motionstream.conditioning import bonds
-from motionstream.conditioning.random_walk import LEAK, MOST_CELLS, STOP, TOGETHER, UNLIKE, grid
-from motionstream.conditioning.superpixels import SIDE
+from motionstream.conditioning.random_walk import LEAK, MOST_CELLS, STOP, TOGETHER, UNLIKE, _borders, grid, met
+from motionstream.conditioning.superpixels import SIDE, superpixels
 
 SIZE = (96, 64)
 
@@ -33,17 +33,30 @@ def one(picture: torch.Tensor, some: tuple[float, float], other: tuple[float, fl
     return float(bonds(picture).together(*(torch.tensor([[place]]) for place in (some, other)), SIZE))
 
 
+def meetings(picture: torch.Tensor) -> torch.Tensor:
+    """(B, n, n) how surely walks meet."""
+    cell, area, colour = superpixels(picture, grid((picture.shape[-1], picture.shape[-2])))
+    return met(_borders(cell, area.shape[1]), area, colour)
+
+
 def test_they_are_a_symmetric_matrix_with_ones_on_the_diagonal() -> None:
     torch.manual_seed(0)
-    made = bonds(torch.rand(2, 3, SIZE[1], SIZE[0]) * 2 - 1)
-    n = grid(SIZE)[0] * grid(SIZE)[1]
-    assert made.between.shape == (2, n, n)
-    assert made.cell.shape == (2, SIZE[1], SIZE[0])
-    torch.testing.assert_close(made.between, made.between.mT)
-    torch.testing.assert_close(made.between.diagonal(dim1=1, dim2=2), torch.ones(2, n))
-    assert made.between.min() >= 0
-    assert made.between.max() <= 1 + 1e-6
-    assert (made.between[0] - made.between[1]).abs().max() > 0.05
+    pictures = torch.rand(2, 3, SIZE[1], SIZE[0]) * 2 - 1
+    made, n = meetings(pictures), grid(SIZE)[0] * grid(SIZE)[1]
+    assert made.shape == (2, n, n)
+    torch.testing.assert_close(made, made.mT)
+    torch.testing.assert_close(made.diagonal(dim1=1, dim2=2), torch.ones(2, n))
+    assert made.min() >= 0
+    assert made.max() <= 1 + 1e-6
+    assert (made[0] - made[1]).abs().max() > 0.05
+
+
+def test_half_together_is_where_so_many_walks_meet() -> None:
+    picture = halves(0.6)
+    share, surely = meetings(picture), bonds(picture).surely
+    assert torch.equal(share > TOGETHER, surely > 0.5)
+    assert 0 < surely.min() < 0.01
+    assert 0.99 < surely.max() < 1
 
 
 def test_an_edge_separates_what_a_plain_ground_binds() -> None:
@@ -65,21 +78,10 @@ def test_they_fade_with_the_way() -> None:
     assert 0 < far < 0.8 * near < near < 1
 
 
-def test_half_a_way_is_where_the_bond_says() -> None:
-    """On a strip the matrix itself is known: where it is `TOGETHER`, two places belong together by half."""
-    made = bonds(halves(0.0))
-    n = made.between.shape[1]
-    spread = torch.linspace(0.01, 1, n).expand(1, n, n)
-    places = torch.rand(1, 50, 2) * torch.tensor(SIZE)
-    surely = type(made)(spread, made.cell).together(places[:, :1], places, SIZE)
-    cells = made.cell[0, places[0, :, 1].long(), places[0, :, 0].long()]
-    assert torch.equal(surely[0, 0] > 0.5, spread[0, 0, cells] > TOGETHER)
-
-
 def test_they_say_what_a_long_walk_by_chance_finds() -> None:
     """Visits of ten thousand steps of the walk itself, counted by powers of its matrix, on a strip of 12 cells."""
     strip = torch.linspace(-1, 1, 12).repeat_interleave(SIDE).view(1, 1, 1, -1).expand(1, 3, SIDE, -1)
-    made = bonds(strip).between[0].double()
+    made = meetings(strip)[0].double()
     ease = torch.exp(-3 * (2 / 11) ** 2 / (2 * UNLIKE**2) * torch.ones(11, dtype=torch.float64)) + LEAK
     leave = torch.zeros(12, 12, dtype=torch.float64)
     leave[range(11), range(1, 12)] = leave[range(1, 12), range(11)] = ease

@@ -28,27 +28,25 @@ LEAK = 0.003
 STOP = 0.1
 """Share of the walkers that stop in a cell of full size, beside 1 for a step over a side of one between cells alike."""
 TOGETHER, STEEP = 0.1, 6
-"""Bond at which two cells belong together by half, and the power by which it goes to nothing below."""
+"""Share of walks that meet at which two cells belong together by half, and the power with which that falls below."""
 LEAST_AREA = 0.02
 """Of a cell, beside 1 of a full one, for how many of its walkers stop: a cell may have lost all its pixels."""
 
 
 @dataclass(frozen=True)
 class Bonds:
-    """How strongly a picture's cells are bound, (B, n, n) in [0, 1], symmetric, 1 on the diagonal; and the cell (B, h,
-    w) of each place."""
+    """surely (B, n, n): how surely a picture's cells belong together, in [0, 1), symmetric. cell (B, h, w): the cell of
+    each place."""
 
-    between: Tensor
+    surely: Tensor
     cell: Tensor
 
     def together(self, some: Tensor, others: Tensor, size: tuple[int, int]) -> Tensor:
         """How surely each of (B, N, 2) places and each of (B, M, 2) others, pixels of frames of `size` (W, H), belong
-        together: (B, N, M) in [0, 1)."""
+        together: (B, N, M)."""
         mine, theirs = self._cells_at(some, size), self._cells_at(others, size)
-        rows = self.between.gather(1, mine[..., None].expand(-1, -1, self.between.shape[2]))
-        bond = rows.gather(2, theirs[:, None].expand(-1, mine.shape[1], -1))
-        surely = (bond / TOGETHER) ** STEEP
-        return surely / (1 + surely)
+        rows = self.surely.gather(1, mine[..., None].expand(-1, -1, self.surely.shape[2]))
+        return rows.gather(2, theirs[:, None].expand(-1, mine.shape[1], -1))
 
     def _cells_at(self, places: Tensor, size: tuple[int, int]) -> Tensor:
         """(B, N) the cells of (B, N, 2) places; beyond the frame those at its border."""
@@ -69,12 +67,21 @@ def grid(size: tuple[int, int]) -> tuple[int, int]:
 def bonds(picture: Tensor) -> Bonds:
     """Of a picture (B, 3, H, W) in [−1, 1]."""
     cell, area, colour = superpixels(picture, grid((picture.shape[-1], picture.shape[-2])))
+    over = (met(_borders(cell, area.shape[1]), area, colour) / TOGETHER).pow(STEEP)
+    return Bonds(over / (1 + over), cell)
+
+
+def met(borders: Tensor, area: Tensor, colour: Tensor) -> Tensor:
+    """How surely a walk from one cell comes by another: (B, n, n) in [0, 1], symmetric, 1 on the diagonal.
+
+    borders (B, n, n), area (B, n): in cells of full size and their sides. colour (B, 3, n).
+    """
     unlike = torch.cdist(colour.mT, colour.mT, compute_mode="donot_use_mm_for_euclid_dist").square()
-    steps = _borders(cell, area.shape[1]) * (torch.exp(unlike * (-0.5 / UNLIKE**2)) + LEAK)
+    steps = borders * (torch.exp(unlike * (-0.5 / UNLIKE**2)) + LEAK)
     leave = steps.sum(2) + STOP * area.clamp(min=LEAST_AREA)
     visits = torch.cholesky_inverse(torch.linalg.cholesky(torch.diag_embed(leave) - steps))
     size = visits.diagonal(dim1=-2, dim2=-1).rsqrt()
-    return Bonds(visits * size[:, :, None] * size[:, None, :], cell)
+    return visits * size[:, :, None] * size[:, None, :]
 
 
 def _borders(cell: Tensor, cells: int) -> Tensor:

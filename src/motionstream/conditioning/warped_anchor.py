@@ -141,7 +141,7 @@ def inverted(forward: Tensor, sure: Tensor, size: tuple[int, int]) -> tuple[Tens
     vacant = (1 - landed[:, :, 3:] / (VACANT_SHARE * _at_rest(ys, xs))).nan_to_num(nan=1.0).clamp(min=0)
     for _ in range(ROUNDS):
         again = -sampled(forward, (places + backward).movedim(2, -1), size)
-        close = (again - backward).norm(dim=2, keepdim=True) < NEAR
+        close = (again - backward).square().sum(2, keepdim=True) < NEAR**2
         backward = torch.where(close, again, backward)
     return backward, vacant
 
@@ -165,9 +165,9 @@ def spread(values: Tensor, xy: Tensor, inverse: Tensor, ys: Tensor, xs: Tensor) 
 
     A Gaussian in two dimensions is the product of two in one, so this is a matrix product a frame.
     """
-    weight_y = bell((xy[..., 1:] - ys).square() * inverse[..., None])
+    weight_y = bell((xy[..., 1].unsqueeze(-2) - ys[:, None]).square() * inverse[..., None, :])
     weight_x = bell((xy[..., :1] - xs).square() * inverse[..., None])
-    weighted_BFKyN = values.mT[..., None, :] * weight_y.mT[:, :, None]
+    weighted_BFKyN = values.mT.contiguous()[..., None, :] * weight_y[:, :, None]
     field: Tensor = (weighted_BFKyN.flatten(2, 3) @ weight_x).unflatten(2, (values.shape[-1], -1))
     return field
 
