@@ -4,6 +4,8 @@
 #   runs/tiny_cpu.sh                        until done; Ctrl-C saves, and the same command goes on where it was
 #   timeout 2h runs/tiny_cpu.sh             a sitting of two hours
 #   RECIPE=smoke OUT=out/try runs/tiny_cpu.sh    the whole chain in a minute, to see that it runs
+#   TEACHER=1 runs/tiny_cpu.sh              the paper's way to the student: a teacher, made causal, distilled; then the
+#                                           same rollouts. Hours longer, and the figures are those without it (docs/log.md)
 #
 # Losses and sample sheets: tensorboard --logdir $OUT, or $OUT/<stage>/metrics.jsonl and sheets/.
 set -euo pipefail
@@ -20,12 +22,16 @@ if [ -n "$LPIPS" ]; then SHARPER=(--lpips "$LPIPS"); fi
 
 train() { "$MOTIONSTREAM" train "$1" --recipe "$RECIPE" --assets "$ASSETS" --out "$OUT" "${@:2}"; }
 
+STUDENT=
 train vae              # pixels ↔ latents
-train teacher          # flow matching with tracks, prompt and picture
-train teacher-mask     # the same with middle frames masked
-train causal           # sees only the past, in few steps
-train self-forcing     # on its own outputs, scored by the teacher
-train rollout          # on its own outputs, towards the true clips: what lies behind things that move
+if [ -n "${TEACHER:-}" ]; then
+  train teacher          # flow matching with tracks, prompt and picture
+  train teacher-mask     # the same with middle frames masked
+  train causal           # sees only the past, in few steps
+  train self-forcing     # on its own outputs, scored by the teacher
+  STUDENT=self-forcing
+fi
+train rollout --set "causal=$STUDENT"    # on its own outputs, towards the true clips: what lies behind things that move
 train vae-decoder "${SHARPER[@]}"    # the same latents, shown more sharply
 train detail           # the picture's own texture, where the student's frames agree with it
 train look             # what the prompt's words do to colours: light, weather, film

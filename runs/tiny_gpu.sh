@@ -2,7 +2,7 @@
 # The embedded model on one GPU in under an hour: every stage gets its minutes, and its learning rate falls with them.
 # Stopped or killed, the same command goes on where it was; stages that are finished are passed over.
 #
-#   runs/tiny_gpu.sh        ASSETS, OUT, RECIPE, LPIPS and MOTIONSTREAM as in tiny_cpu.sh
+#   runs/tiny_gpu.sh        ASSETS, OUT, RECIPE, LPIPS, TEACHER and MOTIONSTREAM as in tiny_cpu.sh
 #   torchrun --nproc-per-node 8 --no-python …    works in place of "$MOTIONSTREAM" for several GPUs
 set -euo pipefail
 trap 'echo "stopped and saved; run it again to go on" >&2; exit 130' INT TERM
@@ -21,13 +21,17 @@ train() {
 }
 
 train vae 8
-train teacher 18
-train teacher-mask 8
-train causal 6
-train self-forcing 6
-train rollout 6
-train vae-decoder 4 "${SHARPER[@]}"
-train detail 3
-train look 2
+if [ -n "${TEACHER:-}" ]; then
+  train teacher 12
+  train teacher-mask 6
+  train causal 4
+  train self-forcing 4
+  train rollout 8 --set causal=self-forcing
+else
+  train rollout 32
+fi
+train vae-decoder 5 "${SHARPER[@]}"
+train detail 4
+train look 6
 
 "$MOTIONSTREAM" zoo pack --runs "$OUT" --stage detail --window 1 --out "$OUT/model" --name "$RECIPE"

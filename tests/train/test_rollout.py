@@ -16,8 +16,8 @@ from motionstream.train.rollout import RolloutStage, true_error
 FROZEN = {"track_head.project.weight", "track_head.project.bias"}
 
 
-def rollout_stage(out: Path, **changes: object) -> RolloutStage:
-    stage = make("rollout", out, dtype="float32", **changes)
+def rollout_stage(out: Path, causal: str = "self-forcing", **changes: object) -> RolloutStage:
+    stage = make("rollout", out, dtype="float32", causal=causal, **changes)
     assert type(stage) is RolloutStage
     return stage
 
@@ -64,3 +64,13 @@ def test_it_learns_from_the_student_before_it(chain: Path) -> None:
         done = [stage.step(step, 0.0) for step in range(12)]
     assert all(one["skipped"] == 0 for one in done)
     assert error() < 0.97 * before
+
+
+def test_from_nothing_it_starts_as_the_warp_and_trains_all(chain: Path) -> None:
+    stage = rollout_stage(chain, causal="", drift=0.0, idle=0.0)
+    sample = one_sample(stage)
+    with torch.no_grad():
+        made = stage._rollout(sample, 0)
+    torch.testing.assert_close(made[:, 1:], sample.conditioning.anchor[:, 1:], atol=1e-5, rtol=0)
+    assert all(weight.requires_grad for weight in stage.student.parameters())
+    assert not any(weight.requires_grad for weight in rollout_stage(chain).student.track_head.parameters())

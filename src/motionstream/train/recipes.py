@@ -33,8 +33,8 @@ RR = TypeVar("RR", bound=RolloutRecipe)
 
 SIZE = (256, 144)
 """(W, H) of the embedded model."""
-VARIETY = 0.5
-"""Of the worlds that a student and its teacher see, this share is varied (`data.synthetic`)."""
+VARIETY, VARIETY_LATER = 0.5, 0.7
+"""Share of varied worlds (`data.synthetic`) that a teacher and its student see; and from the rollouts on."""
 
 NETWORK = Network(
     width=256,
@@ -183,27 +183,29 @@ def self_forcing_tiny_cpu() -> SelfForcingRecipe:
 
 
 def rollout_tiny_cpu() -> RolloutRecipe:
-    """The same rollouts, without teacher and critic."""
+    """The same rollouts, without teacher and critic, from nothing; `causal` may name a student to go on from."""
     forcing = self_forcing_tiny_cpu()
     shared = {field.name: getattr(forcing, field.name) for field in fields(RolloutRecipe)}
     return replace(
         RolloutRecipe(**shared),
-        steps=3000,
+        variety=VARIETY_LATER,
+        vacant_weight=4.0,
+        steps=4000,
         lr=3e-4,
         idle=0.1,
-        warmup_steps=20,
+        warmup_steps=40,
         decay_fraction=0.4,
         ema_decay=0.98,
         sheet_every=100,
-        causal="self-forcing",
+        causal="",
     )
 
 
 def detail_tiny_cpu() -> DetailRecipe:
-    student = self_forcing_tiny_cpu()
+    student = rollout_tiny_cpu()
     return DetailRecipe(
         name=student.name,
-        variety=VARIETY,
+        variety=student.variety,
         effect_share=student.effect_share,
         size=student.size,
         frames=student.frames,

@@ -1,6 +1,6 @@
 """Stage "rollout": the student rolls out on its own outputs, with sink and rolling cache, and is pulled towards the
-true clip, which synthetic worlds know. No teacher and no critic are asked, so a step costs a third of Self Forcing's;
-what was uncovered is learned in so many steps only here (`self_forcing.py` rolls out the same way).
+true clip, which synthetic worlds know. No teacher and no critic are asked, so a step costs a third of Self Forcing's
+(`self_forcing.py` rolls out the same way), and an anchored student needs none to begin with: it starts as the warp.
 
 The gradient goes through one denoising call a chunk, never through the cache. Beyond the paper.
 """
@@ -8,7 +8,7 @@ The gradient goes through one denoising call a chunk, never through the cache. B
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +68,9 @@ def true_error(clip: Tensor, sample: Sample, vacant_weight: float) -> Tensor:
 
 
 class RolloutStage(DrawingStage):
+    betas: ClassVar[tuple[float, float]] = 0.9, 0.99
+    """Of the optimiser: the truth stands still, so its gradients may be averaged."""
+
     def __init__(self, recipe: RolloutRecipe, data: MotionSource, student: MotionModel) -> None:
         self.recipe, self.data, self.student = recipe, data, student
         self.student.track_head.requires_grad_(not recipe.causal)  # a student's is frozen (paper Section 3.2)
@@ -140,7 +143,7 @@ class RolloutStage(DrawingStage):
 
     def _updater(self, network: MotionModel, lr: float, ema: EMA | None) -> Updater:
         recipe = self.recipe
-        optimizer = make_optimizer(network, lr, recipe.weight_decay, recipe.optimizer, betas=(0.0, 0.999))
+        optimizer = make_optimizer(network, lr, recipe.weight_decay, recipe.optimizer, betas=self.betas)
         schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)
         return Updater(network, optimizer, schedule, recipe.clip, recipe.accumulate, ema)
 

@@ -34,6 +34,7 @@ def build(recipe: SelfForcingRecipe, assets: Path, out: Path) -> SelfForcingStag
 
 
 class SelfForcingStage(RolloutStage):
+    betas = 0.0, 0.999  # as the field does it: student and critic chase one another
     recipe: SelfForcingRecipe
 
     def __init__(
