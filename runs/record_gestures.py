@@ -4,7 +4,7 @@
 
 Starts `motionstream demo`, uploads each photograph, takes hold of what is in it, says the words, and keeps what the
 studio downloads: one .jsonl a take, which `motionstream generate --gestures` plays again on any model. Then plays each
-so, and draws a sheet of all (sheet.png: the photograph, then six moments with the points that steer). Needs `make
+so, and draws a sheet of all (sheet.jpg: the photograph, then six moments with the points that steer). Needs `make
 setup` and Chromium.
 """
 
@@ -161,7 +161,7 @@ def main(
         strips = [
             strip(loaded, take, photos / f"{take.picture}.jpg", out / f"{take.name}.jsonl") for take in bar.over(TAKES)
         ]
-    Image.fromarray(np.concatenate(strips)).quantize(256).save(out / "sheet.png")
+    Image.fromarray(np.concatenate(strips)).save(out / "sheet.jpg", quality=85)
     with (photos / "manifest.csv").open(encoding="utf-8", newline="") as file:
         rows = {Path(row["file"]).stem: row for row in csv.DictReader(file)}
     credits = [
