@@ -5,7 +5,7 @@
 #   timeout 2h runs/tiny_cpu.sh             a sitting of two hours
 #   RECIPE=smoke OUT=out/try runs/tiny_cpu.sh    the whole chain in a minute, to see that it runs
 #   TEACHER=1 runs/tiny_cpu.sh              the paper's way to the student: a teacher, made causal, distilled; then the
-#                                           same rollouts. Hours longer, and the figures are those without it (docs/log.md)
+#                                           same rollouts. Hours longer; latents come no nearer to the truth (docs/log.md)
 #
 # Losses and sample sheets: tensorboard --logdir $OUT, or $OUT/<stage>/metrics.jsonl and sheets/.
 set -euo pipefail

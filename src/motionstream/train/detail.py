@@ -3,8 +3,7 @@
 The finished student rolls out on its own outputs, as it does live; its decoded frames and the warp go in, the true
 clip is wanted. So the network learns to trust each where it is right, with the faults this student really makes.
 Loss: absolute error and that of the spatial differences, as for the tiny VAE. Where nothing of the picture lands, which
-is little of a clip, the first counts for more and the second not at all: nobody knows the edges there, and to ask for
-some costs what can be known.
+is little of a clip, the first counts for more and the second not at all: nobody knows the edges there.
 """
 
 from __future__ import annotations
