@@ -18,6 +18,7 @@ from motionstream.evaluate.baselines import still, warp
 from motionstream.evaluate.journal import Journal
 from motionstream.evaluate.metrics import Video
 from motionstream.evaluate.probe import Probe, features
+from motionstream.evaluate.tally import Tally
 from motionstream.evaluate.text import CLASSES, evaluate_text
 from motionstream.tracks import Tracks
 
@@ -159,6 +160,18 @@ def test_a_prompt_that_breaks_the_motion_shows(
         assert 0 < effects[name]["tracker_kept_moving_share"] <= 1
     assert effects["sunset"]["epe_beyond"] > 0.15
     assert effects["rain"]["epe_change"] == pytest.approx(0)
+
+
+def test_what_an_effect_costs_has_an_interval_over_worlds() -> None:
+    """One world of eight in which the tracker loses some points."""
+    worlds = [
+        Tally.of({"model.fog.epe": [90.0 if lost else 30, 100], "model.fog.epe_laid": [30, 100]})
+        for lost in [True, *[False] * 7]
+    ]
+    within = text._within(worlds, "fog")
+    assert within["epe_beyond_low"] == pytest.approx(0)
+    assert (within["epe_beyond_high"] or 0) > 0.5
+    assert text._within(worlds[:2], "fog") == {"epe_beyond_low": None, "epe_beyond_high": None}
 
 
 def test_effects_begin_after_the_first_frame_and_are_whole_before_the_last_third() -> None:

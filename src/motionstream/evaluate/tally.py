@@ -16,6 +16,14 @@ class Tally:
     def __init__(self) -> None:
         self.means: defaultdict[str, Mean] = defaultdict(Mean)
 
+    @classmethod
+    def of(cls, *written: Mapping[str, Sequence[float]]) -> Tally:
+        """One of all that was written."""
+        tally = cls()
+        for each in written:
+            tally.take(each)
+        return tally
+
     def add(self, name: str, values: npt.ArrayLike) -> None:
         """Take in numbers of any shape."""
         self.means[name].add(values)
@@ -29,6 +37,11 @@ class Tally:
     def written(self) -> dict[str, list[float]]:
         """All of it as JSON: name → [total, count]."""
         return {name: [mean.total, mean.count] for name, mean in self.means.items()}
+
+    def total_and_count(self, name: str) -> tuple[float, int]:
+        """What the mean under this name is made of."""
+        mean = self.pooled(name)
+        return mean.total, mean.count
 
     def pooled(self, *names: str) -> Mean:
         """One mean of everything that was added under these names."""

@@ -14,13 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from motionstream.evaluate.probe import Floats
+from motionstream.evaluate.bootstrap import FEWEST, of_mean
 
-DRAWS = 2000
-WITHIN = (2.5, 97.5)
-"""Percentiles of the bootstrap's means that an interval lies between."""
-FEWEST = 4
-"""Clips below which no interval is taken."""
 MEASURES = {"epe_px": False, "psnr_db": True}
 """Of each clip in the figures of `evaluate motion` → whether more is better."""
 BETTER, WORSE, SAME = "better", "worse", "no difference"
@@ -55,15 +50,8 @@ def difference(
     if a.shape != b.shape or len(a) < FEWEST:
         raise ValueError(f"{name}: {len(a)} and {len(b)} clips, send as many of both, {FEWEST} or more")
     change = b - a
-    low, high = np.percentile(_means(change, seed), WITHIN).tolist()
+    low, high = of_mean(change, seed)
     return Difference(name, len(a), float(a.mean()), float(b.mean()), float(change.mean()), low, high, more_is_better)
-
-
-def _means(change: Floats, seed: int) -> Floats:
-    """Means of as many clips, drawn with replacement."""
-    rng = np.random.default_rng(seed)
-    means: Floats = change[rng.integers(len(change), size=(DRAWS, len(change)))].mean(1)
-    return means
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any], seed: int = 0) -> list[Difference]:

@@ -314,7 +314,7 @@ COUNTERFACTUAL = (
 RECOGNISED = ("recognised", "recognised_effects", "midstream_recognised", "midstream_recognised_effects")
 EFFECT = (
     *("recognised", "midstream_recognised", "epe_px", "epe_none_px", "epe_change", "epe_laid_over_px"),
-    *("epe_beyond", "epe_moving_px", "epe_none_moving_px", "epe_moving_change"),
+    *("epe_beyond", "epe_beyond_low", "epe_beyond_high", "epe_moving_px", "epe_none_moving_px", "epe_moving_change"),
     *("tracker_epe_px", "tracker_kept_share", "tracker_kept_moving_share"),
 )
 TEXT = (

@@ -54,6 +54,8 @@ LABELS = {
     "without_ms": "without, ms",
     "epe_laid_over_px": "EPE of the frames without effect, under the true one, px" + DOWN,
     "epe_beyond": "EPE beyond that, share" + DOWN,
+    "epe_beyond_low": "from, for other clips (95 %)",
+    "epe_beyond_high": "to",
     "epe_beyond_largest": "EPE at most beyond what the true effect costs, share" + DOWN,
     "epe_none_px": "EPE without effect, px" + DOWN,
     "tracker_epe_px": "tracker on true clips, px",
