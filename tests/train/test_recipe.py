@@ -10,7 +10,16 @@ import pytest
 
 from motionstream.train import recipe as recipes
 from motionstream.train.pack import CHAIN
-from motionstream.train.recipe import RECIPES, TinyVAERecipe, changed, differences, digest, from_json, to_json
+from motionstream.train.recipe import (
+    RECIPES,
+    RolloutRecipe,
+    TinyVAERecipe,
+    changed,
+    differences,
+    digest,
+    from_json,
+    to_json,
+)
 from motionstream.train.recipes import NAMED, named
 
 ALL = [(stage, name) for stage, table in NAMED.items() for name in table]
@@ -112,6 +121,20 @@ def test_nested_setting() -> None:
 def test_wrong_settings(setting: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         changed(named("vae", "smoke"), [setting])
+
+
+@pytest.mark.parametrize("run", ["causal", "teacher"])
+def test_self_forcing_names_the_runs_it_starts_from(run: str) -> None:
+    with pytest.raises(ValueError, match=f"{run} = '' names no run"):
+        changed(named("self-forcing", "smoke"), [f"{run}="])
+
+
+def test_rollouts_from_nothing_start_as_the_warp() -> None:
+    rollouts = named("rollout", "smoke")
+    assert isinstance(rollouts, RolloutRecipe)
+    assert not rollouts.causal
+    with pytest.raises(ValueError, match=r"need network\.parameterization = 'anchored'"):
+        replace(rollouts, network=replace(rollouts.network, parameterization="velocity"))
 
 
 def test_differences_and_digest() -> None:

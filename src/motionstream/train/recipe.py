@@ -272,6 +272,14 @@ class RolloutRecipe(MotionRecipe):
     drift: float = 0.0
     causal: str = "causal"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.causal and self.network.parameterization != "anchored":
+            raise ValueError(
+                f"recipe {self.name}: rollouts from nothing (causal = '') need network.parameterization = 'anchored', "
+                "which starts as the warp; name the run that the student starts from"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class SelfForcingRecipe(RolloutRecipe):
@@ -294,6 +302,15 @@ class SelfForcingRecipe(RolloutRecipe):
     t_min: float = 0.02
     t_max: float = 0.98
     teacher: str = "teacher-mask"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for run in ("causal", "teacher"):
+            if not getattr(self, run):
+                raise ValueError(
+                    f"recipe {self.name}: {run} = '' names no run, and Self Forcing needs one; stage rollout can start "
+                    "from nothing"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -248,6 +248,7 @@ def look_tiny_cpu() -> LookRecipe:
         dtype="float32",
         look=LookConfig(words_of_effects()),
         texture_from=0.1,
+        price_weight=1.2e-3,
         sheet_every=400,
     )
 
