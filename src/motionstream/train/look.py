@@ -31,7 +31,7 @@ from motionstream.train.sheet import rows
 from motionstream.train.stage import Image
 from motionstream.train.texture import beyond_curves, shape_distance, texture_distance
 from motionstream.vae import Look, Specks
-from motionstream.vae.look import shown
+from motionstream.vae.look import shown, unbounded
 from motionstream.vae.pixels import to_model, to_uint8
 
 CASES = (NONE, *BY_NAME)
@@ -126,7 +126,7 @@ class LookStage:
     def _compared(self, drawn: _Drawn, textured: bool, price: float, seed: int) -> dict[str, Tensor]:
         curve, laid = self.look.asked(drawn.phrases, drawn.age)
         even = drawn.specks.mean((-1, -2), keepdim=True).expand_as(drawn.specks)
-        colour = F.mse_loss(shown(drawn.plain, curve, laid.detach(), even), drawn.true)
+        colour = colour_error(unbounded(drawn.plain, curve, laid.detach(), even), drawn.true)
         if not textured:
             return {"loss": colour, "colour": colour}
         made = shown(drawn.plain, curve.detach(), laid, drawn.specks)
@@ -136,6 +136,12 @@ class LookStage:
         recipe = self.recipe
         loss = colour + recipe.texture_weight * texture + recipe.shape_weight * shape + price * laid_over
         return {"loss": loss, "colour": colour, "texture": texture, "shape": shape, "laid": laid_over}
+
+
+def colour_error(made: Tensor, true: Tensor) -> Tensor:
+    """Mean squared error of frames that were not cut to [−1, 1] yet; where the true ones are at an end of it, those may
+    be beyond. Of cut frames, all that a curve makes black would be wrong without a gradient, and stay so."""
+    return F.mse_loss(torch.where(true.abs() >= 1, made.clamp(-1, 1), made), true)
 
 
 def _logged(laid_BFP: Tensor) -> Tensor:

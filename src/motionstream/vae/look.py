@@ -77,6 +77,11 @@ class Look(nn.Module):
 
 def shown(frames_BF3HW: Tensor, curve_BFP: Tensor, laid_BFP: Tensor, specks: Tensor) -> Tensor:
     """Frames in [−1, 1] under this curve, with these specks (B, F, K + 1, H, W) laid over them."""
+    return unbounded(frames_BF3HW, curve_BFP, laid_BFP, specks).clamp(-1, 1).to(frames_BF3HW.dtype)
+
+
+def unbounded(frames_BF3HW: Tensor, curve_BFP: Tensor, laid_BFP: Tensor, specks: Tensor) -> Tensor:
+    """The same before it is cut to [−1, 1], in float32: to learn from, for what is cut off has no gradient."""
     frames = frames_BF3HW.float()
     over, veil = specks.to(frames).split((KINDS, 1), 2)
     colour, cover, uneven = laid_BFP.split(LAID, -1)
@@ -84,7 +89,7 @@ def shown(frames_BF3HW: Tensor, curve_BFP: Tensor, laid_BFP: Tensor, specks: Ten
     looked = frames + change * (1 + _everywhere(uneven) * veil)
     amounts = torch.cat([2 * colour.unflatten(-1, (3, KINDS)), cover[..., None, :]], -2)
     added, covered = (amounts @ over.flatten(3)).unflatten(-1, looked.shape[-2:]).split((3, 1), -3)
-    seen: Tensor = (looked + added - covered * (looked + 1)).clamp(-1, 1).to(frames_BF3HW.dtype)
+    seen: Tensor = looked + added - covered * (looked + 1)
     return seen
 
 
