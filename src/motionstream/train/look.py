@@ -139,8 +139,10 @@ class LookStage:
 
 
 def colour_error(made: Tensor, true: Tensor) -> Tensor:
-    """Mean squared error of frames that were not cut to [−1, 1] yet; where the true ones are at an end of it, those may
-    be beyond. Of cut frames, all that a curve makes black would be wrong without a gradient, and stay so."""
+    """Mean squared error of frames not cut to [−1, 1] yet, which may go beyond an end where the true ones are at it.
+
+    Were they cut, a place that a curve wrongly makes black would have no gradient, and stay black.
+    """
     return F.mse_loss(torch.where(true.abs() >= 1, made.clamp(-1, 1), made), true)
 
 
