@@ -18,7 +18,6 @@ from motionstream.evaluate.baselines import still, warp
 from motionstream.evaluate.journal import Journal
 from motionstream.evaluate.metrics import Video
 from motionstream.evaluate.probe import Probe, features
-from motionstream.evaluate.tally import Tally
 from motionstream.evaluate.text import CLASSES, evaluate_text
 from motionstream.tracks import Tracks
 
@@ -165,8 +164,7 @@ def test_a_prompt_that_breaks_the_motion_shows(
 def test_what_an_effect_costs_has_an_interval_over_worlds() -> None:
     """One world of eight in which the tracker loses some points."""
     worlds = [
-        Tally.of({"model.fog.epe": [90.0 if lost else 30, 100], "model.fog.epe_laid": [30, 100]})
-        for lost in [True, *[False] * 7]
+        {"model.fog.epe": [90.0 if lost else 30, 100], "model.fog.epe_laid": [30, 100]} for lost in [True, *[False] * 7]
     ]
     within = text._within(worlds, "fog")
     assert within["epe_beyond_low"] == pytest.approx(0)

@@ -38,11 +38,6 @@ class Tally:
         """All of it as JSON: name → [total, count]."""
         return {name: [mean.total, mean.count] for name, mean in self.means.items()}
 
-    def total_and_count(self, name: str) -> tuple[float, int]:
-        """What the mean under this name is made of."""
-        mean = self.pooled(name)
-        return mean.total, mean.count
-
     def pooled(self, *names: str) -> Mean:
         """One mean of everything that was added under these names."""
         held = [self.means[name] for name in names if name in self.means]

@@ -57,6 +57,8 @@ Change = Callable[[Video, Tracks, tuple[str, str], int, int], tuple[Video, int]]
 """(first frame, tracks, prompts before and after, frame from which the second is wanted, seed) → the video, and the
 frame from which the second prompt was in force."""
 Over = Callable[[Iterable[int]], Iterable[int]]
+Means = Mapping[str, Sequence[float]]
+"""Of one world, as a tally has `written` them: name → total, count."""
 
 
 def evaluate_text(
@@ -80,7 +82,7 @@ def evaluate_text(
     journal = journal or Journal(None, {})
     fitted: list[dict[str, Features]] = []
     measured: list[dict[str, Any]] = []
-    tallies: list[Tally] = []
+    means: list[Means] = []
     for number in over(range(probe_worlds + count)):
         if number < probe_worlds:
             fitted.append(journal.measured(f"probe {number}", partial(_true_features, training, number, seed)))
@@ -88,7 +90,7 @@ def evaluate_text(
         measure = _Measure(generate, change, heldout, number - probe_worlds, seed)
         figures = journal.measured(f"world {measure.number}", measure.world)
         measured.append(figures["features"])
-        tallies.append(Tally.of(figures["means"]))
+        means.append(figures["means"])
     probe = Probe.fit([clips[name] for clips in fitted for name in CLASSES], list(CLASSES) * len(fitted))
     return {
         "worlds": count,
@@ -98,7 +100,7 @@ def evaluate_text(
         "seed": seed,
         "chance": 1 / len(CLASSES),
         "probe": _recognised(probe, measured, "true"),
-        "scores": {name: _report(probe, measured, tallies, name) for name in ("model", "warp")},
+        "scores": {name: _report(probe, measured, means, name) for name in ("model", "warp")},
         "machine": machine.describe(),
         "date": machine.today(),
     }
@@ -281,12 +283,12 @@ def _recognised(probe: Probe, measured: list[dict[str, Any]], source: str) -> di
     }
 
 
-def _report(probe: Probe, measured: list[dict[str, Any]], tallies: list[Tally], name: str) -> dict[str, Any]:
+def _report(probe: Probe, measured: list[dict[str, Any]], means: Sequence[Means], name: str) -> dict[str, Any]:
     figures = _recognised(probe, measured, name)
     if name != "model":
         return figures
     midstream = _recognised(probe, measured, "midstream")
-    tally = Tally.of(*(world.written() for world in tallies))
+    tally = Tally.of(*means)
     changes = {one: _change(tally, one) for one in BY_NAME}
     beyond = {one: _change(tally, one, "epe", "epe_laid") for one in BY_NAME}
     return {
@@ -305,7 +307,7 @@ def _report(probe: Probe, measured: list[dict[str, Any]], tallies: list[Tally], 
                 "epe_change": changes[one],
                 "epe_laid_over_px": tally.value(f"model.{one}.epe_laid"),
                 "epe_beyond": beyond[one],
-                **_within(tallies, one),
+                **_within(means, one),
                 "epe_moving_px": tally.value(f"model.{one}.moving"),
                 "epe_none_moving_px": tally.value(f"model.{one}.moving_none"),
                 "epe_moving_change": _change(tally, one, "moving", "moving_none"),
@@ -325,10 +327,11 @@ def _change(tally: Tally, effect: str, kind: str = "epe", against: str = "epe_no
     return None if grown is None else grown - 1
 
 
-def _within(tallies: Sequence[Tally], effect: str) -> dict[str, float | None]:
+def _within(means: Sequence[Means], effect: str) -> dict[str, float | None]:
     """Where `epe_beyond` would fall for other worlds of the kind, 95 in 100 times."""
     under, laid = (
-        np.array([world.total_and_count(f"model.{effect}.{kind}") for world in tallies]) for kind in ("epe", "epe_laid")
+        np.array([world.get(f"model.{effect}.{kind}", (0, 0)) for world in means], np.float64)
+        for kind in ("epe", "epe_laid")
     )
     within = bootstrap.of_ratio(under, laid)
     low, high = (None, None) if within is None else (within[0] - 1, within[1] - 1)
