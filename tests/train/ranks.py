@@ -72,6 +72,13 @@ def main(form: str, folder: str, steps: str) -> None:
     setup_distributed("cpu")
     run(RanksStage(form), Path(folder), Pace(int(steps), save_minutes=60, log_every=1))
     close_distributed()
+    assert_threads_ended()
+
+
+def assert_threads_ended() -> None:
+    """A thread of gloo's that outlives the interpreter aborts the process once in a while: none may be left."""
+    names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("*")]
+    assert not [name for name in names if "gloo" in name], f"threads of the group still run: {names}"
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
+from tests.train.ranks import assert_threads_ended
 from tests.train.wan import recipe
 from torch.distributed.tensor import DTensor
 
@@ -42,6 +43,7 @@ def main(clips: str, jobs: str) -> None:
         sitting(stage, chosen, ranks, Path(out), Path(clips), pace_of(chosen, None, False))
     assert len(counts) == 4 * len(json.loads(jobs)), "four networks a stage: all of them split"
     close_distributed()
+    assert_threads_ended()
 
 
 if __name__ == "__main__":

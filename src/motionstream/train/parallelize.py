@@ -15,7 +15,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional  # before there is a group: defaults of its functions would hold it for good
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
@@ -51,14 +53,29 @@ def setup_distributed(device: str = "auto") -> Ranks:
 
 
 def close_distributed() -> None:
-    """Leave the group, if there is one.
+    """Leave the group, if there is one, and end its threads.
 
-    Sharded modules refer to the group in cycles. What is no longer used of them goes now: a group that outlives the
-    interpreter ends the process with SIGABRT once in a while, as its threads still run (pytorch#179291, #190489).
+    The threads end with the group's last reference. One that outlives the interpreter ends the process with SIGABRT
+    once in a while (pytorch#179291, #190489), so nothing may hold it: sharded modules do in cycles, and caches of
+    DTensor hold their mesh, which holds the group.
     """
-    if dist.is_initialized():
-        dist.destroy_process_group()
-        gc.collect()
+    if not dist.is_initialized():
+        return
+    dist.destroy_process_group()
+    for mesh in _meshes.values():
+        getattr(mesh, "_pg_registry", {}).clear()  # newer torch's; an older one's mesh knows the group by name
+    _meshes.clear()
+    gc.collect()
+
+
+_meshes: dict[str, DeviceMesh] = {}
+"""All ranks, on each kind of device that something is split on."""
+
+
+def _mesh(kind: str) -> DeviceMesh:
+    if kind not in _meshes:
+        _meshes[kind] = init_device_mesh(kind, (world_size(),))
+    return _meshes[kind]
 
 
 def world_size() -> int:
@@ -84,9 +101,10 @@ def shard(module: nn.Module, blocks: Iterable[nn.Module] = (), dtype: torch.dtyp
     # Inputs are left alone: times in half precision would be other times.
     summed = None if dtype is None else torch.float32
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=summed, cast_forward_inputs=False)
+    mesh = _mesh(next(module.parameters()).device.type)
     for block in blocks:
-        fully_shard(block, mp_policy=policy)
-    fully_shard(module)
+        fully_shard(block, mesh=mesh, mp_policy=policy)
+    fully_shard(module, mesh=mesh)
     return module
 
 
