@@ -9,7 +9,7 @@ from tests.small import randomised
 from torch import Tensor
 
 from motionstream.vae import Detail, DetailConfig
-from motionstream.vae.detail import smoothed
+from motionstream.vae.detail import landed, smoothed
 
 
 def frames(seed: int, count: int = 5, size: tuple[int, int] = (32, 48)) -> Tensor:
@@ -44,6 +44,28 @@ def test_every_input_counts() -> None:
         other = [*given]
         other[index] = other[index].flip(-1)
         assert (detail(*other) - shown).abs().max() > 1e-3
+
+
+def test_in_a_hole_nothing_of_the_warp_is_shown() -> None:
+    detail, decoded, warped, sure = Detail(DetailConfig(8)), frames(0), frames(1), support()
+    with torch.no_grad():
+        detail.out.bias[:16] = 20  # where it may, it takes the warp
+        detail.out.bias[16:32] = -20
+    sure[..., 2:5, 5:9] = -1
+    shown = detail(decoded, warped, sure)
+    rows, columns = slice(10, 18), slice(22, 34)  # the hole without half a cell, over which trust falls
+    torch.testing.assert_close(shown[..., rows, columns], decoded[..., rows, columns], atol=1e-4, rtol=0)
+    torch.testing.assert_close(shown[..., :12], warped[..., :12], atol=1e-4, rtol=0)
+
+
+def test_trust_falls_smoothly_towards_a_hole_and_nowhere_else() -> None:
+    sure = torch.zeros(1, 1, 8, 12)
+    assert torch.equal(landed(sure), torch.ones(1, 1, 32, 48)), "no point near is no hole"
+    sure[..., 3:6, 5:8] = -0.8
+    trust = landed(sure)
+    assert trust.min() == pytest.approx(0.2)
+    assert trust[0, 0, 16].diff().abs().max() < 0.25
+    assert torch.equal(trust[..., :10, :], torch.ones(1, 1, 10, 48))
 
 
 def test_smoothing_keeps_what_is_flat_and_the_mean_at_the_border() -> None:

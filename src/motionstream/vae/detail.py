@@ -3,7 +3,8 @@
 A tiny VAE loses texture that is still there, sharp, in the picture that was given. Where decoded frames and the
 warped anchor agree, the warp's own pixels are the better ones; where something was uncovered, torn or recoloured, the
 decoded frames are. A small network decides so for each pixel: it blends the two, lends the warp's fine
-texture to decoded colours, and mends what is left. It has no memory, so streamed frames are those of the whole clip.
+texture to decoded colours, and mends what is left. In holes, where nothing of the picture lands, it takes nothing of
+the warp. It has no memory, so streamed frames are those of the whole clip.
 Beyond the paper, and an option: a model without it shows the decoded frames.
 
 Legend: B clips, F frames, C channels, H W pixels, h w cells of `CELL` pixels.
@@ -57,10 +58,17 @@ class Detail(nn.Module):
         cells = torch.cat([F.pixel_unshuffle(decoded, CELL), F.pixel_unshuffle(warped, CELL), support], 1)
         hidden = self.blocks(F.silu(self.mix(laid_out(cells))))
         blend, texture, mend = F.pixel_shuffle(self.out(hidden), CELL).split((1, 1, 3), 1)
-        shown = decoded + blend.sigmoid() * (warped - decoded) + mend
-        shown = shown + texture.sigmoid() * (warped - smoothed(warped))
+        trust = landed(support)
+        shown = decoded + trust * blend.sigmoid() * (warped - decoded) + mend
+        shown = shown + trust * texture.sigmoid() * (warped - smoothed(warped))
         result: Tensor = shown.unflatten(0, decoded_BFCHW.shape[:2])
         return result
+
+
+def landed(support_N1hw: Tensor) -> Tensor:
+    """1 where the picture lands, 0 in holes, each pixel (N, 1, H, W)."""
+    vacant = (-support_N1hw).clamp(min=0)
+    return 1 - F.interpolate(vacant, scale_factor=CELL, mode="bilinear", align_corners=False)
 
 
 def smoothed(frames_NCHW: Tensor) -> Tensor:
