@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from motionstream.conditioning.prompt import LONGEST_RUN, phrase_numbers, words_of
 from motionstream.data import effects
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.captions import caption, plain_name, with_effect
-from motionstream.data.effects import BY_NAME, EFFECTS, NONE
+from motionstream.data.captions import caption, phrases_of_effects, plain_name, ways_to_say, with_effect
+from motionstream.data.effects import BY_NAME, EFFECTS, NONE, Effect
 from motionstream.data.synthetic import SyntheticWorlds
 
 FRAMES, HEIGHT, WIDTH = 9, 48, 64
@@ -131,3 +132,27 @@ def test_a_caption_names_things_and_place() -> None:
 )
 def test_plain_names(text: str, name: str) -> None:
     assert plain_name(text) == name
+
+
+@pytest.mark.parametrize("effect", EFFECTS, ids=lambda effect: effect.name)
+def test_every_way_to_say_an_effect_is_a_phrase_that_is_heard(effect: Effect) -> None:
+    phrases = phrases_of_effects()
+    for way in ways_to_say(effect.name):
+        assert len(words_of(way)) <= LONGEST_RUN
+        heard = [phrases[number - 1] for number in phrase_numbers(f"A horse in a meadow, {way}.", phrases)]
+        assert " ".join(words_of(way)) in heard
+        assert all(any(words_of(own) == words_of(one) for own in ways_to_say(effect.name)) for one in heard)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "static scene, only camera motion, no object is moving",
+        "the cat is looking at the camera, it is a warm evening",
+        "a black cat and a white dog go down to the old harbour",
+        "a woman starts to dance with a light in the dark, leaves are falling, he falls by the heavy door",
+        "a foggy landscape",
+    ],
+)
+def test_words_that_effects_are_told_with_say_none_by_themselves(sentence: str) -> None:
+    assert phrase_numbers(sentence, phrases_of_effects()) == []

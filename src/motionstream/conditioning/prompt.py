@@ -21,14 +21,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PAD = 0
-LONGEST_RUN = 3
+LONGEST_RUN = 4
 """Words in a row that are a phrase at most."""
 _WORD = re.compile(r"[^\W_]+")
 
 
 def word_numbers(prompt: str, length: int, buckets: int) -> list[int]:
     """The first `length` words of a prompt as numbers 1…buckets−1, padded with 0."""
-    words = _words(prompt)[:length]
+    words = words_of(prompt)[:length]
     numbers = [1 + zlib.crc32(word.encode()) % (buckets - 1) for word in words]
     return numbers + [PAD] * (length - len(numbers))
 
@@ -42,11 +42,12 @@ def phrase_numbers(prompt: str, phrases: Sequence[str]) -> list[int]:
 
 def runs(text: str, length: int) -> list[str]:
     """All of so many words in a row, in order."""
-    words = _words(text)
+    words = words_of(text)
     return [" ".join(words[begin : begin + length]) for begin in range(len(words) - length + 1)]
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
+    """Its words in order, in small letters, without punctuation."""
     return _WORD.findall(text.lower())
 
 

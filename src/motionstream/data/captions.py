@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from motionstream.conditioning.prompt import LONGEST_RUN, runs
+from motionstream.conditioning.prompt import words_of
 from motionstream.data.effects import BY_NAME, NONE
 
 LONGEST_NAME = 60  # characters; a longer description is cut at its first sentence or dropped
@@ -38,14 +38,14 @@ def ways_to_say(effect: str) -> tuple[str, ...]:
     return BY_NAME[effect].phrases + BY_NAME[effect].synonyms
 
 
-def words_of_effects() -> tuple[str, ...]:
-    """What may tell of an effect: the words of all ways to say one, and up to three of them in a row.
+def phrases_of_effects() -> tuple[str, ...]:
+    """What tells of an effect: every way to say one, as a whole.
 
-    In a row because a scene, too, may hold something black and something white.
+    Not the words that it is made of: a scene, too, may hold something black and something white, and "is" and "the" are
+    in any sentence.
     """
     said = [way for effect in BY_NAME for way in ways_to_say(effect)]
-    every = (run for length in range(1, LONGEST_RUN + 1) for way in said for run in runs(way, length))
-    return tuple(dict.fromkeys(every))
+    return tuple(dict.fromkeys(" ".join(words_of(way)) for way in said))
 
 
 def plain_name(text: str) -> str:

@@ -174,12 +174,15 @@ EFFECTS = (
         _rain,
     ),
     Effect(
-        "fog", ("fog rolls in", "it is foggy", "thick fog", "mist drifts by"), ("fog", "mist", "misty", "haze"), _fog
+        "fog",
+        ("fog rolls in", "it is foggy", "thick fog", "mist drifts by"),
+        ("fog", "mist", "misty", "haze", "it's foggy"),
+        _fog,
     ),
     Effect(
         "dusk",
         ("dusk falls", "it is getting dark", "night is falling", "at dusk"),
-        ("dusk", "twilight", "nightfall", "at night", "darkness falls"),
+        ("dusk", "twilight", "nightfall", "at night", "darkness falls", "getting dark"),
         _dusk,
     ),
     Effect(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import TypeVar
 
-from motionstream.data.captions import words_of_effects
+from motionstream.data.captions import phrases_of_effects
 from motionstream.train import recipes_decoder, recipes_wan
 from motionstream.train.recipe import (
     RECIPES,
@@ -246,7 +246,7 @@ def look_tiny_cpu() -> LookRecipe:
         decay_fraction=0.6,
         ema_decay=0.98,
         dtype="float32",
-        look=LookConfig(words_of_effects()),
+        look=LookConfig(phrases_of_effects()),
         texture_from=0.1,
         price_weight=1.2e-3,
         sheet_every=400,
