@@ -9,7 +9,7 @@ from tests.small import randomised
 from torch import Tensor
 
 from motionstream.vae import Detail, DetailConfig
-from motionstream.vae.detail import landed, smoothed
+from motionstream.vae.detail import landed, smoothed, soft
 
 
 def frames(seed: int, count: int = 5, size: tuple[int, int] = (32, 48)) -> Tensor:
@@ -46,7 +46,7 @@ def test_every_input_counts() -> None:
         assert (detail(*other) - shown).abs().max() > 1e-3
 
 
-def test_in_a_hole_nothing_of_the_warp_is_shown() -> None:
+def test_in_a_hole_the_decoded_colours_are_shown_and_nothing_of_the_warp() -> None:
     detail, decoded, warped, sure = Detail(DetailConfig(8)), frames(0), frames(1), support()
     with torch.no_grad():
         detail.out.bias[:16] = 20  # where it may, it takes the warp
@@ -54,7 +54,8 @@ def test_in_a_hole_nothing_of_the_warp_is_shown() -> None:
     sure[..., 2:5, 5:9] = -1
     shown = detail(decoded, warped, sure)
     rows, columns = slice(10, 18), slice(22, 34)  # the hole without half a cell, over which trust falls
-    torch.testing.assert_close(shown[..., rows, columns], decoded[..., rows, columns], atol=1e-4, rtol=0)
+    colours = soft(decoded.flatten(0, 1)).unflatten(0, decoded.shape[:2])
+    torch.testing.assert_close(shown[..., rows, columns], colours[..., rows, columns], atol=1e-4, rtol=0)
     torch.testing.assert_close(shown[..., :12], warped[..., :12], atol=1e-4, rtol=0)
 
 
@@ -66,6 +67,14 @@ def test_trust_falls_smoothly_towards_a_hole_and_nowhere_else() -> None:
     assert trust.min() == pytest.approx(0.2)
     assert trust[0, 0, 16].diff().abs().max() < 0.25
     assert torch.equal(trust[..., :10, :], torch.ones(1, 1, 10, 48))
+
+
+def test_cells_of_a_hole_have_no_edges() -> None:
+    cells = torch.rand(1, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    blocks = cells.repeat_interleave(8, -1).repeat_interleave(8, -2)
+    made = soft(blocks)
+    assert made.diff(dim=-1).abs().max() < 0.13 < blocks.diff(dim=-1).abs().max(), "an eighth of the largest step"
+    torch.testing.assert_close(soft(torch.full((1, 3, 16, 24), 0.3)), torch.full((1, 3, 16, 24), 0.3))
 
 
 def test_smoothing_keeps_what_is_flat_and_the_mean_at_the_border() -> None:

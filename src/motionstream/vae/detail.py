@@ -4,7 +4,8 @@ A tiny VAE loses texture that is still there, sharp, in the picture that was giv
 warped anchor agree, the warp's own pixels are the better ones; where something was uncovered, torn or recoloured, the
 decoded frames are. A small network decides so for each pixel: it blends the two, lends the warp's fine
 texture to decoded colours, and mends what is left. In holes, where nothing of the picture lands, it takes nothing of
-the warp. It has no memory, so streamed frames are those of the whole clip.
+the warp, and the decoded frames without their cells' edges: a network that does not know what is there knows one colour
+for each. It has no memory, so streamed frames are those of the whole clip.
 Beyond the paper, and an option: a model without it shows the decoded frames.
 
 Legend: B clips, F frames, C channels, H W pixels, h w cells of `CELL` pixels.
@@ -22,6 +23,8 @@ from motionstream.vae.tiny import LAYOUT, FrameBlock, flat, laid_out
 
 CELL = 4
 """Pixels a side of the cells that the network works on."""
+LATENT = 8
+"""Pixels a side of a latent cell."""
 SMOOTHED = 5
 """Pixels a side of the box whose mean the fine texture is the difference to."""
 
@@ -59,6 +62,7 @@ class Detail(nn.Module):
         hidden = self.blocks(F.silu(self.mix(laid_out(cells))))
         blend, texture, mend = F.pixel_shuffle(self.out(hidden), CELL).split((1, 1, 3), 1)
         trust = landed(support)
+        decoded = torch.lerp(soft(decoded), decoded, trust)
         shown = decoded + trust * blend.sigmoid() * (warped - decoded) + mend
         shown = shown + trust * texture.sigmoid() * (warped - smoothed(warped))
         result: Tensor = shown.unflatten(0, decoded_BFCHW.shape[:2])
@@ -69,6 +73,12 @@ def landed(support_N1hw: Tensor) -> Tensor:
     """1 where the picture lands, 0 in holes, each pixel (N, 1, H, W)."""
     vacant = (-support_N1hw).clamp(min=0)
     return 1 - F.interpolate(vacant, scale_factor=CELL, mode="bilinear", align_corners=False)
+
+
+def soft(frames_NCHW: Tensor) -> Tensor:
+    """Frames as colours of cells of `LATENT` pixels a side, drawn out between their middles."""
+    means = F.avg_pool2d(frames_NCHW, LATENT)
+    return F.interpolate(means, size=frames_NCHW.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def smoothed(frames_NCHW: Tensor) -> Tensor:
