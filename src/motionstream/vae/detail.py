@@ -19,12 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motionstream.vae.tiny import LAYOUT, FrameBlock, flat, laid_out
+from motionstream.vae.tiny import LAYOUT, SPATIAL, FrameBlock, flat, laid_out
 
 CELL = 4
 """Pixels a side of the cells that the network works on."""
-LATENT = 8
-"""Pixels a side of a latent cell."""
 SMOOTHED = 5
 """Pixels a side of the box whose mean the fine texture is the difference to."""
 
@@ -76,9 +74,16 @@ def landed(support_N1hw: Tensor) -> Tensor:
 
 
 def soft(frames_NCHW: Tensor) -> Tensor:
-    """Frames as colours of cells of `LATENT` pixels a side, drawn out between their middles."""
-    means = F.avg_pool2d(frames_NCHW, LATENT)
-    return F.interpolate(means, size=frames_NCHW.shape[-2:], mode="bilinear", align_corners=False)
+    """Frames as colours of latent cells, drawn out between their middles: bilinear, as two quick products."""
+    means = F.avg_pool2d(frames_NCHW, SPATIAL)
+    down, across = (_drawn_out(means, cells) for cells in means.shape[-2:])
+    return down.mT @ means @ across
+
+
+def _drawn_out(like: Tensor, cells: int) -> Tensor:
+    """(cells, pixels): the share of each cell's colour that each pixel in a row of them has."""
+    alone = torch.eye(cells, dtype=like.dtype, device=like.device)[:, None]
+    return F.interpolate(alone, scale_factor=SPATIAL, mode="linear", align_corners=False)[:, 0]
 
 
 def smoothed(frames_NCHW: Tensor) -> Tensor:
