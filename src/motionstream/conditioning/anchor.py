@@ -109,7 +109,8 @@ class Anchor:
         appearing = tracks.visible.any(1) & ~known
         first = tracks.visible.int().argmax(1)[:, None, :, None].expand(-1, -1, -1, 2)
         place = tracks.xy.gather(1, first)[:, 0]
-        born_at = place + released._offset(place)
+        # where nobody takes hold, which is most of the time, nothing has to be looked up
+        born_at = place + released._offset(place) if appearing.any() else place
         kept = released._without(~released.held | released._near(place, appearing))
         in_hand = Anchor(
             self.picture,
