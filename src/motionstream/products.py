@@ -51,9 +51,12 @@ def activate(x: Tensor, activation: str) -> Tensor:
 
 
 def pack(weight: Tensor) -> Tensor | None:
-    """A linear weight in oneDNN's order, or None where that is not to be had."""
+    """A linear weight in oneDNN's order, or None where that is not to be had: not in bfloat16 on a CPU that oneDNN has
+    no instructions for, which is most of them without AVX512."""
     known = hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available() or not known:
+        return None
+    if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return None
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
     return packed
