@@ -33,6 +33,9 @@ def zoo_pack(
     chunk: Annotated[int | None, typer.Option(help="Latents a live step makes; else the recipe's.", min=1)] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising calls a chunk; else the recipe's.", min=1)] = None,
     window: Annotated[int | None, typer.Option(help="Latest latents a step sees; else the recipe's.", min=0)] = None,
+    sink: Annotated[
+        int | None, typer.Option(help="First latents that stay in sight; else the recipe's.", min=0)
+    ] = None,
 ) -> None:
     """Make a model folder of a finished training run, in bfloat16, with hashes and recipes.
 
@@ -40,7 +43,7 @@ def zoo_pack(
     """
     from motionstream.train.pack import pack
 
-    origin = pack(runs, stage, out, name, chunk, steps, window)
+    origin = pack(runs, stage, out, name, chunk, steps, window, sink)
     console.report(f"{name} in {out}", {f"{done}, steps": part["steps"] for done, part in origin.items()}, None)
 
 

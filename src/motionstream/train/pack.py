@@ -45,13 +45,14 @@ def pack(
     chunk: int | None = None,
     steps: int | None = None,
     window: int | None = None,
+    sink: int | None = None,
 ) -> dict[str, Any]:
     """Write the model that a chain in `out` has trained up to `stage` into `folder`.
 
     stage: "causal", "self-forcing", "rollout" or "detail". chunk: latents a live step makes, steps: calls it takes,
-    window: latest latents it sees, instead of the recipe's. A finished run of stage "look" is taken in, and then hears
-    the prompt alone: a network that answers it too would do so twice. Returns where the weights come from, as written
-    there.
+    window, sink: latest and first latents it sees, instead of the recipe's. A finished run of stage "look" is taken in,
+    and then hears the prompt alone: a network that answers it too would do so twice. Returns where the weights come
+    from, as written there.
     """
     recipe = load(out / stage / RECIPE_FILE)
     if not isinstance(recipe, Student):
@@ -67,7 +68,7 @@ def pack(
     stages = [one for done in CHAIN[: CHAIN.index(stage) + 1] for one in lineage(out, done)]
     stages += [] if look is None else lineage(out, LOOK)
     origin = {done: history(out / done) for done in stages if (out / done).is_dir()}
-    run = replace(live(recipe, chunk, steps, window), prompted=look is None)
+    run = replace(live(recipe, chunk, sink, window, steps), prompted=look is None)
     save_bundle(folder, name, network, vae, run, origin, detail, look)
     return origin
 
@@ -87,7 +88,7 @@ def export_wan(out: Path, stage: str, folder: Path) -> None:
     header = {
         "format": 1,
         "network": dataclasses.asdict(config),
-        "live": dataclasses.asdict(replace(live(recipe, None, None, None), fps=live_like(config).fps)),
+        "live": dataclasses.asdict(replace(live(recipe), fps=live_like(config).fps)),
         "trained": {done: history(out / done) for done in CHAIN if (out / done).is_dir()},
         "sha256": hashes,
     }
@@ -106,14 +107,26 @@ def lineage(out: Path, run: str) -> list[str]:
     return runs
 
 
-def live(recipe: Student, chunk: int | None, steps: int | None, window: int | None) -> Live:
+def live(
+    recipe: Student,
+    chunk: int | None = None,
+    sink: int | None = None,
+    window: int | None = None,
+    steps: int | None = None,
+) -> Live:
     """How the student is run: as it was trained, but for what is given."""
     if isinstance(recipe, CausalInitRecipe):
-        sizes = (max(recipe.chunks), max(recipe.sinks), max(recipe.windows), 3)
+        usual = Live(recipe.size, FPS, max(recipe.chunks), max(recipe.sinks), max(recipe.windows), 3, recipe.shift)
     else:
         sizes = (recipe.chunk, recipe.sink, recipe.window, recipe.denoising_steps)
-    seen = sizes[2] if window is None else window
-    return Live(recipe.size, FPS, chunk or sizes[0], sizes[1], seen, steps or sizes[3], recipe.shift)
+        usual = Live(recipe.size, FPS, *sizes, recipe.shift)
+    return replace(
+        usual,
+        chunk=chunk or usual.chunk,
+        sink=usual.sink if sink is None else sink,
+        window=usual.window if window is None else window,
+        steps=steps or usual.steps,
+    )
 
 
 def history(run_dir: Path) -> dict[str, Any]:
