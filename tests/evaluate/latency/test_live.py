@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from motionstream.evaluate.latency.live import Clock, bench_live, bench_model, growth, recorded_session
 from motionstream.evaluate.latency.session import FILE, compose
@@ -203,7 +204,7 @@ def test_a_model_is_driven_through_its_public_contract() -> None:
         fps = 480.0
 
     class Model:
-        size, hash = SIZE, "abc"
+        size, hash, dtype = SIZE, "abc", torch.float32
 
         def open(self, image: npt.NDArray[np.uint8], prompt: str, seed: int) -> FakeStream:
             assert image.shape == (32, 64, 3)
@@ -211,7 +212,7 @@ def test_a_model_is_driven_through_its_public_contract() -> None:
             return Fast(Instant(), lambda chunk: 0.1)
 
     figures = bench_model(Model(), 0.5)
-    assert figures["model_hash"] == "abc"
+    assert (figures["model_hash"], figures["dtype"]) == ("abc", "float32")
     assert figures["chunks"] > 5
     assert {"machine", "date", "gesture_to_frame_ms"} <= figures.keys()
 

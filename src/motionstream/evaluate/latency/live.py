@@ -58,13 +58,15 @@ class Clock:
 def bench_model(model: Any, seconds: float, seed: int = 0) -> dict[str, Any]:
     """`bench_live` on a model of the public contract, with the committed session and a picture of noise.
 
-    What the picture shows does not change the work. model.hash, where there is one, is reported.
+    What the picture shows does not change the work. The model's hash and dtype, where it has them, are reported.
     """
     width, height = model.size
     picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     recording = recorded_session()
     figures = bench_live(lambda: model.open(picture, prompt=recording.header.prompt, seed=seed), recording, seconds)
-    return {**figures, "model_hash": getattr(model, "hash", None)}
+    dtype = getattr(model, "dtype", None)
+    numbers = {} if dtype is None else {"dtype": str(dtype).removeprefix("torch.")}
+    return {**figures, **numbers, "model_hash": getattr(model, "hash", None)}
 
 
 def bench_live(
