@@ -48,6 +48,7 @@ def test_models_are_measured_on_the_same_worlds(tmp_path: Path, capsys: pytest.C
     ("second", "message"),
     [
         ("{}", "it has no per_clip"),
+        ('{"per_clip": [{"name": "world-0", "psnr_db": {"whole": 20}}]}', "its clips have no control"),
         ("not JSON", "cannot be read as JSON"),
         (None, "cannot be read as JSON"),
     ],

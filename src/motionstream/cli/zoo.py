@@ -129,6 +129,11 @@ def _read_motion(file: Path) -> dict[str, Any]:
         raise ValueError(f"{file} cannot be read as JSON: {error}") from None
     if not isinstance(figures, dict) or "per_clip" not in figures:
         raise ValueError(f"{file} is not what `motionstream evaluate motion --json` writes: it has no per_clip")
+    if not all(isinstance(row, dict) and {"control", "name", "model"} <= row.keys() for row in figures["per_clip"]):
+        raise ValueError(
+            f"{file} is not what `motionstream evaluate motion --json` writes: its clips have no control and figures "
+            "of a model, as those of another evaluation"
+        )
     return figures
 
 
