@@ -54,6 +54,22 @@ def test_points_that_go_on_keep_their_places() -> None:
     assert not following.held.any()
 
 
+def test_only_points_that_take_hold_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs as much as a warp, and mostly nobody takes hold."""
+    looked_up = []
+    offset = Anchor._offset
+
+    def counting(self: Anchor, place: torch.Tensor) -> torch.Tensor:
+        looked_up.append(place.shape[1])
+        return offset(self, place)
+
+    monkeypatch.setattr(Anchor, "_offset", counting)
+    going_on = anchor().following(tracks(TWENTY, at=1)).following(tracks(TWENTY[:5], at=2)).following(nothing())
+    assert not looked_up
+    going_on.following(tracks([99]))
+    assert looked_up == [1]
+
+
 def half_dark() -> torch.Tensor:
     """(1, 3, 144, 256): dark to the left of x = 128, bright to the right."""
     picture = torch.full((1, 3, 144, 256), -0.8)

@@ -55,7 +55,7 @@ class Detail(nn.Module):
     def forward(self, decoded_BFCHW: Tensor, warped_BFCHW: Tensor, support_BF1hw: Tensor) -> Tensor:
         """All in [−1, 1]; support: how surely tracks speak there, below 0 where nothing of the picture lands. Returns
         (B, F, 3, H, W)."""
-        decoded, warped = frames_of(decoded_BFCHW), frames_of(warped_BFCHW.to(decoded_BFCHW.dtype))
+        decoded, warped = in_rows(decoded_BFCHW), in_rows(warped_BFCHW.to(decoded_BFCHW.dtype))
         support = support_BF1hw.flatten(0, 1).to(decoded.dtype)
         cells = torch.cat([F.pixel_unshuffle(decoded, CELL), F.pixel_unshuffle(warped, CELL), support], 1)
         hidden = self.blocks(F.silu(self.mix(laid_out(cells))))
@@ -68,7 +68,7 @@ class Detail(nn.Module):
         return result
 
 
-def frames_of(video_BFCHW: Tensor) -> Tensor:
+def in_rows(video_BFCHW: Tensor) -> Tensor:
     """Time folded into the batch, rows after rows: with three channels that is the faster layout."""
     return video_BFCHW.flatten(0, 1).contiguous()
 
