@@ -198,6 +198,32 @@ def test_changes_behind_its_back_are_seen() -> None:
 
 
 @torch.inference_mode()
+def test_a_text_that_is_not_to_be_heard_is_the_mean_of_its_tokens() -> None:
+    """Queries of length 0 attend to all alike: the reference then hears the mean, too."""
+    model = small_model()
+    for block in model.blocks:
+        block.cross_attn.norm_q.weight.zero_()  # type: ignore[union-attr]
+    x, text = clip(model, 2)
+    t, caches = torch.full((2,), 700.0), [cache_for(model, 2) for _ in range(2)]
+    expected = stream(model, x, text, caches[0], t)
+    made = stream(fuse(model, prompted=False), x, text, caches[1], t)
+    torch.testing.assert_close(made, expected, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(caches[1].keys, caches[0].keys, atol=TOLERANCE, rtol=0)
+
+
+@torch.inference_mode()
+def test_a_picture_is_heard_where_the_text_is_not_to_be() -> None:
+    model = small_model(image_dim=24)
+    x, text = clip(model, 1)
+    context = model.text_context(text, torch.randn(1, 5, 24))
+    first, t = x[:, :3], torch.full((1,), 400.0)
+    expected, made = (
+        form(first, t, context, cache=cache_for(model, 1)) for form in (model, fuse(model, prompted=False))
+    )
+    torch.testing.assert_close(made, expected, atol=TOLERANCE, rtol=0)
+
+
+@torch.inference_mode()
 def test_any_timestep_works_and_few_are_kept() -> None:
     model = small_model()
     fused, cache, (x, text) = fuse(model), cache_for(model, 1), clip(model, 1)

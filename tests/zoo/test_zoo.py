@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from tests.stream.small_bundle import PROMPT, calm_vae, dragged, open_small, photo, save_small
 
 import motionstream
-from motionstream import zoo
+from motionstream import Tracks, zoo
+from motionstream.dit.fuse import FusedDiT, fuse
 from motionstream.zoo import bundle
 
 CPU = torch.device("cpu")
@@ -237,3 +238,25 @@ def test_every_weight_is_accounted_for(folder: Path, change: Callable[[dict[str,
 
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_embedded_network_is_told_no_prompt_and_hears_nothing() -> None:
+    """What its layers add for the empty prompt is the mean of what its tokens would add: the same frames."""
+    folder = zoo.embedded("tiny")
+    model = zoo.load_bundle(folder, CPU, torch.float32)
+    assert not model.prompted
+    heard = zoo.load_bundle(folder, CPU, torch.float32)
+    heard.network.dit = fuse(cast(FusedDiT, heard.network.dit).reference)
+    coarse = np.random.default_rng(0).integers(0, 256, (9, 16, 3), dtype=np.uint8)
+    image = coarse.repeat(16, 0).repeat(16, 1)
+    xy = 100 + np.arange(9, dtype=np.float32)[:, None, None] * np.array([3, 1], np.float32)
+    shown = []
+    for one in (model, heard):
+        stream, frames, begin = one.open(image), [], 0
+        for _ in range(3):
+            span = slice(begin, begin + stream.chunk_frames)
+            frames.append(stream.step(Tracks(xy[span], np.ones(xy[span].shape[:2], bool))))
+            begin = span.stop
+        shown.append(np.concatenate(frames).astype(int))
+    assert abs(shown[0] - shown[1]).max() <= 1
+    assert abs(shown[0] - shown[0][:1]).max() > 50, "nothing moved: the comparison would say nothing"

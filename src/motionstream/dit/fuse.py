@@ -4,7 +4,7 @@ Beside the reference, never instead of it: `fuse` wraps a VideoDiT for streaming
 Over fixed slots on a GPU the passes between products are joined as well (`fuse_lean.py`).
 What it saves: timestep modulations are computed once per timestep and folded into the norms; queries, keys and values
 are one product; the past is joined and turned once per committed chunk instead of once a pass; a prompt is merged with
-what follows it (`Said`); a commit ends with the last keys.
+what follows it (`Said`), or, where it is not to be heard, a constant (`Unheard`); a commit ends with the last keys.
 
 Legend: B batch, T latents, S tokens of a latent, W width, H heads, D channels of a head.
 """
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from motionstream.dit.attention import Kernel
 from motionstream.dit.cache import RollingCache
-from motionstream.dit.fuse_block import FusedBlock, Said
+from motionstream.dit.fuse_block import FusedBlock, Said, Unheard
 from motionstream.dit.fuse_lean import LeanBlock, lean_pass
 from motionstream.dit.fuse_past import Past, Scores, SlotPast
 from motionstream.dit.kernels import FusedOps, ops_for, triton_is_here
@@ -38,20 +38,22 @@ KEPT_TIMESTEPS = 32
 KEPT_PROMPTS = 8
 
 
-def fuse(model: VideoDiT, ops: FusedOps | None = None) -> FusedDiT:
+def fuse(model: VideoDiT, ops: FusedOps | None = None, prompted: bool = True) -> FusedDiT:
     """The streaming form of a model whose weights will not change. Raises ValueError where it was not built for it.
 
     ops: the joined elementwise work for passes over a `SlotCache`; if not given, Triton's kernels where those run.
+    prompted: whether it is to tell texts apart. If not, a layer adds the same for the one text there is, whatever is
+    in the picture.
     """
     if not (model.config.qk_norm and model.config.cross_attn_norm):
         raise ValueError("fuse needs a model with qk_norm and cross_attn_norm: use the VideoDiT itself")
     device = model.head.head.weight.device
     if ops is None and device.type == "cuda" and triton_is_here():
         ops = ops_for(device)
-    return FusedDiT(model, ops)
+    return FusedDiT(model, ops, prompted)
 
 
-Heard = tuple[list[Said | LayerContext], Tensor | None]
+Heard = tuple[list[Said | Unheard | LayerContext], Tensor | None]
 """The prompt as each layer takes it, and the bias of its logits."""
 
 
@@ -61,10 +63,10 @@ class FusedDiT(nn.Module):
     The joined past of one cache at a time is kept, under a lock: threads may share it, streams that take turns too.
     """
 
-    def __init__(self, model: VideoDiT, ops: FusedOps | None) -> None:
+    def __init__(self, model: VideoDiT, ops: FusedOps | None, prompted: bool = True) -> None:
         super().__init__()
         self.reference = model.eval()
-        self.config = model.config
+        self.config, self.prompted = model.config, prompted
         self.fused_blocks = [FusedBlock(cast(Block, block), model.kernel) for block in model.blocks]
         self.lean_blocks: list[LeanBlock] = []
         """The same for passes over slots, if there are operations for it."""
@@ -178,7 +180,9 @@ class FusedDiT(nn.Module):
     def _merged(self, context: TextContext) -> Heard:
         if context.bias is not None or self.lean_blocks:
             return list(context.layers), context.bias
-        pairs = zip(self.fused_blocks, context.layers, strict=True)
+        pairs = list(zip(self.fused_blocks, context.layers, strict=True))
+        if not self.prompted and all(len(layer) == 1 for layer in context.layers):
+            return [Unheard(block, layer) for block, layer in pairs], None
         return [Said(block, layer) if Said.pays(block, layer) else layer for block, layer in pairs], None
 
     def _steer(self, t: Tensor) -> Steer:

@@ -68,8 +68,10 @@ class FusedBlock:
         past.join(layer, k, v)
         past.store(layer, k, v)
 
-    def cross(self, x: Tensor, context: Said | LayerContext, bias: Tensor | None) -> Tensor:
+    def cross(self, x: Tensor, context: Said | Unheard | LayerContext, bias: Tensor | None) -> Tensor:
         """x with what it hears of the prompt added. bias (B, L): of the text's logits."""
+        if isinstance(context, Unheard):
+            return context.onto(x)
         norm = self.cross_norm
         q = self.cross_q(F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
         if isinstance(context, Said):
@@ -109,6 +111,23 @@ class Said:
         scores = torch.bmm(rows, self.keys_BWR).float().mul_(inverse_length(rows, eps))
         weights = scores.unflatten(-1, (self.heads, -1)).softmax(-1).flatten(-2)
         return torch.baddbmm(x.flatten(1, 2), weights.to(x.dtype), self.values_BRW).view(x.shape)
+
+
+class Unheard:
+    """What one layer adds for a text that says nothing, whoever asks: the mean of what its tokens would add.
+
+    For a network that is always given the empty prompt, and has learned to hear the same in all of it.
+    """
+
+    def __init__(self, block: FusedBlock, context: LayerContext) -> None:
+        ((_, v_BLHD),) = context
+        mix = block.cross_out
+        mean = v_BLHD.float().mean(1).flatten(1)
+        self.added_B11W = F.linear(mean, mix.weight.float(), mix.bias.float())[:, None, None].to(v_BLHD.dtype)
+
+    def onto(self, x: Tensor) -> Tensor:
+        """x (B, T, S, W) with it added."""
+        return x + self.added_B11W
 
 
 def joined(*linears: nn.Linear) -> Product:

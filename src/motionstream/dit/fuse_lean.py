@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from motionstream.dit.attention import attend
-from motionstream.dit.fuse_block import FusedBlock, Said, rms_weight
+from motionstream.dit.fuse_block import FusedBlock, Said, Unheard, rms_weight
 from motionstream.dit.fuse_past import SlotPast
 from motionstream.dit.kernels import FusedOps
 from motionstream.dit.layers import Block, LayerContext, hear
@@ -83,7 +83,7 @@ def lean_pass(
     steers: Sequence[SteeredBlock],
     head: Steered,
     past: SlotPast,
-    heard: tuple[Sequence[Said | LayerContext], Tensor | None],
+    heard: tuple[Sequence[Said | Unheard | LayerContext], Tensor | None],
     commit: bool,
 ) -> Tensor:
     """Tokens (B, T, S, W) through all blocks and the head's norm."""
@@ -92,7 +92,7 @@ def lean_pass(
     h = ops.norm_modulate(x, shift, scale, eps)
     for layer, (block, by) in enumerate(zip(blocks, steers, strict=True)):
         context = heard[0][layer]
-        assert not isinstance(context, Said)  # merged prompts are for blocks that add for themselves
+        assert not isinstance(context, Said | Unheard)  # merged prompts are for blocks that add for themselves
         x, h = ops.add_gated_norm(
             x, block.look(h, past, layer, commit), _gate(by.attention), block.cross_weight, block.cross_bias, eps
         )

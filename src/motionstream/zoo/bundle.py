@@ -76,7 +76,7 @@ def load_bundle(folder: Path, device: torch.device, dtype: torch.dtype, fused: b
     detail, look = cast(Detail | None, parts.get("detail")), cast(Look | None, parts.get("look"))
     network = network.to(device, dtype).eval().requires_grad_(False)
     if fused and isinstance(network.dit, VideoDiT):
-        network.dit = fuse(network.dit)
+        network.dit = fuse(network.dit, prompted=live.prompted)
     return StreamingModel(
         header["name"],
         network,

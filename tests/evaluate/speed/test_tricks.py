@@ -16,7 +16,7 @@ from tests.stream.small_bundle import save_small
 from motionstream import allocator, cli, errors
 from motionstream.cli.bench import _with_and_without_malloc
 from motionstream.dit import SlotCache, VideoDiT, attention, fuse, fuse_block
-from motionstream.dit.fuse_block import FusedBlock, Said
+from motionstream.dit.fuse_block import FusedBlock, Said, Unheard
 from motionstream.dit.fuse_past import Past
 from motionstream.evaluate.speed import tricks as bench
 from motionstream.evaluate.speed import without
@@ -78,8 +78,8 @@ def both(monkeypatch: pytest.MonkeyPatch, subject: Subject, row: str, home: Any,
     )
 
 
-ROUNDED = "fastest dtype"
-SAME = [trick.name for trick in TRICKS if trick.same_picture and trick.name != ROUNDED]
+ROUNDED, UNHEARD = "fastest dtype", "unheard silence"
+SAME = [trick.name for trick in TRICKS if trick.same_picture and trick.name not in (ROUNDED, UNHEARD)]
 
 
 @pytest.mark.parametrize("name", SAME)
@@ -180,6 +180,19 @@ def test_the_prompt_is_attended_to(exact: Subject, monkeypatch: pytest.MonkeyPat
         patch.setattr(Said, "pays", lambda block, layer: False)
         with pytest.raises(NotHere, match="not folded"):
             without.heard_prompt(exact)
+
+
+def test_silence_is_heard(exact: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the network is told the prompt there is none; else the prompt's own trick is not there."""
+    unprompted = Subject(save_small(tmp_path, prompted=False), torch.float32)
+    having, lacking = both(monkeypatch, unprompted, UNHEARD, Unheard, "onto")
+    assert having > lacking == 0
+    having, lacking = both(monkeypatch, unprompted, UNHEARD, Said, "onto")
+    assert lacking > having == 0
+    with pytest.raises(NotHere, match="is told the prompt"):
+        without.heard_silence(exact)
+    with pytest.raises(NotHere, match="is not told the prompt"):
+        without.heard_prompt(unprompted)
 
 
 def test_weights_are_not_packed(exact: Subject) -> None:

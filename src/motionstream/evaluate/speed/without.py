@@ -149,9 +149,20 @@ def three_products(subject: Subject) -> StreamingModel:
     return model
 
 
+def heard_silence(subject: Subject) -> StreamingModel:
+    """Raises NotHere where the network is told the prompt."""
+    model = subject.load()
+    if model.prompted:
+        raise NotHere("this network is told the prompt")
+    model.network.dit = fuse(fused_of(model).reference)
+    return model
+
+
 def heard_prompt(subject: Subject) -> StreamingModel:
-    """Raises NotHere where folding a prompt is more work than it saves."""
+    """Raises NotHere where folding a prompt is more work than it saves, or there is none."""
     model = _with_transformer(subject, HeardPrompt)
+    if not model.prompted:
+        raise NotHere("this network is not told the prompt")
     transformer, context = fused_of(model), model.context("")
     pairs = zip(transformer.fused_blocks, context.layers, strict=True)
     if context.bias is not None or not any(Said.pays(block, layer) for block, layer in pairs):
@@ -194,7 +205,7 @@ def narrow_heads(subject: Subject) -> StreamingModel:
         raise NotHere(str(error)) from error
     narrow = VideoDiT(config).to(subject.dtype)
     narrow.load_state_dict(wide.state_dict())
-    model.network.dit = fuse(narrow.requires_grad_(False))
+    model.network.dit = fuse(narrow.requires_grad_(False), prompted=model.prompted)
     return model
 
 
@@ -281,7 +292,7 @@ def blocks_of(transformer: FusedDiT) -> list[Block]:
 def _with_transformer(subject: Subject, kind: type[FusedDiT]) -> StreamingModel:
     """The model with another kind of fused transformer."""
     model = subject.load()
-    model.network.dit = kind(fused_of(model).reference, None)
+    model.network.dit = kind(fused_of(model).reference, None, model.prompted)
     return model
 
 
@@ -313,6 +324,7 @@ TRICKS = (
     Trick("folded modulation", "scale and shift are the norm's own; without: applied after it", apart_modulation),
     Trick("fused QKV", "queries, keys and values in one product; without: in three", three_products),
     Trick("folded prompt", "norm and output product folded into its keys and values; without: attention", heard_prompt),
+    Trick("unheard silence", 'a network not told the prompt adds a constant; without: it hears ""', heard_silence),
     Trick("packed products", "weights in oneDNN's order, GELU inside; without: F.linear, then GELU", unpacked_products),
     Trick(
         "channels last",
