@@ -9,7 +9,7 @@ from tests.equal.dit_small import small_config, small_model
 
 from motionstream.dit import ChunkMask, RollingCache, VideoDiT
 from motionstream.dit.fuse import KEPT_PROMPTS, KEPT_TIMESTEPS, FusedDiT, fuse
-from motionstream.dit.fuse_block import Said, rms_norm
+from motionstream.dit.fuse_block import Said, Unheard, rms_norm
 from motionstream.dit.fuse_past import highest_score
 from motionstream.products import fastest_dtype
 
@@ -198,15 +198,19 @@ def test_changes_behind_its_back_are_seen() -> None:
 
 
 @torch.inference_mode()
-def test_a_text_that_is_not_to_be_heard_is_the_mean_of_its_tokens() -> None:
-    """Queries of length 0 attend to all alike: the reference then hears the mean, too."""
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_text_that_is_not_to_be_heard_is_a_constant_if_all_of_it_says_the_same(alike: bool) -> None:
+    """Else it is heard as ever: the tokens are the reference's in both."""
     model = small_model()
-    for block in model.blocks:
-        block.cross_attn.norm_q.weight.zero_()  # type: ignore[union-attr]
+    if alike:
+        for block in model.blocks:
+            block.cross_attn.v.weight.zero_()  # type: ignore[union-attr]
     x, text = clip(model, 2)
     t, caches = torch.full((2,), 700.0), [cache_for(model, 2) for _ in range(2)]
     expected = stream(model, x, text, caches[0], t)
-    made = stream(fuse(model, prompted=False), x, text, caches[1], t)
+    with patch.object(Unheard, "onto", autospec=True, side_effect=Unheard.onto) as added:
+        made = stream(fuse(model, prompted=False), x, text, caches[1], t)
+    assert added.called is alike
     torch.testing.assert_close(made, expected, atol=TOLERANCE, rtol=0)
     torch.testing.assert_close(caches[1].keys, caches[0].keys, atol=TOLERANCE, rtol=0)
 

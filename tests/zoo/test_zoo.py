@@ -18,6 +18,7 @@ from tests.stream.small_bundle import PROMPT, calm_vae, dragged, open_small, pho
 import motionstream
 from motionstream import Tracks, zoo
 from motionstream.dit.fuse import FusedDiT, fuse
+from motionstream.dit.fuse_block import Unheard
 from motionstream.zoo import bundle
 
 CPU = torch.device("cpu")
@@ -245,6 +246,8 @@ def test_the_embedded_network_is_told_no_prompt_and_hears_nothing() -> None:
     folder = zoo.embedded("tiny")
     model = zoo.load_bundle(folder, CPU, torch.float32)
     assert not model.prompted
+    transformer = cast(FusedDiT, model.network.dit)
+    assert all(map(Unheard.fits, transformer.fused_blocks, model.context("").layers))
     heard = zoo.load_bundle(folder, CPU, torch.float32)
     heard.network.dit = fuse(cast(FusedDiT, heard.network.dit).reference)
     coarse = np.random.default_rng(0).integers(0, 256, (9, 16, 3), dtype=np.uint8)

@@ -42,8 +42,8 @@ def fuse(model: VideoDiT, ops: FusedOps | None = None, prompted: bool = True) ->
     """The streaming form of a model whose weights will not change. Raises ValueError where it was not built for it.
 
     ops: the joined elementwise work for passes over a `SlotCache`; if not given, Triton's kernels where those run.
-    prompted: whether it is to tell texts apart. If not, a layer adds the same for the one text there is, whatever is
-    in the picture.
+    prompted: whether it is to tell texts apart. If not, and the tokens say nearly the same, a layer adds one vector for
+    the one text there is, whatever is in the picture.
     """
     if not (model.config.qk_norm and model.config.cross_attn_norm):
         raise ValueError("fuse needs a model with qk_norm and cross_attn_norm: use the VideoDiT itself")
@@ -181,7 +181,7 @@ class FusedDiT(nn.Module):
         if context.bias is not None or self.lean_blocks:
             return list(context.layers), context.bias
         pairs = list(zip(self.fused_blocks, context.layers, strict=True))
-        if not self.prompted and all(len(layer) == 1 for layer in context.layers):
+        if not self.prompted and all(Unheard.fits(block, layer) for block, layer in pairs):
             return [Unheard(block, layer) for block, layer in pairs], None
         return [Said(block, layer) if Said.pays(block, layer) else layer for block, layer in pairs], None
 

@@ -96,8 +96,7 @@ class Said:
         keys = k_BLHD.float() * block.norm_cross.view(self.heads, -1) * scale
         apart = torch.eye(self.heads, device=keys.device)
         self.keys_BWR = torch.einsum("blhd,hg->bhdgl", keys, apart).flatten(3).flatten(1, 2).to(k_BLHD.dtype)
-        mix = block.cross_out.weight.float().unflatten(1, (self.heads, -1))
-        values = torch.einsum("blhd,whd->bhlw", v_BLHD.float(), mix)
+        values = spoken(block, v_BLHD)
         values[:, 0] += block.cross_out.bias.float()  # the weights of a head sum to 1
         self.values_BRW = values.flatten(1, 2).to(v_BLHD.dtype)
 
@@ -113,21 +112,43 @@ class Said:
         return torch.baddbmm(x.flatten(1, 2), weights.to(x.dtype), self.values_BRW).view(x.shape)
 
 
+ALIKE = 0.25
+"""Of what a layer adds for a text, how far the most that it could hear otherwise may be from it, to be left out."""
+
+
 class Unheard:
     """What one layer adds for a text that says nothing, whoever asks: the mean of what its tokens would add.
 
-    For a network that is always given the empty prompt, and has learned to hear the same in all of it.
+    For a network that is always given the empty prompt, and has learned to hear nearly the same in all of it (`fits`).
     """
 
     def __init__(self, block: FusedBlock, context: LayerContext) -> None:
         ((_, v_BLHD),) = context
-        mix = block.cross_out
-        mean = v_BLHD.float().mean(1).flatten(1)
-        self.added_B11W = F.linear(mean, mix.weight.float(), mix.bias.float())[:, None, None].to(v_BLHD.dtype)
+        self.added_B11W = _added(block, spoken(block, v_BLHD))[:, None, None].to(v_BLHD.dtype)
+
+    @staticmethod
+    def fits(block: FusedBlock, context: LayerContext) -> bool:
+        """Whether the tokens are so much alike, all heads at the one that differs most."""
+        if len(context) != 1:
+            return False
+        values_BHLW = spoken(block, context[0][1])
+        apart_BHL = (values_BHLW - values_BHLW.mean(2, keepdim=True)).norm(dim=-1)
+        return bool((apart_BHL.amax(2).sum(1) <= ALIKE * _added(block, values_BHLW).norm(dim=-1)).all())
 
     def onto(self, x: Tensor) -> Tensor:
         """x (B, T, S, W) with it added."""
         return x + self.added_B11W
+
+
+def spoken(block: FusedBlock, v_BLHD: Tensor) -> Tensor:
+    """What each token of a text adds for a head that attends to it alone: (B, H, L, W) float32, without bias."""
+    mix = block.cross_out.weight.float().unflatten(1, (block.heads, -1))
+    return torch.einsum("blhd,whd->bhlw", v_BLHD.float(), mix)
+
+
+def _added(block: FusedBlock, values_BHLW: Tensor) -> Tensor:
+    """(B, W): what is added if all tokens are heard alike."""
+    return values_BHLW.mean(2).sum(1) + block.cross_out.bias.float()
 
 
 def joined(*linears: nn.Linear) -> Product:
