@@ -37,10 +37,11 @@ def roll(model: MotionModel, rolling: Rolling, exit_step: int | None = None) -> 
     return torch.cat(list(chunks), 1)
 
 
+@pytest.mark.parametrize("clean_pass", [True, False])
 @pytest.mark.parametrize("sizes", SIZES)
-def test_training_makes_the_frames_that_serving_makes(sizes: tuple[int, int, int]) -> None:
+def test_training_makes_the_frames_that_serving_makes(sizes: tuple[int, int, int], clean_pass: bool) -> None:
     """With gradient and an exit at the last step = without gradient and all steps, on the same noise."""
-    model, rolling = small_model(), Rolling(*sizes, times=TIMES)
+    model, rolling = small_model(), Rolling(*sizes, times=TIMES, clean_pass=clean_pass)
     trained = roll(model, rolling, exit_step=len(TIMES) - 1)
     assert trained.requires_grad
     with torch.no_grad():

@@ -24,8 +24,8 @@ GRID = GEOMETRY.token_grid
 TOLERANCE = 2e-5
 
 
-def rolling(chunk: int = 3, sink: int = 3, window: int = 3) -> Rolling:
-    return Rolling(chunk, sink, window, (1.0, 0.9, 0.7))
+def rolling(chunk: int = 3, sink: int = 3, window: int = 3, clean_pass: bool = True) -> Rolling:
+    return Rolling(chunk, sink, window, (1.0, 0.9, 0.7), clean_pass)
 
 
 def model(fused: bool | FusedOps = True, parameterization: str = "velocity", device: str = "cpu") -> MotionModel:
@@ -67,10 +67,13 @@ def live(step: PlainStep | GraphedStep, seed: int = 0, prompt: str = "a red kite
 
 @pytest.mark.parametrize("parameterization", ["velocity", "anchored"])
 @pytest.mark.parametrize("fused", [True, False, REFERENCE], ids=["fused", "plain", "lean"])
+@pytest.mark.parametrize("clean_pass", [True, False])
 @pytest.mark.parametrize("sizes", SIZES)
-def test_it_equals_the_plain_loop(sizes: tuple[int, int, int], fused: bool | FusedOps, parameterization: str) -> None:
-    plain = live(PlainStep(model(False, parameterization), rolling(*sizes), GRID))
-    graphed = live(GraphedStep(model(fused, parameterization), rolling(*sizes), GRID))
+def test_it_equals_the_plain_loop(
+    sizes: tuple[int, int, int], clean_pass: bool, fused: bool | FusedOps, parameterization: str
+) -> None:
+    plain = live(PlainStep(model(False, parameterization), rolling(*sizes, clean_pass), GRID))
+    graphed = live(GraphedStep(model(fused, parameterization), rolling(*sizes, clean_pass), GRID))
     assert type(plain.cache) is RollingCache
     for one in (plain, graphed):
         for _ in range(CHUNKS):
@@ -78,8 +81,9 @@ def test_it_equals_the_plain_loop(sizes: tuple[int, int, int], fused: bool | Fus
     torch.testing.assert_close(graphed.all, plain.all, atol=TOLERANCE, rtol=0)
 
 
-def test_streams_in_turn_do_not_meet_and_share_all_buffers() -> None:
-    step = GraphedStep(model(), rolling(), GRID)
+@pytest.mark.parametrize("clean_pass", [True, False])
+def test_streams_in_turn_do_not_meet_and_share_all_buffers(clean_pass: bool) -> None:
+    step = GraphedStep(model(), rolling(clean_pass=clean_pass), GRID)
     alone = [live(step, seed, prompt) for seed, prompt in ((0, "a red kite"), (1, "a boat, snow"))]
     for one in alone:
         for _ in range(CHUNKS):
@@ -92,7 +96,8 @@ def test_streams_in_turn_do_not_meet_and_share_all_buffers() -> None:
         assert torch.equal(one.all, other.all)
     assert (alone[0].all - alone[1].all).abs().max() > 0.1
     assert buffers_of(step) == buffers
-    assert len(step._denoise) + len(step._commit) == recordings == 6, "one a half for 0, 3 and 6 latents of past"
+    assert len(step._denoise) + len(step._commit) == recordings, "the second round records nothing"
+    assert recordings == 3 * (1 + clean_pass), "one a half for 0, 3 and 6 latents of past"
 
 
 def buffers_of(step: GraphedStep) -> set[int]:
@@ -102,21 +107,22 @@ def buffers_of(step: GraphedStep) -> set[int]:
     return {each.data_ptr() for each in (*inputs, *heard, step.desk.keys, step.desk.values)}
 
 
+@pytest.mark.parametrize("clean_pass", [True, False])
 @pytest.mark.parametrize("sink", [3, 1])
-def test_a_prompt_changed_half_way_equals_the_plain_loop(sink: int) -> None:
+def test_a_prompt_changed_half_way_equals_the_plain_loop(sink: int, clean_pass: bool) -> None:
     """As a stream does it: the window is committed again under the new prompt, copied into the old one's place."""
-    after = []
-    for step in (PlainStep(model(), rolling(sink=sink), GRID), GraphedStep(model(), rolling(sink=sink), GRID)):
+    after, sizes = [], rolling(sink=sink, clean_pass=clean_pass)
+    for step in (PlainStep(model(), sizes, GRID), GraphedStep(model(), sizes, GRID)):
         one = live(step)
         for _ in range(3):
             one.go_on()
         one.context = step.model.context(["a boat, snow"]).detach()
         one.cache.reset_window()
-        step.commit(one.cache, one.made[-1], one.conditioning.slice(6, 9), one.context)
+        step.recommit(one.cache, one.made[-1], one.conditioning.slice(6, 9), one.context)
         one.go_on(), one.go_on()
         after.append(one.all)
     torch.testing.assert_close(after[1], after[0], atol=TOLERANCE, rtol=0)
-    unchanged = live(PlainStep(model(), rolling(sink=sink), GRID))
+    unchanged = live(PlainStep(model(), sizes, GRID))
     for _ in range(CHUNKS):
         unchanged.go_on()
     assert (unchanged.all - after[0])[:, 9:].abs().max() > 100 * TOLERANCE
@@ -227,9 +233,10 @@ class StandIn:
             result.copy_(made)
 
 
+@pytest.mark.parametrize("clean_pass", [True, False])
 @pytest.mark.parametrize("sizes", SIZES)
 def test_warming_up_and_replaying_leave_the_streams_as_they_should_be(
-    sizes: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+    sizes: tuple[int, int, int], clean_pass: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The order of a recording on a GPU, with a stand-in for it."""
 
@@ -241,9 +248,9 @@ def test_warming_up_and_replaying_leave_the_streams_as_they_should_be(
         self._graph = StandIn(self, step.desk)  # type: ignore[assignment]
 
     monkeypatch.setattr(Recorded, "_record", record)
-    step = GraphedStep(model(), rolling(*sizes), GRID)
+    step = GraphedStep(model(), rolling(*sizes, clean_pass), GRID)
     monkeypatch.setattr(step._pool, "handle", "pool")
-    plain = PlainStep(model(), rolling(*sizes), GRID)
+    plain = PlainStep(model(), rolling(*sizes, clean_pass), GRID)
     ones = [live(step), live(step, seed=1, prompt="a boat, snow")]
     expected = [live(plain), live(plain, seed=1, prompt="a boat, snow")]
     for _ in range(CHUNKS):

@@ -80,6 +80,67 @@ def test_it_equals_the_loop_written_out_by_hand() -> None:
 
 
 @torch.no_grad()
+def test_without_a_clean_pass_later_chunks_see_what_the_last_call_saw() -> None:
+    """Written out by hand, with passes of their own for the keys that the loop keeps."""
+    model, parts, context = setting(clips=2)
+    cache, known = cache_for(model, ROLLING, 2), given(2)
+    chunks = []
+    for index in range(4):
+        part, noisy, t = parts.slice(2 * index, 2 * index + 2), torch.empty(0), torch.empty(0)
+        clean = torch.empty(0)
+        for step, time in enumerate(ROLLING.times):
+            noise = keyed_noise(tuple(part.anchor.shape), SEED, index, step)
+            t = torch.full((2, 2), time)
+            noisy = noise if step == 0 else (1 - time) * clean + time * noise
+            if index == 0:
+                t[:, 0], noisy[:, :1] = 0, known
+            clean = model.clean(noisy, t, part, context, cache=cache)
+            if index == 0:
+                clean[:, :1] = known
+        model.commit(noisy, t, part, context, cache)
+        chunks.append(clean)
+    made = rolled(model, parts, context, replace(ROLLING, clean_pass=False))
+    torch.testing.assert_close(made, torch.cat(chunks, 1), atol=1e-5, rtol=1e-5)
+    assert (made - rolled(model, parts, context)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("clean_pass", [True, False])
+@torch.no_grad()
+def test_a_clean_pass_is_one_more_a_chunk(clean_pass: bool) -> None:
+    model, parts, context = setting()
+    asked: list[int] = []
+
+    def remembered(begin: int, clean: Tensor) -> Tensor:
+        asked.append(begin)
+        return clean
+
+    passes: list[object] = []
+    hook = model.dit.register_forward_hook(lambda *_: passes.append(None))
+    rolled(model, parts, context, replace(ROLLING, clean_pass=clean_pass), remembered=remembered)
+    hook.remove()
+    assert len(passes) == 4 * (3 + clean_pass)
+    assert asked == ([0, 2, 4, 6] if clean_pass else [])
+
+
+def test_the_last_calls_keys_carry_no_gradient_to_later_chunks() -> None:
+    """The same gradient for a chunk whether or not it stores what it saw."""
+    model, parts, context = setting()
+    cache, noise = cache_for(model, ROLLING), partial(keyed(0), 0)
+
+    def gradient(commit: bool) -> Tensor:
+        model.zero_grad()
+        made = denoise_chunk(model, cache, parts.slice(0, 2), context, (1.0,), noise, commit=commit)
+        made.square().mean().backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        found = model.dit.patch_embedding.weight.grad  # type: ignore[union-attr]
+        assert found is not None
+        return found.clone()
+
+    torch.testing.assert_close(gradient(commit=False), gradient(commit=True))
+    assert cache.filled == 2
+    assert not cache.keys.requires_grad
+
+
+@torch.no_grad()
 def test_a_falsified_past_changes_what_comes_after_it_alone() -> None:
     model, parts, context = setting()
     true = rolled(model, parts, context)

@@ -23,9 +23,15 @@ PROMPT = "a red kite over a field"
 
 
 def save_small(
-    folder: Path, chunk: int = 3, sink: int = 3, window: int = 3, seed: int = 0, prompted: bool = True
+    folder: Path,
+    chunk: int = 3,
+    sink: int = 3,
+    window: int = 3,
+    seed: int = 0,
+    prompted: bool = True,
+    clean_pass: bool = True,
 ) -> Path:
-    live = Live(GEOMETRY.size, 24.0, chunk, sink, window, steps=2, shift=3.0, prompted=prompted)
+    live = Live(GEOMETRY.size, 24.0, chunk, sink, window, 2, 3.0, prompted, clean_pass)
     origin = {"made_by": "a test"}
     save_bundle(folder, "small", attentive_model(seed), calm_vae(), live, origin, small_detail(), small_look())
     return folder

@@ -37,11 +37,14 @@ def off_by(a: Video, b: Video) -> int:
     return int(np.abs(a.astype(int) - b.astype(int)).max())
 
 
+@pytest.mark.parametrize("clean_pass", [True, False])
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("sizes", SIZES)
-def test_a_stream_is_the_batch_rollout(tmp_path: Path, sizes: tuple[int, int, int], fused: bool) -> None:
+def test_a_stream_is_the_batch_rollout(
+    tmp_path: Path, sizes: tuple[int, int, int], fused: bool, clean_pass: bool
+) -> None:
     """Text and tracks on, twelve latents, so that the window rolls; at most one level apart."""
-    model = open_small(save_small(tmp_path, *sizes), fused)
+    model = open_small(save_small(tmp_path, *sizes, clean_pass=clean_pass), fused)
     streamed = dragged(model.open(photo(), PROMPT, seed=5), chunks=12 // sizes[0])
     whole = rolled_out(model, photo(), drag(0, GEOMETRY.frames(12)), PROMPT, seed=5)
     assert streamed.shape == whole.shape

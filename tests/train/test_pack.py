@@ -95,9 +95,9 @@ def test_of_a_file_only_its_name_is_told(chain: Path, tmp_path: Path) -> None:
 
 
 def test_a_packed_model_streams(chain: Path, tmp_path: Path) -> None:
-    pack(chain, "self-forcing", tmp_path, "try", chunk=2, sink=0, window=3)
+    pack(chain, "self-forcing", tmp_path, "try", chunk=2, sink=0, window=3, clean_pass=False)
     live = read_header(tmp_path)["live"]
-    assert (live["sink"], live["window"]) == (0, 3)
+    assert (live["sink"], live["window"], live["clean_pass"]) == (0, 3, False)
     stream = opened(tmp_path).open(np.full((48, 64, 3), 90, np.uint8))
     counts = [len(stream.step(None)) for _ in range(3)]
     assert counts == [5, 8, 8], "two latents a chunk, as asked for, not the recipe's one"

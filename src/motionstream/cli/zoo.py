@@ -36,6 +36,14 @@ def zoo_pack(
     sink: Annotated[
         int | None, typer.Option(help="First latents that stay in sight; else the recipe's.", min=0)
     ] = None,
+    clean_pass: Annotated[
+        bool | None,
+        typer.Option(
+            "--clean-pass/--no-clean-pass",
+            help="Whether a finished chunk goes through the network once more for later ones to see, or they see what "
+            "its last call saw; else the recipe's.",
+        ),
+    ] = None,
 ) -> None:
     """Make a model folder of a finished training run, in bfloat16, with hashes and recipes.
 
@@ -43,7 +51,7 @@ def zoo_pack(
     """
     from motionstream.train.pack import pack
 
-    origin = pack(runs, stage, out, name, chunk, steps, window, sink)
+    origin = pack(runs, stage, out, name, chunk, steps, window, sink, clean_pass)
     console.report(f"{name} in {out}", {f"{done}, steps": part["steps"] for done, part in origin.items()}, None)
 
 

@@ -89,7 +89,7 @@ class Setting:
     def applied(self, model: StreamingModel, shift: float) -> Variant:
         """The model run so. shift: of the student's times."""
         times = tuple(few_step_times(self.steps, shift).tolist())
-        rolling = Rolling(self.chunk, self.sink, self.window, times)
+        rolling = replace(model.rolling, chunk=self.chunk, sink=self.sink, window=self.window, times=times)
         return Variant(model, rolling, self.identity, self.anchor)
 
 

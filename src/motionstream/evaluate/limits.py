@@ -132,6 +132,8 @@ class _Uncorrected:
     def commit(self, cache: object, clean: Tensor, conditioning: Conditioning, context: object) -> None:
         """Nothing is read again."""
 
+    recommit = commit
+
 
 def _maker(generate: Generate, seed: int) -> Make:
     return lambda clip, given: generate(clip.video[0], given, clip.caption, seed)

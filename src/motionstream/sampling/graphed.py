@@ -1,7 +1,8 @@
 """The two halves of a live chunk, plainly or over fixed buffers that CUDA graphs are recorded of.
 
 `denoise` gives the latents that are decoded and leave; `commit` writes them into the cache afterwards, while a viewer
-looks at the frames. Both run THE chunk loop (`rollout.py`); a step only decides over which tensors.
+looks at the frames, if they are not there already because the rollout has no clean pass. Both run THE chunk loop
+(`rollout.py`); a step only decides over which tensors.
 
 `GraphedStep` has one set of buffers for all streams: noise, conditioning, prompt and a *desk*, the slots of the stream
 at work. A stream keeps its own slots without room for a chunk, which are copied to the desk when it is its turn
@@ -54,11 +55,15 @@ class ChunkStep(Protocol):
         noise: StepNoise,
         known: Tensor | None = None,
     ) -> Tensor:
-        """Clean latents of the next chunk, as `denoise_chunk`; the cache is only read."""
+        """Clean latents of the next chunk, as `denoise_chunk`; the cache is only read if there is a clean pass."""
         ...
 
     def commit(self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext) -> None:
-        """Write a clean chunk into the cache, as `commit_chunk`."""
+        """See that the chunk denoised last is in the cache."""
+        ...
+
+    def recommit(self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext) -> None:
+        """Write any clean chunk into the cache, as `commit_chunk`: an old one, for another prompt or place."""
         ...
 
 
@@ -109,9 +114,15 @@ class PlainStep:
     ) -> Tensor:
         """Clean latents of the next chunk."""
         with torch.inference_mode():
-            return denoise_chunk(self.model, cache, conditioning, context, self.rolling.times, noise, known)
+            commits, times = not self.rolling.clean_pass, self.rolling.times
+            return denoise_chunk(self.model, cache, conditioning, context, times, noise, known, commit=commits)
 
     def commit(self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext) -> None:
+        """See that the chunk denoised last is in the cache."""
+        if self.rolling.clean_pass:
+            self.recommit(cache, clean, conditioning, context)
+
+    def recommit(self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext) -> None:
         """Write a clean chunk into the cache."""
         with torch.inference_mode():
             commit_chunk(self.model, cache, clean, conditioning, context)
@@ -161,38 +172,53 @@ class GraphedStep:
     ) -> Tensor:
         """Clean latents of the next chunk."""
         with self._lock, torch.inference_mode():
-            self._seat(cache)
+            stream = self._seat(cache)
             key, inputs = self._take(conditioning, known)
             for step, buffer in enumerate(inputs.noise):
                 buffer.copy_(noise(step, tuple(buffer.shape)), non_blocking=True)
-            heard = self._hear(context)
-            key = (*key, self.desk.counts, heard.key)
+            heard, counts = self._hear(context), self.desk.counts
+            key = (*key, counts, heard.key)
             if key not in self._denoise:
-                self._denoise[key] = Recorded(partial(self._denoised, inputs, heard), self._pool)
+                spoilt = None if self.rolling.clean_pass else self._seat_again
+                work = partial(self._denoised, inputs, heard, counts)
+                self._denoise[key] = Recorded(work, self._pool, after_warm_up=spoilt)
+            written = self.desk.written(conditioning.latents)
             clean = self._denoise[key].run().clone()
+            if not self.rolling.clean_pass:
+                self._hand_over(stream, counts, written, conditioning.latents)
             self._keep()
             return clean
 
     def commit(self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext) -> None:
+        """See that the chunk denoised last is in the cache."""
+        if self.rolling.clean_pass:
+            self.recommit(cache, clean, conditioning, context)
+
+    def recommit(self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext) -> None:
         """Write a clean chunk into the cache."""
         with self._lock, torch.inference_mode():
             stream = self._seat(cache)
             key, inputs = self._take(conditioning, None)
             inputs.clean.copy_(clean)
-            heard, desk, latents = self._hear(context), self.desk, clean.shape[1]
-            counts, written = desk.counts, desk.written(latents)
+            heard, counts, latents = self._hear(context), self.desk.counts, clean.shape[1]
+            written = self.desk.written(latents)
             key = (*key, counts, heard.key)
             if key not in self._commit:
                 work = partial(self._committed, inputs, heard, counts)
                 self._commit[key] = Recorded(work, self._pool, after_warm_up=self._seat_again)
             self._commit[key].run()
-            desk.recount(counts)  # a replay counts nothing
-            desk.advance(latents)
-            stream.take(desk, written)
-            self._sit(stream)
+            self._hand_over(stream, counts, written, latents)
             self._keep()
 
-    def _denoised(self, inputs: Inputs, heard: FixedContext) -> Tensor:
+    def _hand_over(self, stream: SlotCache, counts: tuple[int, int], written: slice, latents: int) -> None:
+        """Give the stream what a run has written on the desk, and count it. counts: before that run."""
+        self.desk.recount(counts)  # a replay counts nothing
+        self.desk.advance(latents)
+        stream.take(self.desk, written)
+        self._sit(stream)
+
+    def _denoised(self, inputs: Inputs, heard: FixedContext, counts: tuple[int, int]) -> Tensor:
+        self.desk.recount(counts)
         return denoise_chunk(
             self.model,
             self.desk,
@@ -201,6 +227,7 @@ class GraphedStep:
             self.rolling.times,
             lambda step, _: inputs.noise[step],
             inputs.known,
+            commit=not self.rolling.clean_pass,
         )
 
     def _committed(self, inputs: Inputs, heard: FixedContext, counts: tuple[int, int]) -> None:
@@ -237,7 +264,7 @@ class GraphedStep:
         self._seated = weakref.ref(cache), cache.version, cache.sink_version
 
     def _seat_again(self) -> None:
-        """Warming up a commit has written over the window."""
+        """Warming up what commits has written over the window."""
         assert self._seated is not None
         cache = self._seated[0]()
         assert cache is not None

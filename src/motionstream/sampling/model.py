@@ -84,9 +84,10 @@ class MotionModel(nn.Module):
         context: TextContext,
         mask: ChunkMask | None = None,
         cache: RollingCache | None = None,
+        commit: bool = False,
     ) -> Tensor:
-        """The guess of z_0, same arguments."""
-        output = self._output(noisy, t, conditioning, context, mask, cache)
+        """The guess of z_0, same arguments. commit: whether this pass writes its keys and values into the cache."""
+        output = self._output(noisy, t, conditioning, context, mask, cache, commit)
         if self.config.parameterization == "anchored":
             return conditioning.anchor + output
         return clean_of(output, noisy, beside(t, noisy))
@@ -105,8 +106,10 @@ class MotionModel(nn.Module):
         context: TextContext,
         mask: ChunkMask | None,
         cache: RollingCache | None,
+        commit: bool = False,
     ) -> Tensor:
-        output: Tensor = self.dit(self._given(noisy, conditioning), t * TIMESTEPS, context, mask=mask, cache=cache)
+        given = self._given(noisy, conditioning)
+        output: Tensor = self.dit(given, t * TIMESTEPS, context, mask=mask, cache=cache, commit=commit)
         return output
 
     def _given(self, latents: Tensor, conditioning: Conditioning) -> Tensor:

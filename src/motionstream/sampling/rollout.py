@@ -1,7 +1,8 @@
 """THE chunk loop. Training, serving and evaluation call it; nothing else writes the order of a chunk.
 
-A chunk: denoise K times with the cache frozen, then commit the clean chunk once (paper Section 3.2). The step
-between two calls is stochastic: the clean guess is noised again, afresh, to the next time (Self Forcing).
+A chunk: denoise K times with the cache frozen, then commit the clean chunk once (paper Section 3.2), or, without a
+clean pass, let the last call commit what it saw. The step between two calls is stochastic: the clean guess is noised
+again, afresh, to the next time (Self Forcing).
 """
 
 from __future__ import annotations
@@ -26,12 +27,18 @@ Noise = Callable[[int, int, tuple[int, ...]], Tensor]
 
 @dataclass(frozen=True)
 class Rolling:
-    """Sizes of the rollout in latents (paper: c3s1w1 in chunks of 3), and the times of its calls."""
+    """Sizes of the rollout in latents (paper: c3s1w1 in chunks of 3), and the times of its calls.
+
+    clean_pass: whether a chunk, once clean, goes through the network again, at t = 0, for the keys and values that
+    later chunks see (paper Section 3.2). If not, they see those of its last call, made of latents that were still
+    noisy: one pass fewer a chunk.
+    """
 
     chunk: int
     sink: int
     window: int
     times: tuple[float, ...]
+    clean_pass: bool = True
 
 
 def keyed(seed: int) -> Noise:
@@ -48,12 +55,13 @@ def denoise_chunk(
     noise: Callable[[int, tuple[int, ...]], Tensor],
     known: Tensor | None = None,
     exit_step: int | None = None,
+    commit: bool = False,
 ) -> Tensor:
-    """Clean latents (B, C, channels, h, w) of the next chunk; the cache is only read.
+    """Clean latents (B, C, channels, h, w) of the next chunk; the cache is only read, unless it commits.
 
     noise: (step, shape) → noise. known (B, n, …): first latents of the chunk that are given (the picture).
     exit_step: the last call made; None: all of them. If gradient is enabled outside it goes through that last call
-    alone (Self Forcing).
+    alone (Self Forcing). commit: whether the last call writes its keys and values into the cache.
     """
     shape, given = conditioning.anchor.shape, 0 if known is None else known.shape[1]
     last = len(times) - 1 if exit_step is None else exit_step
@@ -63,7 +71,8 @@ def denoise_chunk(
             fresh = noise(step, tuple(shape)).to(clean)
             t = host_times(times[step], clean, given)
             noisy = pinned(interpolate(clean, fresh, beside(t, clean)) if step else fresh, known)
-            clean = pinned(model.clean(noisy, t, conditioning, context, cache=cache), known)
+            kept = commit and step == last
+            clean = pinned(model.clean(noisy, t, conditioning, context, cache=cache, commit=kept), known)
     return clean
 
 
@@ -93,8 +102,8 @@ def rollout(
 ) -> Iterator[Tensor]:
     """Clean chunks of a clip whose conditioning is known in full, in order. `known`: as in `denoise_chunk`.
 
-    remembered: (first latent, clean chunk) → what is committed for it; another than the chunk itself only where a
-    student is to learn from a past that has gone astray.
+    remembered: (first latent, clean chunk) → what is committed for it by a clean pass; another than the chunk itself
+    only where a student is to learn from a past that has gone astray.
     """
     for index, (begin, size) in enumerate(chunk_spans(conditioning.latents, rolling.chunk)):
         part = conditioning.slice(begin, begin + size)
@@ -107,6 +116,8 @@ def rollout(
             lambda step, shape, index=index: noise(index, step, shape),  # type: ignore[misc]
             known if begin == 0 else None,
             exit_step,
+            commit=not rolling.clean_pass,
         )
-        commit_chunk(model, cache, remembered(begin, clean), part, context)
+        if rolling.clean_pass:
+            commit_chunk(model, cache, remembered(begin, clean), part, context)
         yield clean

@@ -95,7 +95,10 @@ class Stream:
         return to_frames(shown[0])
 
     def settle(self) -> None:
-        """Commit the chunk shown last, if that is still to be done, and see whether the view has left the scene."""
+        """Commit the chunk shown last, if that is still to be done, and see whether the view has left the scene.
+
+        In a rollout without a clean pass its last call has done it; then only the latter is left.
+        """
         state, chunk = self.state, self.state.pending
         if chunk is None:
             return
@@ -150,6 +153,9 @@ class Stream:
     def _commit(self, chunk: Chunk) -> None:
         self.model.chunk_step.commit(self.state.cache, chunk.clean, chunk.conditioning, self._context)
 
+    def _recommit(self, chunk: Chunk) -> None:
+        self.model.chunk_step.recommit(self.state.cache, chunk.clean, chunk.conditioning, self._context)
+
     def _leave(self) -> None:
         """The last frame shown is the anchor; the sink follows."""
         state = self.state
@@ -160,7 +166,7 @@ class Stream:
         """Sink and window anew from the latents since the scene was left."""
         self.state.cache.reset()
         for chunk in self.state.recent:
-            self._commit(chunk)
+            self._recommit(chunk)
         self.state.left = None
 
     def _commit_window_again(self) -> None:
@@ -168,4 +174,4 @@ class Stream:
         window = latest(self.state.recent, self.state.cache.window_filled)
         self.state.cache.reset_window()
         for chunk in window:
-            self._commit(chunk)
+            self._recommit(chunk)

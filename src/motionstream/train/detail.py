@@ -75,7 +75,7 @@ class DetailStage(DrawingStage):
         schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)
         self.updater = Updater(self.detail, self.optimizer, schedule, recipe.clip, recipe.accumulate, self.ema)
         times = few_step_times(recipe.denoising_steps, recipe.shift)
-        self.rolling = Rolling(recipe.chunk, recipe.sink, recipe.window, tuple(times.tolist()))
+        self.rolling = Rolling(recipe.chunk, recipe.sink, recipe.window, tuple(times.tolist()), recipe.clean_pass)
         self.random = torch.Generator().manual_seed(recipe.seed + 3)
 
     def modules(self) -> dict[str, nn.Module]:

@@ -181,8 +181,8 @@ def operations_of(recipe: MotionRecipe, passes: Passes) -> float:
         scored = _calls(recipe) + 1  # the teacher's step, and the average's guess
         return (trained + distilled * scored) * passes.forced
     assert isinstance(recipe, SelfForcingRecipe)
-    # calls up to a random last one, then the commit
-    rollout = ((recipe.denoising_steps + 1) / 2 + 1) * passes.rolled
+    # calls up to a random last one, then the clean pass if there is one
+    rollout = ((recipe.denoising_steps + 1) / 2 + recipe.clean_pass) * passes.rolled
     critic = rollout + trained * passes.whole
     generator = rollout + (trained - 1) * passes.rolled + (_calls(recipe) + 1) * passes.whole
     return critic + generator / recipe.critic_ratio

@@ -46,13 +46,14 @@ def pack(
     steps: int | None = None,
     window: int | None = None,
     sink: int | None = None,
+    clean_pass: bool | None = None,
 ) -> dict[str, Any]:
     """Write the model that a chain in `out` has trained up to `stage` into `folder`.
 
     stage: "causal", "self-forcing", "rollout" or "detail". chunk: latents a live step makes, steps: calls it takes,
-    window, sink: latest and first latents it sees, instead of the recipe's. A finished run of stage "look" is taken in,
-    and then hears the prompt alone: a network that answers it too would do so twice. Returns where the weights come
-    from, as written there.
+    window, sink: latest and first latents it sees, clean_pass: as of `Rolling`, instead of the recipe's. A finished run
+    of stage "look" is taken in, and then hears the prompt alone: a network that answers it too would do so twice.
+    Returns where the weights come from, as written there.
     """
     recipe = load(out / stage / RECIPE_FILE)
     if not isinstance(recipe, Student):
@@ -68,7 +69,7 @@ def pack(
     stages = [one for done in CHAIN[: CHAIN.index(stage) + 1] for one in lineage(out, done)]
     stages += [] if look is None else lineage(out, LOOK)
     origin = {done: history(out / done) for done in stages if (out / done).is_dir()}
-    run = replace(live(recipe, chunk, sink, window, steps), prompted=look is None)
+    run = replace(live(recipe, chunk, sink, window, steps, clean_pass), prompted=look is None)
     save_bundle(folder, name, network, vae, run, origin, detail, look)
     return origin
 
@@ -113,19 +114,21 @@ def live(
     sink: int | None = None,
     window: int | None = None,
     steps: int | None = None,
+    clean_pass: bool | None = None,
 ) -> Live:
     """How the student is run: as it was trained, but for what is given."""
     if isinstance(recipe, CausalInitRecipe):
         usual = Live(recipe.size, FPS, max(recipe.chunks), max(recipe.sinks), max(recipe.windows), 3, recipe.shift)
     else:
         sizes = (recipe.chunk, recipe.sink, recipe.window, recipe.denoising_steps)
-        usual = Live(recipe.size, FPS, *sizes, recipe.shift)
+        usual = Live(recipe.size, FPS, *sizes, recipe.shift, clean_pass=recipe.clean_pass)
     return replace(
         usual,
         chunk=chunk or usual.chunk,
         sink=usual.sink if sink is None else sink,
         window=usual.window if window is None else window,
         steps=steps or usual.steps,
+        clean_pass=usual.clean_pass if clean_pass is None else clean_pass,
     )
 
 

@@ -255,8 +255,9 @@ class RolloutRecipe(MotionRecipe):
     elsewhere: little of a clip, and all that a warp leaves to the network. ema_start: steps. idle: share of synthetic
     clips that stand still, without tracks, as a viewer's picture is before the first gesture. drift: largest standard
     deviation of the shift, a channel each, by which the past beyond the sink is falsified for a clip, so that a stream
-    that has lost its colours finds them again. causal: run that the student starts from, "" = from nothing, which
-    an anchored network can: with all weights at their start it is the warp.
+    that has lost its colours finds them again. clean_pass: as of `sampling.Rolling`; the past of a rollout without one
+    cannot be falsified. causal: run that the student starts from, "" = from nothing, which an anchored network can:
+    with all weights at their start it is the warp.
     """
 
     stage: ClassVar[str] = "rollout"
@@ -270,10 +271,16 @@ class RolloutRecipe(MotionRecipe):
     mask_probability: float = 0.2
     idle: float = 0.0
     drift: float = 0.0
+    clean_pass: bool = True
     causal: str = "causal"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.drift and not self.clean_pass:
+            raise ValueError(
+                f"recipe {self.name}: drift = {self.drift} falsifies clean chunks on their way to the past, and "
+                "without clean_pass none go there: set drift = 0"
+            )
         if not self.causal and self.network.parameterization != "anchored":
             raise ValueError(
                 f"recipe {self.name}: rollouts from nothing (causal = '') need network.parameterization = 'anchored', "
@@ -317,8 +324,8 @@ class SelfForcingRecipe(RolloutRecipe):
 class DetailRecipe(Recipe):
     """Stage "detail": the network that takes texture from the warped anchor, trained on the student's own rollouts.
 
-    chunk, sink, window, denoising_steps, shift: of the student's rollout, as live. edge_weight: of the error of pixel
-    differences beside the absolute error's 1. vacant_weight: of the absolute error where nothing of the anchor's
+    chunk, sink, window, denoising_steps, clean_pass, shift: of the student's rollout. edge_weight: of the error of
+    pixel differences beside the absolute error's 1. vacant_weight: of the absolute error where nothing of the anchor's
     picture lands, beside 1 elsewhere. student: run of the finished student. init_from: an earlier run whose
     averaged weights it goes on from, "" = from nothing.
     """
@@ -331,6 +338,7 @@ class DetailRecipe(Recipe):
     sink: int = 3
     window: int = 3
     denoising_steps: int = 3
+    clean_pass: bool = True
     shift: float = 6.0
     edge_weight: float = 1.0
     vacant_weight: float = 0.0

@@ -226,6 +226,7 @@ def detail_tiny_cpu() -> DetailRecipe:
         sink=student.sink,
         window=student.window,
         denoising_steps=student.denoising_steps,
+        clean_pass=student.clean_pass,
         shift=student.shift,
         points_min=student.points_min,
         points_max=student.points_max,

@@ -77,7 +77,7 @@ class RolloutStage(DrawingStage):
         self.ema = EMA(self.student, recipe.ema_decay, start=recipe.ema_start)
         place([self.student, self.ema.average], recipe)
         times = few_step_times(recipe.denoising_steps, recipe.shift)
-        self.rolling = Rolling(recipe.chunk, recipe.sink, recipe.window, tuple(times.tolist()))
+        self.rolling = Rolling(recipe.chunk, recipe.sink, recipe.window, tuple(times.tolist()), recipe.clean_pass)
         self.updater = self._updater(self.student, recipe.lr, self.ema)
         self.random = torch.Generator().manual_seed(recipe.seed + 2)
         self.exits = torch.Generator()

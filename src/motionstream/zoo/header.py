@@ -33,6 +33,7 @@ class Live:
     """How a model is run: frame size, frames a second, and the rollout in latents and calls.
 
     prompted: whether its network reads the prompt; if not, what else the model has for that (its look) hears it alone.
+    clean_pass: as of `Rolling`.
     """
 
     size: tuple[int, int]
@@ -43,10 +44,12 @@ class Live:
     steps: int
     shift: float
     prompted: bool = True
+    clean_pass: bool = True
 
     @property
     def rolling(self) -> Rolling:
-        return Rolling(self.chunk, self.sink, self.window, tuple(few_step_times(self.steps, self.shift).tolist()))
+        times = tuple(few_step_times(self.steps, self.shift).tolist())
+        return Rolling(self.chunk, self.sink, self.window, times, self.clean_pass)
 
 
 def write_header(folder: Path, name: str, kind: str, live: Live, network: ModelConfig, more: dict[str, Any]) -> None:

@@ -142,6 +142,17 @@ def test_a_commit_is_a_whole_pass(exact: Subject, monkeypatch: pytest.MonkeyPatc
     assert (having, lacking) == (2 * calls_a_chunk, 2 * (calls_a_chunk + 1))
 
 
+def test_a_clean_chunk_is_passed_once_more(exact: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the model does so by itself the trick is not there; else a shorter such pass is not."""
+    kept = Subject(save_small(tmp_path, 1, 1, 1, clean_pass=False), torch.float32)
+    having, lacking = both(monkeypatch, kept, "no clean pass", fuse.FusedDiT, "commit")
+    assert (having, lacking) == (0, 2)
+    with pytest.raises(NotHere, match="as the paper does"):
+        without.clean_pass(exact)
+    with pytest.raises(NotHere, match="no clean pass"):
+        without.whole_commit(kept)
+
+
 def test_the_past_is_in_slots(exact: Subject, tmp_path: Path) -> None:
     having, lacking = forms(exact, "past beside a ring")
     assert not isinstance(having.stream.state.cache, SlotCache)

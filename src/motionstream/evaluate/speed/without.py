@@ -130,8 +130,21 @@ def fixed_slots(subject: Subject) -> StreamingModel:
     return model
 
 
+def clean_pass(subject: Subject) -> StreamingModel:
+    """Raises NotHere where the model has one."""
+    model = subject.load()
+    if model.rolling.clean_pass:
+        raise NotHere("this model passes clean chunks through its network, as the paper does")
+    model.rolling = replace(model.rolling, clean_pass=True)
+    return model
+
+
 def whole_commit(subject: Subject) -> StreamingModel:
-    return _with_transformer(subject, WholeCommit)
+    """Raises NotHere where no pass commits and does nothing else."""
+    model = _with_transformer(subject, WholeCommit)
+    if not model.rolling.clean_pass:
+        raise NotHere("this model has no clean pass that could be shorter")
+    return model
 
 
 def fresh_modulation(subject: Subject) -> StreamingModel:
@@ -318,6 +331,12 @@ TRICKS = (
         in_float32=True,
     ),
     Trick("kept past", "the past joined and turned once a chunk; without: at every pass", rejoined_past),
+    Trick(
+        "no clean pass",
+        "later chunks see what a chunk's last call saw; without: what a pass over the clean chunk sees",
+        clean_pass,
+        same_picture=False,
+    ),
     Trick("short commit", "a commit ends with the last keys and values; without: a whole pass", whole_commit),
     Trick("past beside a ring", "how a CPU keeps it; instead: the fixed slots of a GPU's stream", fixed_slots),
     Trick("kept modulation", "computed once a timestep; without: at every pass", fresh_modulation),
