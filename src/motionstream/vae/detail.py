@@ -62,8 +62,8 @@ class Detail(nn.Module):
         blend, texture, mend = F.pixel_shuffle(self.out(hidden), CELL).split((1, 1, 3), 1)
         trust = landed(support)
         decoded = torch.lerp(soft(decoded), decoded, trust)
-        shown = decoded + trust * blend.sigmoid() * (warped - decoded) + mend
-        shown = shown + trust * texture.sigmoid() * (warped - smoothed(warped))
+        shown = torch.lerp(decoded, warped, trust * blend.sigmoid()) + mend
+        shown = torch.addcmul(shown, trust * texture.sigmoid(), warped - smoothed(warped))
         result: Tensor = shown.unflatten(0, decoded_BFCHW.shape[:2])
         return result
 
