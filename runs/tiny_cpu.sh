@@ -36,4 +36,4 @@ train vae-decoder "${SHARPER[@]}"    # the same latents, shown more sharply
 train detail           # the picture's own texture, where the student's frames agree with it
 train look             # what the prompt's words do to colours: light, weather, film
 
-"$MOTIONSTREAM" zoo pack --runs "$OUT" --stage detail --sink 1 --window 1 --out "$OUT/model" --name "$RECIPE"
+"$MOTIONSTREAM" zoo pack --runs "$OUT" --stage detail --sink 1 --window 1 --no-clean-pass --out "$OUT/model" --name "$RECIPE"
