@@ -60,12 +60,13 @@ def rolled(
 
 
 @torch.no_grad()
-def test_it_equals_the_loop_written_out_by_hand() -> None:
-    model, parts, context = setting(clips=2)
+def by_hand(model: MotionModel, parts: Conditioning, context: TextContext, clean_pass: bool) -> Tensor:
+    """The loop written out, for two clips, with a pass of its own for the keys that are kept."""
     cache, known = cache_for(model, ROLLING, 2), given(2)
     chunks = []
     for index in range(4):
         part, clean = parts.slice(2 * index, 2 * index + 2), torch.empty(0)
+        noisy, t = clean, clean
         for step, time in enumerate(ROLLING.times):
             noise = keyed_noise(tuple(part.anchor.shape), SEED, index, step)
             t = torch.full((2, 2), time)
@@ -74,33 +75,25 @@ def test_it_equals_the_loop_written_out_by_hand() -> None:
                 t[:, 0], noisy[:, :1] = 0, known
             velocity = model.velocity(noisy, t, part, context, cache=cache)
             clean = noisy - t[..., None, None, None] * velocity
-        model.commit(clean, torch.zeros(2, 2), part, context, cache)
+        kept = (clean, torch.zeros(2, 2)) if clean_pass else (noisy, t)
+        model.commit(*kept, part, context, cache)
         chunks.append(clean)
-    torch.testing.assert_close(rolled(model, parts, context), torch.cat(chunks, 1), atol=1e-5, rtol=1e-5)
+    return torch.cat(chunks, 1)
+
+
+@torch.no_grad()
+def test_it_equals_the_loop_written_out_by_hand() -> None:
+    model, parts, context = setting(clips=2)
+    expected = by_hand(model, parts, context, clean_pass=True)
+    torch.testing.assert_close(rolled(model, parts, context), expected, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
 def test_without_a_clean_pass_later_chunks_see_what_the_last_call_saw() -> None:
-    """Written out by hand, with passes of their own for the keys that the loop keeps."""
     model, parts, context = setting(clips=2)
-    cache, known = cache_for(model, ROLLING, 2), given(2)
-    chunks = []
-    for index in range(4):
-        part, noisy, t = parts.slice(2 * index, 2 * index + 2), torch.empty(0), torch.empty(0)
-        clean = torch.empty(0)
-        for step, time in enumerate(ROLLING.times):
-            noise = keyed_noise(tuple(part.anchor.shape), SEED, index, step)
-            t = torch.full((2, 2), time)
-            noisy = noise if step == 0 else (1 - time) * clean + time * noise
-            if index == 0:
-                t[:, 0], noisy[:, :1] = 0, known
-            clean = model.clean(noisy, t, part, context, cache=cache)
-            if index == 0:
-                clean[:, :1] = known
-        model.commit(noisy, t, part, context, cache)
-        chunks.append(clean)
     made = rolled(model, parts, context, replace(ROLLING, clean_pass=False))
-    torch.testing.assert_close(made, torch.cat(chunks, 1), atol=1e-5, rtol=1e-5)
+    expected = by_hand(model, parts, context, clean_pass=False)
+    torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-5)
     assert (made - rolled(model, parts, context)).abs().max() > 1e-3
 
 
