@@ -72,6 +72,8 @@ def test_without_a_clean_pass_it_trains_and_its_past_cannot_be_falsified(chain: 
     assert stage.step(0, 0.0)["skipped"] == 0
     with pytest.raises(ValueError, match="set drift = 0"):
         rollout_stage(chain, clean_pass=False, drift=0.3)
+    with pytest.raises(ValueError, match="recompute = false"):
+        rollout_stage(chain, clean_pass=False, drift=0.0, recompute=True).step(0, 0.0)
 
 
 def test_from_nothing_it_starts_as_the_warp_and_trains_all(chain: Path) -> None:

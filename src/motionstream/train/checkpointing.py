@@ -46,7 +46,10 @@ def with_own_past(attend_to: CachedAttention, layer: int) -> CachedAttention:
     Raises ValueError if it would itself commit: that must happen once, and a recomputed block runs twice.
     """
     if attend_to.commit:
-        raise ValueError("a pass that commits to the cache cannot be recomputed: run it under torch.no_grad()")
+        raise ValueError(
+            "a pass that commits to the cache cannot be recomputed: run it under torch.no_grad(), or, where rollouts "
+            "have no clean pass, train with recompute = false"
+        )
     keys, values = (past.clone() for past in attend_to.cache.read(layer))
     own = copy.copy(attend_to)
     own.cache = copy.copy(attend_to.cache)  # its counts as they are now

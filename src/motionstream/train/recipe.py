@@ -256,8 +256,8 @@ class RolloutRecipe(MotionRecipe):
     clips that stand still, without tracks, as a viewer's picture is before the first gesture. drift: largest standard
     deviation of the shift, a channel each, by which the past beyond the sink is falsified for a clip, so that a stream
     that has lost its colours finds them again. clean_pass: as of `sampling.Rolling`; the past of a rollout without one
-    cannot be falsified. causal: run that the student starts from, "" = from nothing, which an anchored network can:
-    with all weights at their start it is the warp.
+    cannot be falsified, nor its blocks be recomputed. causal: run that the student starts from, "" = from nothing,
+    which an anchored network can: with all weights at their start it is the warp.
     """
 
     stage: ClassVar[str] = "rollout"
