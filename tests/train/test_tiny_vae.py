@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from einops import rearrange
 from tests.train.smoke import changed, make, recipe, vae_stage
 from tests.train.test_tiny_decoder import lpips_file
 from torch import nn
 
 from motionstream.train.checkpoint import newest_weights
-from motionstream.train.tiny_vae import TinyVAEStage, blocks, edge_error
+from motionstream.train.tiny_vae import TinyVAEStage, blocks, edge_error, finished_vae
 from motionstream.vae import TinyVAEConfig
 
 
@@ -96,6 +97,23 @@ def test_the_decoder_alone_learns_where_latents_are_to_stay(chain: Path) -> None
     assert any(not torch.equal(value, finished[name]) for name, value in stage.ema.average.state_dict().items())
 
 
+def test_a_decoder_of_other_sizes_starts_from_the_linear_path(chain: Path) -> None:
+    slim = TinyVAEConfig(latent_channels=8, encoder=(16, 16), decoder=(12, 8, 16), half_blocks=1)
+    stage = make("vae-decoder", chain, crop=32, dtype="float32", vae=slim)
+    assert isinstance(stage, TinyVAEStage)
+    before, video = finished_vae(chain / "vae"), stage._clips()
+    assert torch.equal(stage.vae.encode(video), before.encode(video))
+    latents = torch.randn(1, 2, 8, 4, 4)
+    linear = before.decoder.linear(before.denormalise(latents).movedim(2, -1))
+    shown = rearrange(linear, "b t h w (p c q r) -> b (t p) c (h q) (w r)", p=4, q=8, r=8)
+    torch.testing.assert_close(stage.vae.decode(latents), shown[:, 3:])
+    started = {name: value.clone() for name, value in stage.vae.state_dict().items()}
+    stage.step(0, 0.0)
+    moved = changed(started, stage.vae)
+    assert "decoder.out.weight" in moved
+    assert all(name.startswith("decoder.") for name in moved)
+
+
 def test_lpips_is_one_more_loss(chain: Path, tmp_path: Path) -> None:
     file = str(lpips_file(tmp_path))
     stage = make("vae-decoder", chain, crop=32, dtype="float32", lpips=file, lpips_weight=0.5)
@@ -111,6 +129,9 @@ def test_a_decoder_that_cannot_be_trained_is_told(chain: Path) -> None:
         recipe("vae", decoder_only=True)
     with pytest.raises(ValueError, match="no LPIPS weights"):
         make("vae-decoder", chain, lpips_weight=0.5)
-    other = TinyVAEConfig(latent_channels=8, encoder=(16, 16), decoder=(16, 16, 24))
+    other = TinyVAEConfig(latent_channels=8, encoder=(16, 24), decoder=(16, 16, 16))
     with pytest.raises(ValueError, match=r"vae is TinyVAEConfig.*the recipe wants.*change either"):
         make("vae-decoder", chain, vae=other)
+    wider = TinyVAEConfig(latent_channels=8, encoder=(16, 16), decoder=(16, 16, 24))
+    with pytest.raises(ValueError, match=r"vae is TinyVAEConfig.*the recipe wants.*change either"):
+        make("vae-decoder", chain, vae=wider, decoder_only=False)

@@ -116,7 +116,8 @@ class TinyVAERecipe(Recipe):
     deviation of noise on the latents before decoding. whitening: 0 … 1, how far the latents' channels are brought to
     equal variance. lpips_weight: of LPIPS beside the absolute error's 1, with the weights in the file `lpips`.
     init_from: run to start from, "" = from principal components. decoder_only: the latents stay what they are, so that
-    a network trained on them can be kept.
+    a network trained on them can be kept; the decoder may then be of other sizes than that of `init_from`, and starts
+    from its linear path.
     """
 
     stage: ClassVar[str] = "vae"

@@ -64,7 +64,7 @@ def vae_tiny_cpu() -> TinyVAERecipe:
         crop=128,
         edge_weight=0.5,
         latent_noise=0.05,
-        vae=TinyVAEConfig(latent_channels=24, encoder=(64, 128), decoder=(192, 96, 48)),
+        vae=TinyVAEConfig(latent_channels=24, encoder=(64, 128), decoder=(128, 64, 48), half_blocks=1),
         sheet_every=250,
     )
 

@@ -2,7 +2,8 @@
 
 Loss: absolute error, absolute error of the spatial differences (edges), and a small pull of latents to unit size.
 Noise on the latents makes the decoder forgive what a DiT gets slightly wrong. LPIPS beside them, with less smoothing
-for some tenths of a decibel, is best added to a finished VAE, whose latents can be kept (`decoder_only`).
+for some tenths of a decibel, is best added to a finished VAE, whose latents can be kept (`decoder_only`). So can they
+for a decoder of other widths: it starts anew, from the linear path.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from motionstream.train.stage import Image
 from motionstream.vae import TinyVAE
 from motionstream.vae.lpips import LpipsNetwork
 from motionstream.vae.pixels import to_model, to_uint8
-from motionstream.vae.tiny import SPATIAL, TEMPORAL
+from motionstream.vae.tiny import SPATIAL, TEMPORAL, TinyVAEConfig
 
 COMPONENT_BATCHES = 12
 """Batches from which the principal components are taken."""
@@ -35,9 +36,21 @@ COMPONENT_BATCHES = 12
 
 def build(recipe: TinyVAERecipe, assets: Path, out: Path) -> TinyVAEStage:
     """The stage, ready for its first step or for `load_state_dict`."""
-    before = out / recipe.init_from if recipe.init_from else None
     lpips = perceptual(recipe.lpips_weight, recipe.lpips)
-    return TinyVAEStage(recipe, loader(recipe, assets), lpips, None if before is None else finished_vae(before))
+    return TinyVAEStage(recipe, loader(recipe, assets), lpips, start(recipe, out))
+
+
+def start(recipe: TinyVAERecipe, out: Path) -> TinyVAE | None:
+    """The VAE to go on from, if any; where the decoder alone is trained, it may be of other sizes than the run's.
+
+    Raises ValueError if the run's latents are not the recipe's.
+    """
+    if not recipe.init_from:
+        return None
+    vae = finished_vae(out / recipe.init_from)
+    if recipe.decoder_only and vae.config != recipe.vae and _same_latents(vae.config, recipe.vae):
+        return _with_new_decoder(vae, recipe.vae)
+    return vae
 
 
 def finished_vae(run_dir: Path) -> TinyVAE:
@@ -46,6 +59,21 @@ def finished_vae(run_dir: Path) -> TinyVAE:
     vae = TinyVAE(recipe.vae)
     vae.load_state_dict(weights)
     return vae
+
+
+def _same_latents(a: TinyVAEConfig, b: TinyVAEConfig) -> bool:
+    # An encoder has the latent blocks but the last: their number is its own too.
+    return (a.latent_channels, a.encoder, a.latent_blocks) == (b.latent_channels, b.encoder, b.latent_blocks)
+
+
+def _with_new_decoder(vae: TinyVAE, config: TinyVAEConfig) -> TinyVAE:
+    """The same latents, and a decoder of which only the linear path knows them."""
+    made = TinyVAE(config)
+    made.encoder.load_state_dict(vae.encoder.state_dict())
+    made.decoder.linear.load_state_dict(vae.decoder.linear.state_dict())
+    made.mean.copy_(vae.mean)
+    made.scale.copy_(vae.scale)
+    return made
 
 
 class TinyVAEStage:
