@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motionstream.vae.tiny import LAYOUT, SPATIAL, FrameBlock, laid_out
+from motionstream.vae.tiny import LAYOUT, SPATIAL, FrameBlock, in_cells, laid_out
 
 CELL = 4
 """Pixels a side of the cells that the network works on."""
@@ -57,8 +57,8 @@ class Detail(nn.Module):
         (B, F, 3, H, W)."""
         decoded, warped = in_rows(decoded_BFCHW), in_rows(warped_BFCHW.to(decoded_BFCHW.dtype))
         support = support_BF1hw.flatten(0, 1).to(decoded.dtype)
-        cells = torch.cat([F.pixel_unshuffle(decoded, CELL), F.pixel_unshuffle(warped, CELL), support], 1)
-        hidden = self.blocks(F.silu(self.mix(laid_out(cells))))
+        cells = torch.cat([in_cells(decoded, CELL), in_cells(warped, CELL), support.movedim(1, -1)], -1)
+        hidden = self.blocks(F.silu(self.mix(laid_out(cells.movedim(-1, 1)))))
         blend, texture, mend = F.pixel_shuffle(self.out(hidden), CELL).split((1, 1, 3), 1)
         trust = landed(support)
         decoded = torch.lerp(soft(decoded), decoded, trust)

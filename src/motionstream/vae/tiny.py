@@ -51,6 +51,12 @@ def laid_out(x_NCHW: Tensor) -> Tensor:
     return x_NCHW.contiguous(memory_format=LAYOUT)
 
 
+def in_cells(frames_NCHW: Tensor, side: int) -> Tensor:
+    """Squares of side × side pixels (N, H/side, W/side, C·side²), in the order of `pixel_unshuffle`'s channels; one
+    copy into the memory layout convolutions are fastest in, where that takes three."""
+    return rearrange(frames_NCHW, "n c (h q) (w r) -> n h w (c q r)", q=side, r=side)
+
+
 def delayed(x_BTCHW: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
     """The same steps one step earlier (zeros before the first), and the memory for the next call."""
     first = torch.zeros_like(x_BTCHW[:, :1]) if memory is None else memory
@@ -119,9 +125,10 @@ class TinyEncoder(nn.Module):
 
     def forward(self, video_BFCHW: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
         batch = video_BFCHW.shape[0]
-        cells = rearrange(video_BFCHW, "b (t p) c (h q) (w r) -> b t h w (p c q r)", p=TEMPORAL, q=SPATIAL, r=SPATIAL)
-        linear = self.linear(cells).movedim(-1, 2)
-        x = self.frame_blocks(F.silu(self.frame_in(F.pixel_unshuffle(flat(video_BFCHW), SPATIAL))))
+        cells = in_cells(video_BFCHW.flatten(0, 1), SPATIAL)
+        blocks = rearrange(cells, "(b t p) h w c -> b t h w (p c)", b=batch, p=TEMPORAL)
+        linear = self.linear(blocks).movedim(-1, 2)
+        x = self.frame_blocks(F.silu(self.frame_in(laid_out(cells.movedim(-1, 1)))))
         x = rearrange(x, "(b t p) c h w -> (b t) (p c) h w", b=batch, p=TEMPORAL)
         x = F.silu(self.pack(laid_out(x)))
         x, memory = walk(self.blocks, x.unflatten(0, (batch, -1)), memory)
