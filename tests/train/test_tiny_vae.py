@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,9 +130,10 @@ def test_a_decoder_that_cannot_be_trained_is_told(chain: Path) -> None:
         recipe("vae", decoder_only=True)
     with pytest.raises(ValueError, match="no LPIPS weights"):
         make("vae-decoder", chain, lpips_weight=0.5)
-    other = TinyVAEConfig(latent_channels=8, encoder=(16, 24), decoder=(16, 16, 16))
-    with pytest.raises(ValueError, match=r"vae is TinyVAEConfig.*the recipe wants.*change either"):
-        make("vae-decoder", chain, vae=other)
+    own = TinyVAEConfig(latent_channels=8, encoder=(16, 16), decoder=(16, 16, 16))
+    for other in (replace(own, encoder=(16, 24)), replace(own, frame_blocks=2), replace(own, latent_blocks=1)):
+        with pytest.raises(ValueError, match=r"vae is TinyVAEConfig.*the recipe wants.*change either"):
+            make("vae-decoder", chain, vae=other)
     wider = TinyVAEConfig(latent_channels=8, encoder=(16, 16), decoder=(16, 16, 24))
     with pytest.raises(ValueError, match=r"vae is TinyVAEConfig.*the recipe wants.*change either"):
         make("vae-decoder", chain, vae=wider, decoder_only=False)

@@ -8,6 +8,7 @@ for a decoder of other widths: it starts anew, from the linear path.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,7 @@ def build(recipe: TinyVAERecipe, assets: Path, out: Path) -> TinyVAEStage:
 
 
 def start(recipe: TinyVAERecipe, out: Path) -> TinyVAE | None:
-    """The VAE to go on from, if any; where the decoder alone is trained, it may be of other sizes than the run's.
-
-    Raises ValueError if the run's latents are not the recipe's.
-    """
+    """The VAE to go on from, if any; where the decoder alone is trained, it may be of other sizes than the run's."""
     if not recipe.init_from:
         return None
     vae = finished_vae(out / recipe.init_from)
@@ -62,8 +60,8 @@ def finished_vae(run_dir: Path) -> TinyVAE:
 
 
 def _same_latents(a: TinyVAEConfig, b: TinyVAEConfig) -> bool:
-    # An encoder has the latent blocks but the last: their number is its own too.
-    return (a.latent_channels, a.encoder, a.latent_blocks) == (b.latent_channels, b.encoder, b.latent_blocks)
+    """Whether all but the decoder's own sizes agree; an encoder has latent and frame blocks too."""
+    return replace(a, decoder=b.decoder, half_blocks=b.half_blocks) == b
 
 
 def _with_new_decoder(vae: TinyVAE, config: TinyVAEConfig) -> TinyVAE:
