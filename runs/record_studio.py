@@ -221,7 +221,7 @@ def poster(film: Film, width: int) -> Image.Image:
 def description(model: str, film: Film) -> dict[str, Any]:
     """What was run, on what, and when; the authors of the pictures that can be seen."""
     from motionstream import serve, zoo
-    from motionstream.zoo.bundle import bundle_hash
+    from motionstream.tiny.bundle import bundle_hash
 
     folder = Path(model) if Path(model).is_dir() else zoo.embedded(model)
     running = [one for one in film.seen if one["state"] == "running" and one["fps"].isdigit()]

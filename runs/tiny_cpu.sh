@@ -34,6 +34,6 @@ fi
 train rollout --set "causal=$STUDENT"    # on its own outputs, towards the true clips: what lies behind things that move
 train vae-decoder "${SHARPER[@]}"    # the same latents, shown more sharply
 train detail           # the picture's own texture, where the student's frames agree with it
-train look             # what the prompt's words do to colours: light, weather, film
+train prompt-filter             # what the prompt's words do to colours: light, weather, film
 
 "$MOTIONSTREAM" zoo pack --runs "$OUT" --stage detail --sink 1 --window 1 --no-clean-pass --out "$OUT/model" --name "$RECIPE"

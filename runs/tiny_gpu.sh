@@ -32,6 +32,6 @@ else
 fi
 train vae-decoder 5 "${SHARPER[@]}"
 train detail 4
-train look 6
+train prompt-filter 6
 
 "$MOTIONSTREAM" zoo pack --runs "$OUT" --stage detail --sink 1 --window 1 --no-clean-pass --out "$OUT/model" --name "$RECIPE"

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from motionstream.conditioning import Conditioner, Conditioning, ConditioningConfig, TrackBatch
 from motionstream.dit import CONFIGS, RollingCache
 from motionstream.geometry import Geometry
-from motionstream.sampling import Control, ModelConfig, MotionModel, Rolling
+from motionstream.sampling import Control, ModelConfig, MotionModel, RolloutConfig
+from motionstream.tiny.vae import TinyVAE, TinyVAEConfig
 from motionstream.tracks import Tracks
-from motionstream.vae import TinyVAE, TinyVAEConfig
 
 CHANNELS = 6
 GEOMETRY = Geometry(48, 32)
@@ -91,6 +91,6 @@ def small_control(model: MotionModel, latents: int, clips: int = 2) -> Control:
     return Control(conditioning, model.context(PROMPTS[:clips]), null, model.context([""] * clips))
 
 
-def cache_for(model: MotionModel, rolling: Rolling, clips: int = 1) -> RollingCache:
+def cache_for(model: MotionModel, rollout_config: RolloutConfig, clips: int = 1) -> RollingCache:
     make = partial(RollingCache, model.dit.config, batch=clips, tokens=GEOMETRY.tokens_per_latent)
-    return make(sink=rolling.sink, window=rolling.window)
+    return make(sink=rollout_config.sink, window=rollout_config.window)

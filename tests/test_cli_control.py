@@ -9,18 +9,19 @@ import pytest
 from PIL import Image
 from tests.small import small_model, small_vae
 
-from motionstream import cli, errors, zoo
+from motionstream import cli, errors, model_folder
+from motionstream.tiny import bundle
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
 
 ASSETS = str(Path(__file__).parent / "data" / "assets")
-LIVE = zoo.Live((64, 48), 24.0, chunk=1, sink=1, window=1, steps=1, shift=3.0)
+LIVE = model_folder.Live((64, 48), 24.0, chunk=1, sink=1, window=1, steps=1, shift=3.0)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    zoo.save_bundle(folder, "small", small_model(), small_vae(), LIVE, origin={})
+    bundle.save_bundle(folder, "small", small_model(), small_vae(), LIVE, origin={})
     return folder
 
 

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.dit.published_sources import random_dit, ship, sizes
+from tests.wan.published_sources import random_dit, ship, sizes
 
 from motionstream import cli, errors
 from motionstream.dit import CONFIGS
-from motionstream.dit.published import FAMILIES
-from motionstream.dit.shards import open_stored
+from motionstream.wan.conversion import FAMILIES
+from motionstream.wan.weight_files import open_stored
 
 
 @pytest.fixture(autouse=True)

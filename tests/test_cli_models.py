@@ -11,22 +11,23 @@ from PIL import Image
 from safetensors.torch import save_file
 from tests.small import small_model, small_vae
 
-from motionstream import cli, errors, zoo
+from motionstream import cli, errors, model_folder, zoo
 from motionstream.evaluate.lpips import Lpips
+from motionstream.tiny import bundle
+from motionstream.tiny.vae import TinyVAE
 from motionstream.train import recipe, recipes
 from motionstream.train.checkpoint import Checkpoints
 from motionstream.train.ema import EMA
 from motionstream.train.network import new_model
-from motionstream.vae import TinyVAE
 
 ASSETS = Path(__file__).parent / "data" / "assets"
-LIVE = zoo.Live((64, 48), 24.0, chunk=3, sink=3, window=3, steps=2, shift=3.0)
+LIVE = model_folder.Live((64, 48), 24.0, chunk=3, sink=3, window=3, steps=2, shift=3.0)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    zoo.save_bundle(folder, "small", small_model(), small_vae(), LIVE, origin={})
+    bundle.save_bundle(folder, "small", small_model(), small_vae(), LIVE, origin={})
     return folder
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.zoo.wan_folder import save_reduced
+from tests.wan.wan_folder import save_reduced
 
-from motionstream import cli, zoo
-from motionstream.dit.published import NETWORK_FILE
+from motionstream import cli, model_folder, zoo
+from motionstream.wan.conversion import NETWORK_FILE
 
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
@@ -23,8 +23,8 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MOTIONSTREAM_DEBUG", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = save_reduced(tmp_path / "parts", "wan2.1")
-    header = json.loads((folder / zoo.HEADER).read_text())
-    (folder / zoo.HEADER).unlink()
+    header = json.loads((folder / model_folder.HEADER).read_text())
+    (folder / model_folder.HEADER).unlink()
     converted = tmp_path / "converted"
     converted.mkdir()
     for shard in folder.glob("network-*"):
@@ -45,7 +45,7 @@ def test_a_converted_network_becomes_a_model(parts: Path, capsys: pytest.Capture
     assert "a model on Wan" in capsys.readouterr().out
     model = zoo.load(parts.parent / "converted", "cpu")
     assert (model.name, model.size, model.fps) == ("converted", (64, 48), 16.0)
-    assert (model.rolling.chunk, len(model.rolling.times)) == (3, 2)
+    assert (model.rollout_config.chunk, len(model.rollout_config.times)) == (3, 2)
     frames = model.open(np.zeros((48, 64, 3), np.uint8), "a boat sails").step()
     assert frames.shape == (9, 48, 64, 3)
 

@@ -11,7 +11,7 @@ import pytest
 from tests.stream.small_bundle import save_small
 
 from motionstream import doctor
-from motionstream.zoo import header as described
+from motionstream import model_folder as described
 
 MACHINE = {
     "processor": "Some CPU",

@@ -13,7 +13,10 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "motionstream"
 
 # Each may import those before it.
-LAYERS = ("geometry", "products", "tracks", "diffusion", "vae", "conditioning", "dit", "sampling", "stream", "zoo")
+LAYERS = (
+    *("geometry", "errors", "lpips", "tracks", "diffusion", "vae", "conditioning", "dit", "sampling", "stream"),
+    *("model_folder", "fast", "tiny", "wan", "zoo"),
+)
 # Users of all layers; of one another they may import only what stands here.
 USERS = {"data": set(), "train": {"data"}, "evaluate": {"data"}, "serve": set()}
 # The program on top: may import everything, is imported by nothing below.

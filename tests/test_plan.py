@@ -104,7 +104,7 @@ def count(module: nn.Module) -> int:
 @pytest.mark.parametrize("kind", ["wan2.1", "wan2.2"])
 def test_full_vaes_are_counted_as_diffusers_builds_them(kind: str) -> None:
     diffusers = pytest.importorskip("diffusers")
-    from motionstream.vae.wan import SIZES
+    from motionstream.wan.vae import SIZES
 
     with torch.device("meta"):
         network = diffusers.AutoencoderKLWan(**SIZES[kind])
@@ -117,7 +117,7 @@ def test_full_vaes_are_counted_as_diffusers_builds_them(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["wan2.1", "wan2.2"])
 def test_a_full_vae_remembers_as_much_as_is_counted(kind: str) -> None:
     pytest.importorskip("diffusers")
-    from motionstream.vae.wan import WanVAE
+    from motionstream.wan.vae import WanVAE
 
     vae, named = WanVAE.random(kind, reduced=True), others.WAN_VAES[kind]
     reduced = replace(named, encoder=8, decoder=8)

@@ -124,14 +124,14 @@ def weights(folder: Path) -> dict[str, Any]:
 
     status: "ok", "missing" (no header) or "damaged", with the state of each file that the header names.
     """
-    from motionstream import zoo
+    from motionstream import model_folder
 
-    if not (folder / zoo.HEADER).is_file():
+    if not (folder / model_folder.HEADER).is_file():
         return {"status": "missing", "files": {}}
     try:
-        hashes = zoo.read_header(folder)["sha256"]
+        hashes = model_folder.read_header(folder)["sha256"]
     except ValueError:
-        return {"status": "damaged", "files": {zoo.HEADER: "not readable"}}
+        return {"status": "damaged", "files": {model_folder.HEADER: "not readable"}}
     states = {str(name): _file_state(folder / name, sha256) for name, sha256 in hashes.items()}
     return {"status": "ok" if set(states.values()) == {"ok"} else "damaged", "files": states}
 

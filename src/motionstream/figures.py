@@ -15,7 +15,7 @@ from motionstream.evaluate.reporting.subjects import headline, kind_of
 from motionstream.evaluate.reporting.tables import marked
 
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
-DOCUMENTS = (Path("README.md"), Path("src/motionstream/zoo/tiny/README.md"))
+DOCUMENTS = (Path("README.md"), Path("src/motionstream/tiny/weights/README.md"))
 """What shows the figures; paths from the root of the repository."""
 NOTHING = "No measurement has been recorded yet."
 REPORT = "README.md"

@@ -8,7 +8,10 @@ import pytest
 import torch
 from tests.small import CHANNELS, GEOMETRY, moving_tracks, picture, small_conditioning, small_config, small_vae
 
-from motionstream.conditioning import Anchor, Conditioner, ConditionerState, Conditioning, TrackBatch, bonds, warp
+from motionstream.conditioning import Conditioner, ConditionerState, Conditioning, TrackBatch
+from motionstream.tiny.affinity import affinity
+from motionstream.tiny.anchor import Anchor
+from motionstream.tiny.warp import warp
 from motionstream.tracks import Tracks
 
 LATENTS = 5
@@ -68,7 +71,7 @@ def test_the_anchor_is_the_encoded_warp() -> None:
     warped = make.warp(Anchor.of(still()).seen(tracks, 0), tracks).frames
     made = make.clip(still(), tracks).anchor
     torch.testing.assert_close(made, make.vae.encode(warped.double()), atol=1e-12, rtol=0)
-    alone, _ = warp(still(), bonds(still()), tracks.xy, tracks.visible, tracks.xy[:, 0], tracks.visible[:, 0])
+    alone, _ = warp(still(), affinity(still()), tracks.xy, tracks.visible, tracks.xy[:, 0], tracks.visible[:, 0])
     torch.testing.assert_close(warped, alone, atol=2e-5, rtol=0)  # float32 sums, with nobody's points among them
     assert (made - make.clip(still(), tracks.hidden(torch.tensor([True]))).anchor)[:, 1:].abs().max() > 1e-3
 

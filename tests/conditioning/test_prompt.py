@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from motionstream.conditioning import TextEncoder
-from motionstream.conditioning.prompt import PAD, phrase_numbers, runs, word_numbers
+from motionstream.tiny.text_encoder import PAD, TextEncoder, phrase_numbers, runs, word_numbers
 
 BUCKETS = 4096
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from motionstream.camera.camera import camera_tracks
+from motionstream.camera.path import MOVES
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.scenes import Scene, Scenes
-from motionstream.tracks.camera import camera_tracks
-from motionstream.tracks.camera_path import MOVES
 from motionstream.tracks.grid import grid
 
 SIZE, FRAMES = (128, 80), 7

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from tests.equal.dit_small import small_config
 
 from motionstream.dit import CONFIGS, DiTConfig, VideoDiT
-from motionstream.dit.published import load_published
-from motionstream.dit.weights import diffusers_name, load_weights, shapes_of
+from motionstream.wan.conversion import load_published
+from motionstream.wan.weights import diffusers_name, load_weights, shapes_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -8,10 +8,10 @@ import torch
 from tests.equal.dit_small import small_config, small_model
 
 from motionstream.dit import ChunkMask, RollingCache, VideoDiT
-from motionstream.dit.fuse import KEPT_PROMPTS, KEPT_TIMESTEPS, FusedDiT, fuse
-from motionstream.dit.fuse_block import Said, Unheard, rms_norm
-from motionstream.dit.fuse_past import highest_score
-from motionstream.products import fastest_dtype
+from motionstream.fast.fuse import KEPT_PROMPTS, KEPT_TIMESTEPS, FusedDiT, fuse
+from motionstream.fast.fuse_block import Said, Unheard, rms_norm
+from motionstream.fast.fuse_past import highest_score
+from motionstream.fast.products import fastest_dtype
 
 TOLERANCE = 1e-5
 CHUNKS = [(0, 3), (3, 3), (6, 3), (9, 2), (11, 1), (12, 3), (15, 3)]
@@ -62,7 +62,7 @@ def test_equals_the_reference_with_a_picture_and_without_packed_products() -> No
     x, text = clip(model, 2)
     context = model.text_context(text, torch.randn(2, 5, 24))
     t, caches = torch.full((2,), 400.0), [cache_for(model, 2) for _ in range(3)]
-    with patch("motionstream.products.pack", return_value=None):
+    with patch("motionstream.fast.products.pack", return_value=None):
         plain = fuse(model)
     for form, cache in zip((model, fuse(model), plain), caches, strict=True):
         form(x[:, :3], torch.zeros(2), context, cache=cache, commit=True)
@@ -80,7 +80,7 @@ def test_both_ways_to_attend_equal_the_reference(highest: float) -> None:
     model = small_model()
     x, text = clip(model, 2)
     t, caches = torch.full((2,), 700.0), [cache_for(model, 2) for _ in range(2)]
-    with patch("motionstream.dit.fuse_block.HIGHEST_SCORE", highest):
+    with patch("motionstream.fast.fuse_block.HIGHEST_SCORE", highest):
         fused = fuse(model)
     assert {block.bounded for block in fused.fused_blocks} == {highest > 0}
     expected = stream(model, x, text, caches[0], t)

@@ -8,9 +8,10 @@ import pytest
 import torch
 from tests.equal.dit_small import small_model
 
-from motionstream.dit import RollingCache, SlotCache, TextContext, VideoDiT
-from motionstream.dit.fuse import FusedDiT, fuse
-from motionstream.dit.kernels import REFERENCE
+from motionstream.dit import RollingCache, TextContext, VideoDiT
+from motionstream.fast.fuse import FusedDiT, fuse
+from motionstream.fast.kernels import REFERENCE
+from motionstream.fast.slots import SlotCache
 
 TOLERANCE = 1e-5
 GRID, FRAME = (3, 5), (6, 10)

@@ -18,10 +18,11 @@ from tests.small import (
 )
 from torch import Tensor
 
-from motionstream.conditioning import Anchor, Conditioner, ConditionerState
+from motionstream.conditioning import Conditioner, ConditionerState
 from motionstream.dit import ChunkMask
 from motionstream.geometry import chunk_spans
-from motionstream.sampling import MotionModel, Rolling, commit_chunk, denoise_chunk, keyed, rollout
+from motionstream.sampling import MotionModel, RolloutConfig, commit_chunk, denoise_chunk, keyed, rollout
+from motionstream.tiny.anchor import Anchor
 from motionstream.train.causal_init import forced_guess
 
 LATENTS = 10
@@ -30,10 +31,12 @@ SIZES = [(3, 3, 3), (1, 1, 2), (2, 3, 4), (4, 0, 3)]
 """(chunk, sink, window) in latents: past the point where the window rolls."""
 
 
-def roll(model: MotionModel, rolling: Rolling, exit_step: int | None = None) -> Tensor:
+def roll(model: MotionModel, rollout_config: RolloutConfig, exit_step: int | None = None) -> Tensor:
     parts, known = small_conditioning(LATENTS), small_vae().encode(picture()[:, None])
     context = model.context(PROMPTS[:1])
-    chunks = rollout(model, cache_for(model, rolling), parts, context, rolling, keyed(5), known, exit_step)
+    chunks = rollout(
+        model, cache_for(model, rollout_config), parts, context, rollout_config, keyed(5), known, exit_step
+    )
     return torch.cat(list(chunks), 1)
 
 
@@ -41,12 +44,12 @@ def roll(model: MotionModel, rolling: Rolling, exit_step: int | None = None) -> 
 @pytest.mark.parametrize("sizes", SIZES)
 def test_training_makes_the_frames_that_serving_makes(sizes: tuple[int, int, int], clean_pass: bool) -> None:
     """With gradient and an exit at the last step = without gradient and all steps, on the same noise."""
-    model, rolling = small_model(), Rolling(*sizes, times=TIMES, clean_pass=clean_pass)
-    trained = roll(model, rolling, exit_step=len(TIMES) - 1)
+    model, rollout_config = small_model(), RolloutConfig(*sizes, times=TIMES, clean_pass=clean_pass)
+    trained = roll(model, rollout_config, exit_step=len(TIMES) - 1)
     assert trained.requires_grad
     with torch.no_grad():
-        served = roll(model, rolling)
-        torch.testing.assert_close(roll(model, rolling, exit_step=len(TIMES) - 1), served, atol=0, rtol=0)
+        served = roll(model, rollout_config)
+        torch.testing.assert_close(roll(model, rollout_config, exit_step=len(TIMES) - 1), served, atol=0, rtol=0)
     torch.testing.assert_close(trained.detach(), served, atol=1e-4, rtol=0)
 
 
@@ -55,19 +58,19 @@ def test_training_makes_the_frames_that_serving_makes(sizes: tuple[int, int, int
 def test_a_clip_known_in_full_equals_a_stream_that_learns_its_tracks_chunk_by_chunk(
     sizes: tuple[int, int, int],
 ) -> None:
-    model, rolling = small_model(), Rolling(*sizes, times=TIMES)
+    model, rollout_config = small_model(), RolloutConfig(*sizes, times=TIMES)
     tracks, context = moving_tracks(GEOMETRY.frames(LATENTS)), model.context(PROMPTS[:1])
     conditioner = Conditioner(small_vae(), GEOMETRY, 0)
     state = ConditionerState(Anchor.of(picture()).seen(tracks, 0))
-    cache, chunks = cache_for(model, rolling), []
-    for index, (begin, size) in enumerate(chunk_spans(LATENTS, rolling.chunk)):
+    cache, chunks = cache_for(model, rollout_config), []
+    for index, (begin, size) in enumerate(chunk_spans(LATENTS, rollout_config.chunk)):
         part, state = conditioner.step(state, tracks.slice(*GEOMETRY.frame_range(begin, size)))
         known = part.first[:, :1, GEOMETRY.temporal_stride :] if index == 0 else None
         noise = partial(keyed(5), index)
-        clean = denoise_chunk(model, cache, part, context, rolling.times, noise, known)
+        clean = denoise_chunk(model, cache, part, context, rollout_config.times, noise, known)
         commit_chunk(model, cache, clean, part, context)
         chunks.append(clean)
-    torch.testing.assert_close(torch.cat(chunks, 1), roll(model, rolling), atol=1e-3, rtol=0)
+    torch.testing.assert_close(torch.cat(chunks, 1), roll(model, rollout_config), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("dense", [False, True])
@@ -83,7 +86,7 @@ def test_teacher_forcing_equals_the_cached_student_after_clean_commits(
     t = torch.rand(2, LATENTS)
     mask = ChunkMask.regular(LATENTS, chunk, sink, window, teacher_forcing=True, dense=dense)
     forced = forced_guess(model, clean, noisy, t, parts, context, mask)
-    cache = cache_for(model, Rolling(chunk, sink, window, TIMES), clips=2)
+    cache = cache_for(model, RolloutConfig(chunk, sink, window, TIMES), clips=2)
     for begin, size in chunk_spans(LATENTS, chunk):
         span = slice(begin, begin + size)
         part = parts.slice(begin, begin + size)

@@ -107,7 +107,7 @@ def test_parts_of_the_tracks_can_be_kept_from_the_network(model: StreamingModel)
     """Identity alone, the anchor alone and neither differ; with neither, and no pixel shifted, tracks do nothing."""
 
     def made(identity: bool, anchor: bool, points: int = 4) -> np.ndarray:
-        stream = Variant(model, model.rolling, identity, anchor).open(photo())
+        stream = Variant(model, model.rollout_config, identity, anchor).open(photo())
         return np.concatenate([stream.step(drag(0, 1, points)), stream.step(drag(1, 5, points))])
 
     whole = model.open(photo())

@@ -11,6 +11,7 @@ from PIL import Image
 from tests.evaluate.views.llff_folder import write
 
 from motionstream import cli, errors
+from motionstream.camera.path import MOVES
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.scenes import Scene, Scenes
 from motionstream.evaluate.baselines import still, warp
@@ -21,7 +22,6 @@ from motionstream.evaluate.motion import Example
 from motionstream.evaluate.views import llff
 from motionstream.evaluate.views.depth import DepthMap, estimator
 from motionstream.tracks import Tracks, io
-from motionstream.tracks.camera_path import MOVES
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
 pytest.importorskip("torchmetrics", reason="PSNR and SSIM need torchmetrics (extra: evaluate)")

@@ -10,21 +10,22 @@ from PIL import Image
 from tests.evaluate.views.llff_folder import write
 from tests.small import small_model, small_vae
 
-from motionstream import cli, errors, zoo
+from motionstream import cli, errors, model_folder
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.scenes import Scenes
+from motionstream.tiny import bundle
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
 pytest.importorskip("torchmetrics", reason="PSNR and SSIM need torchmetrics (extra: evaluate)")
 
 ASSETS = Path(__file__).parents[1] / "data" / "assets"
-LIVE = zoo.Live((64, 48), 24.0, chunk=3, sink=3, window=3, steps=2, shift=3.0)
+LIVE = model_folder.Live((64, 48), 24.0, chunk=3, sink=3, window=3, steps=2, shift=3.0)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    zoo.save_bundle(folder, "small", small_model(), small_vae(), LIVE, origin={})
+    bundle.save_bundle(folder, "small", small_model(), small_vae(), LIVE, origin={})
     return folder
 
 

@@ -105,22 +105,22 @@ def test_every_rung_has_every_figure(figures: dict[str, Any]) -> None:
 def test_rungs_are_what_they_say(model: StreamingModel, sources: list[Source]) -> None:
     clip, given = moving_clip(sources)
     made = {name: make(clip, given) for name, make in ladder(model, SEED).items()}
-    np.testing.assert_array_equal(made["vae"], rebuild(model, clip.video, model.rolling.chunk))
+    np.testing.assert_array_equal(made["vae"], rebuild(model, clip.video, model.rollout_config.chunk))
     np.testing.assert_array_equal(made["warp"], warp(clip.video[0], given))
 
     def alike(rung: str, other: Video) -> bool:
         """But for rounding: the one has been whole numbers in between."""
         return float(np.abs(made[rung].astype(int) - other).mean()) < 1
 
-    assert alike("warp through the vae", rebuild(model, made["warp"], model.rolling.chunk))
+    assert alike("warp through the vae", rebuild(model, made["warp"], model.rollout_config.chunk))
     assert not alike("warp through the vae", made["student"]), "the network corrects something"
-    assert not alike("warp through the vae", rebuild(model, still(clip.video[0], given), model.rolling.chunk))
-    for rung, parts in (("student", ("detail", "look")), ("with detail", ("look",))):
+    assert not alike("warp through the vae", rebuild(model, still(clip.video[0], given), model.rollout_config.chunk))
+    for rung, parts in (("student", ("detail", "prompt_filter")), ("with detail", ("prompt_filter",))):
         bare = without(model, *parts)
         np.testing.assert_array_equal(made[rung], by_model(bare)(clip.video[0], given, clip.caption, SEED))
     assert (made["with detail"] != made["whole"]).any()
     assert model.detail is not None, "the model itself keeps its parts"
-    assert model.look is not None
+    assert model.prompt_filter is not None
 
 
 def test_an_untrained_network_is_the_warp_through_the_vae(model: StreamingModel, sources: list[Source]) -> None:
@@ -130,7 +130,7 @@ def test_an_untrained_network_is_the_warp_through_the_vae(model: StreamingModel,
     with torch.no_grad():
         for weight in network.dit.head.parameters():
             weight.zero_()
-    silent = StreamingModel("silent", network, model.vae, model.geometry, 24.0, model.rolling, "0")
+    silent = StreamingModel("silent", network, model.vae, model.geometry, 24.0, model.rollout_config, "0")
     made = ladder(silent, SEED)["whole"](clip, clip.tracks)
     rung = ladder(model, SEED)["warp through the vae"](clip, clip.tracks)
     assert np.abs(made.astype(int) - rung).max() <= 1
@@ -140,10 +140,10 @@ def test_an_untrained_network_is_the_warp_through_the_vae(model: StreamingModel,
 def test_what_a_model_has_no_part_for_is_left_out(model: StreamingModel) -> None:
     bare = ["vae", "warp", "warp through the vae"]
     assert list(ladder(model)) == list(LADDER)
-    assert list(ladder(without(model, "look"))) == [*bare, "student", "whole"]
+    assert list(ladder(without(model, "prompt_filter"))) == [*bare, "student", "whole"]
     assert list(ladder(without(model, "detail"))) == [*bare, "student", "whole"]
-    assert list(ladder(without(model, "detail", "look"))) == [*bare, "whole"]
-    papers = StreamingModel("a", small_model("velocity"), small_vae(), GEOMETRY, 24.0, model.rolling, "0")
+    assert list(ladder(without(model, "detail", "prompt_filter"))) == [*bare, "whole"]
+    papers = StreamingModel("a", small_model("velocity"), small_vae(), GEOMETRY, 24.0, model.rollout_config, "0")
     assert list(ladder(papers)) == ["vae", "warp", "whole"]
 
 

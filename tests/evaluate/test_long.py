@@ -18,7 +18,7 @@ from motionstream.evaluate.pictures.sheets import strips
 from motionstream.evaluate.scenes import PERIOD, SCENES
 from motionstream.evaluate.variant import Variant, resized, shift_of, sizes_name, with_sizes
 from motionstream.geometry import Geometry
-from motionstream.sampling import Rolling
+from motionstream.sampling import RolloutConfig
 from motionstream.stream.model import StreamingModel
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
@@ -46,9 +46,9 @@ class Fading:
 
 
 def fading(change: Any, chunk: int = 3) -> Any:
-    rolling = Rolling(chunk, 3, 3, (1.0,))
+    rollout_config = RolloutConfig(chunk, 3, 3, (1.0,))
     stream = lambda picture, seed: Fading(change)  # noqa: E731
-    return SimpleNamespace(open=stream, hash="abc", rolling=rolling, geometry=Geometry(*SIZE))
+    return SimpleNamespace(open=stream, hash="abc", rollout_config=rollout_config, geometry=Geometry(*SIZE))
 
 
 def figures_of(change: Any, scenes: tuple[str, ...] = ("idle", "moving")) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class Cut(Exception):
 def test_a_run_that_was_cut_ends_as_an_uncut_one(model: StreamingModel, lpips: Lpips, tmp_path: Path) -> None:
     """Cut in the middle of the second stretch, and again right after a journal line."""
     models, pictures, scenes = (
-        {"c3s0w1": Variant(model, with_sizes(model.rolling, "c3s0w1"))},
+        {"c3s0w1": Variant(model, with_sizes(model.rollout_config, "c3s0w1"))},
         {"photo": photo()},
         ["moving"],
     )
@@ -190,7 +190,7 @@ def test_a_finished_run_is_not_run_again_and_can_be_made_longer(model: Streaming
     uncut, _ = evaluate_long(models, pictures, ["idle"], Plan(200, 100))
     assert plain(longer) == plain(uncut)
     assert plain(longer)["idle"][0] == plain(short)["idle"][0]
-    closed: Any = SimpleNamespace(hash=model.hash, rolling=model.rolling, geometry=model.geometry)
+    closed: Any = SimpleNamespace(hash=model.hash, rollout_config=model.rollout_config, geometry=model.geometry)
     again, _ = evaluate_long({"c3s1w1": closed}, pictures, ["idle"], Plan(200, 100), journal)
     assert again["curves"] == longer["curves"]
     with pytest.raises(ValueError, match="another evaluation"):
@@ -209,7 +209,7 @@ def test_without_its_stream_a_run_starts_over_and_keeps_its_samples(model: Strea
 def test_variants_run_side_by_side_and_differ(model: StreamingModel, lpips: Lpips, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="plots need Matplotlib (extra: evaluate)")
     names = ("c3s3w3", "c3s0w3", "c2s0w0")
-    models = {name: Variant(model, with_sizes(model.rolling, name)) for name in names}
+    models = {name: Variant(model, with_sizes(model.rollout_config, name)) for name in names}
     figures, rows = evaluate_long(models, {"photo": photo()}, ["moving"], Plan(100, 100), lpips=lpips)
     means = {name: figures["curves"][name]["moving"]["photo"][0]["red_levels"] for name in names}
     assert len(set(means.values())) == 3
@@ -218,7 +218,7 @@ def test_variants_run_side_by_side_and_differ(model: StreamingModel, lpips: Lpip
     strips(rows, tmp_path / "sheet.png")
     with Image.open(tmp_path / "long.png") as plot:
         assert len(plot.convert("RGB").getcolors(1 << 20) or []) > 50
-    assert model.rolling.chunk == 3
+    assert model.rollout_config.chunk == 3
 
 
 @pytest.mark.parametrize(("name", "scene"), SCENES.items())
@@ -233,13 +233,13 @@ def test_scenes_go_on_where_they_were_and_come_home(name: str, scene: Any) -> No
 
 
 def test_sizes_are_read_and_written() -> None:
-    rolling = Rolling(1, 3, 3, (1.0, 0.5))
-    assert with_sizes(rolling, " c3s0w18 ") == Rolling(3, 0, 18, (1.0, 0.5))
-    assert sizes_name(with_sizes(rolling, "c3s0w18")) == "c3s0w18"
-    assert resized(rolling, sink=0) == Rolling(1, 0, 3, (1.0, 0.5))
+    rollout_config = RolloutConfig(1, 3, 3, (1.0, 0.5))
+    assert with_sizes(rollout_config, " c3s0w18 ") == RolloutConfig(3, 0, 18, (1.0, 0.5))
+    assert sizes_name(with_sizes(rollout_config, "c3s0w18")) == "c3s0w18"
+    assert resized(rollout_config, sink=0) == RolloutConfig(1, 0, 3, (1.0, 0.5))
     for wrong in ("c0s1w1", "c1s1", "", "c1s1w1x", "c-1s1w1"):
         with pytest.raises(ValueError, match="such as c1s3w3"):
-            with_sizes(rolling, wrong)
+            with_sizes(rollout_config, wrong)
 
 
 def test_the_shift_is_read_from_the_models_folder(folder: Path) -> None:

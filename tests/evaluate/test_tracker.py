@@ -14,8 +14,8 @@ import pytest
 
 from motionstream.evaluate.journal import Journal
 from motionstream.evaluate.tracker import own_error, tap_vid
+from motionstream.trackers.registry import open_tracker
 from motionstream.tracks import Tracks
-from motionstream.tracks.trackers import open_tracker
 
 WIDTH, HEIGHT, FRAMES, POINTS = 128, 64, 9, 6
 

@@ -18,7 +18,7 @@ from motionstream.evaluate.metrics import BEST_PSNR, Video
 from motionstream.evaluate.vae import border_frames, decoder_gflop, evaluate_vae, flicker, rebuild
 from motionstream.geometry import Geometry
 from motionstream.stream.model import StreamingModel
-from motionstream.vae import Detail, DetailConfig
+from motionstream.tiny.detail import Detail, DetailConfig
 from motionstream.vae.pixels import to_frames, to_model
 
 CHUNK = 3

@@ -26,7 +26,7 @@ from motionstream.dit import TextContext
 from motionstream.sampling import (
     Guidance,
     MotionModel,
-    Rolling,
+    RolloutConfig,
     commit_chunk,
     denoise_chunk,
     frame_times,
@@ -37,7 +37,7 @@ from motionstream.sampling import (
 )
 
 LATENTS = 8
-ROLLING = Rolling(chunk=2, sink=1, window=3, times=(1.0, 0.9, 0.7))
+ROLLING = RolloutConfig(chunk=2, sink=1, window=3, times=(1.0, 0.9, 0.7))
 SEED = 11
 
 
@@ -52,10 +52,14 @@ def setting(clips: int = 1) -> tuple[MotionModel, Conditioning, TextContext]:
 
 
 def rolled(
-    model: MotionModel, parts: Conditioning, context: TextContext, rolling: Rolling = ROLLING, **options: object
+    model: MotionModel,
+    parts: Conditioning,
+    context: TextContext,
+    rollout_config: RolloutConfig = ROLLING,
+    **options: object,
 ) -> Tensor:
-    cache = cache_for(model, rolling, len(parts.first))
-    chunks = rollout(model, cache, parts, context, rolling, keyed(SEED), given(len(parts.first)), **options)  # type: ignore[arg-type]
+    cache = cache_for(model, rollout_config, len(parts.first))
+    chunks = rollout(model, cache, parts, context, rollout_config, keyed(SEED), given(len(parts.first)), **options)  # type: ignore[arg-type]
     return torch.cat(list(chunks), 1)
 
 

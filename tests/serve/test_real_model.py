@@ -6,7 +6,7 @@ import numpy as np
 from tests.serve.conftest import Serve
 from tests.small import GEOMETRY, small_model, small_vae
 
-from motionstream.sampling import Rolling
+from motionstream.sampling import RolloutConfig
 from motionstream.serve import Limits, ServeSettings
 from motionstream.serve.encode import jpeg_frames
 from motionstream.serve.pictures import PictureStore
@@ -18,7 +18,7 @@ PICTURE = PictureStore(Limits()).get("gallery", "kitten")
 
 
 def streaming_model() -> StreamingModel:
-    return StreamingModel("small", small_model(), small_vae(), GEOMETRY, 24.0, Rolling(3, 3, 3, TIMES), "0" * 64)
+    return StreamingModel("small", small_model(), small_vae(), GEOMETRY, 24.0, RolloutConfig(3, 3, 3, TIMES), "0" * 64)
 
 
 def test_a_viewer_gets_the_frames_of_the_library(serve: Serve) -> None:

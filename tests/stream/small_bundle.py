@@ -9,14 +9,18 @@ import numpy.typing as npt
 import torch
 from tests.small import GEOMETRY, randomised, small_model, small_vae
 
-from motionstream.conditioning import Anchor, Conditioner, ConditionerState, Conditioning, TrackBatch, Warped
+from motionstream.conditioning import Conditioner, ConditionerState, Conditioning, TrackBatch, Warped
+from motionstream.model_folder import Live
 from motionstream.sampling import MotionModel
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.stream import Stream
+from motionstream.tiny.anchor import Anchor
+from motionstream.tiny.bundle import load_bundle, save_bundle
+from motionstream.tiny.detail import Detail, DetailConfig
+from motionstream.tiny.prompt_filter import PromptFilter, PromptFilterConfig
+from motionstream.tiny.vae import TinyVAE
 from motionstream.tracks import Tracks
-from motionstream.vae import Detail, DetailConfig, Look, LookConfig, TinyVAE
 from motionstream.vae.pixels import from_image
-from motionstream.zoo import Live, load_bundle, save_bundle
 
 Video = npt.NDArray[np.uint8]
 PROMPT = "a red kite over a field"
@@ -67,11 +71,11 @@ def begun(
     return pixels, conditioner.step(state, batch, warped)[0], warped
 
 
-def looked(
+def filtered(
     model: StreamingModel, video: torch.Tensor, prompt: str, begin: int = 0, since: int = 0, seed: int = 0
 ) -> torch.Tensor:
     """Frames from number `begin` on with the look of a prompt in force since frame `since`."""
-    return model.looked(video, model.phrases(prompt), model.specks(seed), begin, since)
+    return model.filtered(video, model.phrases(prompt), model.specks(seed), begin, since)
 
 
 def small_detail() -> Detail:
@@ -81,13 +85,13 @@ def small_detail() -> Detail:
     return detail
 
 
-def small_look() -> Look:
+def small_look() -> PromptFilter:
     """Phrases that show, a little, in every pixel."""
     torch.manual_seed(0)
-    look = Look(LookConfig(("a", "and", "of", "kite", "snow", "rain", "a boat")))
+    prompt_filter = PromptFilter(PromptFilterConfig(("a", "and", "of", "kite", "snow", "rain", "a boat")))
     with torch.no_grad():
-        look.amounts.weight[1:].normal_(std=0.02)
-    return look
+        prompt_filter.amounts.weight[1:].normal_(std=0.02)
+    return prompt_filter
 
 
 def open_small(folder: Path, fused: bool = True) -> StreamingModel:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.small import GEOMETRY, cache_for
-from tests.stream.small_bundle import PROMPT, Video, begun, drag, dragged, looked, open_small, photo, save_small
+from tests.stream.small_bundle import PROMPT, Video, begun, drag, dragged, filtered, open_small, photo, save_small
 
 from motionstream.dit import RollingCache
 from motionstream.geometry import chunk_spans
@@ -24,12 +24,14 @@ LATENTS = 12
 @torch.inference_mode()
 def changed_after(model: StreamingModel, latents: int) -> tuple[RollingCache, Video]:
     """A clip under PROMPT; its window committed again under NEW; one more chunk: the cache, all frames."""
-    network, rolling = model.network, model.rolling
-    chunk, sink, window = rolling.chunk, rolling.sink, rolling.window
+    network, rollout_config = model.network, model.rollout_config
+    chunk, sink, window = rollout_config.chunk, rollout_config.sink, rollout_config.window
     pixels, conditioning, warped = begun(model, photo(), drag(0, GEOMETRY.frames(latents + chunk)), seed=0)
     known, old, new = model.vae.encode(pixels), network.context([PROMPT]), network.context([NEW])
-    cache = cache_for(network, rolling)
-    clean = torch.cat(list(rollout(network, cache, conditioning.slice(0, latents), old, rolling, keyed(0), known)), 1)
+    cache = cache_for(network, rollout_config)
+    clean = torch.cat(
+        list(rollout(network, cache, conditioning.slice(0, latents), old, rollout_config, keyed(0), known)), 1
+    )
     cache.reset_window()
     begin = max(sink, latents - window)
     for first, size in chunk_spans(latents, chunk):
@@ -38,9 +40,11 @@ def changed_after(model: StreamingModel, latents: int) -> tuple[RollingCache, Vi
             commit_chunk(network, cache, clean[:, first:end], conditioning.slice(first, end), new)
     noise, part = keyed(0), conditioning.slice(latents, latents + chunk)
     index = latents // chunk
-    after = denoise_chunk(network, cache, part, new, rolling.times, lambda step, shape: noise(index, step, shape))
+    after = denoise_chunk(
+        network, cache, part, new, rollout_config.times, lambda step, shape: noise(index, step, shape)
+    )
     video, shown = model.decode(torch.cat([clean, after], 1), warped, None)[0], GEOMETRY.frames(latents)
-    before, later = looked(model, video[:, :shown], PROMPT), looked(model, video[:, shown:], NEW, shown, shown)
+    before, later = filtered(model, video[:, :shown], PROMPT), filtered(model, video[:, shown:], NEW, shown, shown)
     return cache, to_frames(torch.cat([before, later], 1)[0])
 
 
@@ -79,7 +83,7 @@ def test_where_the_network_is_not_told_the_look_alone_hears_the_prompt(tmp_path:
     torch.testing.assert_close(silent.state.cache.keys, said.state.cache.keys)
     with torch.inference_mode():
         video = torch.from_numpy(plain).permute(0, 3, 1, 2)[None] / 127.5 - 1
-        expected = to_frames(looked(model, video, PROMPT)[0])
+        expected = to_frames(filtered(model, video, PROMPT)[0])
     inside = ((plain > 0) & (plain < 255)).all(-1)  # what was cut off before it was looked at is lost here
     assert np.abs(seen.astype(int) - plain)[inside].mean() > 0.5
     assert np.abs(seen.astype(int) - expected)[inside].max() <= 1

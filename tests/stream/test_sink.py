@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
+from tests.fast.test_graphed_stream import over_buffers
 from tests.small import GEOMETRY, cache_for, small_model, small_vae
 from tests.stream.small_bundle import PROMPT, Video, dragged, open_small, photo, save_small, shown
-from tests.stream.test_graphed import over_buffers
 from tests.stream.test_prompt import NEW, in_order
 
 from motionstream.conditioning import Conditioning
-from motionstream.dit import RollingCache, SlotCache, TextContext
-from motionstream.sampling import Rolling, commit_chunk
+from motionstream.dit import RollingCache, TextContext
+from motionstream.fast.slots import SlotCache
+from motionstream.sampling import RolloutConfig, commit_chunk
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.sink import LEFT
 from motionstream.stream.state import Chunk, latest
@@ -88,7 +89,7 @@ def until_due(stream: Stream) -> list[Chunk]:
     """And on until the sink is to be filled anew, also if it will not be: all chunks."""
     chunks = until_left(stream)
     since = 0
-    while since < kept(stream.model.rolling):
+    while since < kept(stream.model.rollout_config):
         panned(stream, 1)
         assert stream.state.pending is not None
         chunks.append(stream.state.pending)
@@ -96,8 +97,8 @@ def until_due(stream: Stream) -> list[Chunk]:
     return chunks
 
 
-def kept(rolling: Rolling) -> int:
-    return rolling.sink + rolling.window
+def kept(rollout_config: RolloutConfig) -> int:
+    return rollout_config.sink + rollout_config.window
 
 
 @torch.inference_mode()
@@ -105,7 +106,7 @@ def committed(
     model: StreamingModel, chunks: list[Chunk], latents: int, contexts: tuple[TextContext, TextContext]
 ) -> RollingCache:
     """A fresh cache of the last `latents` latents, the chunks whole where they are. contexts: of sink and window."""
-    cache, first = cache_for(model.network, model.rolling), -latents
+    cache, first = cache_for(model.network, model.rollout_config), -latents
     begin = -sum(chunk.clean.shape[1] for chunk in chunks)
     for chunk in chunks:
         end = begin + chunk.clean.shape[1]
@@ -124,10 +125,10 @@ def assert_same(one: RollingCache, other: RollingCache, atol: float = 1e-5) -> N
         torch.testing.assert_close(slot, expected, atol=atol, rtol=0)
 
 
-def unanchored(rolling: Rolling) -> StreamingModel:
+def unanchored(rollout_config: RolloutConfig) -> StreamingModel:
     """A model as the paper's: it does not see the warped anchor."""
     network = small_model("velocity")
-    return StreamingModel("paper", network, small_vae(), GEOMETRY, 24.0, rolling, "0" * 64)
+    return StreamingModel("paper", network, small_vae(), GEOMETRY, 24.0, rollout_config, "0" * 64)
 
 
 # --- the two policies ---------------------------------------------------------------------------------------------
@@ -191,7 +192,7 @@ def test_sink_and_window_are_those_of_a_fresh_commit(tmp_path: Path, sizes: tupl
     stream.settle()
     if sizes[1]:
         context = model.context(PROMPT)
-        assert_same(stream.state.cache, committed(model, chunks, kept(model.rolling), (context, context)))
+        assert_same(stream.state.cache, committed(model, chunks, kept(model.rollout_config), (context, context)))
         assert not torch.allclose(stream.state.cache.keys[:, :, : sizes[1]], sink, atol=1e-2)
         assert stream.state.left is None
     assert stream.state.conditioner is conditioner
@@ -226,7 +227,7 @@ def test_the_stream_goes_on_as_one_that_has_this_past(model: StreamingModel) -> 
         chunks.append(put.state.pending)
     put.settle()
     context = model.context(PROMPT)
-    put.state.cache = committed(model, chunks, kept(model.rolling), (context, context))
+    put.state.cache = committed(model, chunks, kept(model.rollout_config), (context, context))
     assert np.abs(panned(stream, 3).astype(int) - panned(put, 3)).max() <= 1
 
 
@@ -241,7 +242,7 @@ def test_a_new_prompt_after_it_leaves_the_new_sink_alone(tmp_path: Path, sizes: 
     assert torch.equal(stream.state.cache.keys[:, :, : sizes[1]], sink)
     if sizes[1] and sizes[2] % sizes[0] == 0:  # else a chunk across the edge is committed in two parts
         both = model.context(PROMPT), model.context(NEW)
-        assert_same(stream.state.cache, committed(model, chunks, kept(model.rolling), both))
+        assert_same(stream.state.cache, committed(model, chunks, kept(model.rollout_config), both))
     twin = model.open(photo(), PROMPT, sink="refresh")
     until_due(twin)
     after = panned(twin, 2)
@@ -276,12 +277,12 @@ def test_fixed_slots_are_filled_anew_as_a_ring_is(tmp_path: Path, sizes: tuple[i
 @pytest.mark.parametrize("sizes", [(3, 3, 3), (1, 3, 1)])
 def test_a_model_without_warped_anchor_has_a_sink_all_the_same(sizes: tuple[int, int, int]) -> None:
     """Where points were born is known of every stream, so the same is measured."""
-    model = unanchored(Rolling(*sizes, times=(1.0, 0.5)))
+    model = unanchored(RolloutConfig(*sizes, times=(1.0, 0.5)))
     stream = model.open(photo(), PROMPT, sink="refresh")
     chunks = until_due(stream)
     stream.settle()
     context = model.context(PROMPT)
-    assert_same(stream.state.cache, committed(model, chunks, kept(model.rolling), (context, context)))
+    assert_same(stream.state.cache, committed(model, chunks, kept(model.rollout_config), (context, context)))
     left, filled = turns(model.open(photo(), PROMPT, sink="refresh"), 24 // sizes[0])
     assert (len(left), filled) == (1, [len(chunks) * sizes[0]])
     fixed, refreshing = model.open(photo(), PROMPT), model.open(photo(), PROMPT, sink="refresh")

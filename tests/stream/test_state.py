@@ -14,7 +14,7 @@ from tests.stream.small_bundle import PROMPT, drag, dragged, open_small, photo, 
 
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.stream import Stream
-from motionstream.zoo import load_bundle
+from motionstream.tiny.bundle import load_bundle
 
 
 def untouched(stream: Stream) -> None:

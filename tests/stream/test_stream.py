@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 import torch
 from tests.small import GEOMETRY, cache_for
-from tests.stream.small_bundle import PROMPT, Video, begun, drag, dragged, looked, open_small, photo, save_small, shown
+from tests.stream.small_bundle import (
+    PROMPT,
+    Video,
+    begun,
+    drag,
+    dragged,
+    filtered,
+    open_small,
+    photo,
+    save_small,
+    shown,
+)
 
 from motionstream.sampling import keyed, rollout
 from motionstream.stream.model import StreamingModel
@@ -27,10 +38,10 @@ def rolled_out(model: StreamingModel, picture: Video, tracks: Tracks, prompt: st
     """The frames of a clip whose tracks are all known, by the loop of training and the VAE on the whole clip."""
     pixels, conditioning, warped = begun(model, picture, tracks, seed)
     context = model.network.context([prompt])
-    cache, known = cache_for(model.network, model.rolling), model.vae.encode(pixels)
-    chunks = rollout(model.network, cache, conditioning, context, model.rolling, keyed(seed), known)
+    cache, known = cache_for(model.network, model.rollout_config), model.vae.encode(pixels)
+    chunks = rollout(model.network, cache, conditioning, context, model.rollout_config, keyed(seed), known)
     video = model.decode(torch.cat(list(chunks), 1), warped, None)[0]
-    return to_frames(looked(model, video, prompt, seed=seed)[0])
+    return to_frames(filtered(model, video, prompt, seed=seed)[0])
 
 
 def off_by(a: Video, b: Video) -> int:
@@ -202,7 +213,7 @@ def test_too_much_held_makes_the_last_frame_the_anchor(model: StreamingModel, mo
     snapshot = stream.snapshot()
     stream.step()
     assert (stream.state.conditioner.anchor.picture == opened).all()
-    monkeypatch.setattr("motionstream.conditioning.anchor.MOST_HELD", 3)
+    monkeypatch.setattr("motionstream.tiny.anchor.MOST_HELD", 3)
     crowded = model.resume(snapshot)
     crowded.step()
     assert (crowded.state.conditioner.anchor.picture == shown_last).all()
@@ -211,7 +222,7 @@ def test_too_much_held_makes_the_last_frame_the_anchor(model: StreamingModel, mo
 
 def test_gestures_that_come_and_go_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixty drags, each by other points at another place, of which at most eight points may stay held."""
-    monkeypatch.setattr("motionstream.conditioning.anchor.MOST_HELD", 8)
+    monkeypatch.setattr("motionstream.tiny.anchor.MOST_HELD", 8)
     stream, known = open_small(save_small(tmp_path, chunk=1)).open(photo(), PROMPT), []
     for gesture in range(60):
         begin = shown(stream)

@@ -20,9 +20,9 @@ from motionstream.geometry import Geometry
 from motionstream.train import named, train
 from motionstream.train.causal_init import CausalInitStage
 from motionstream.train.detail import DetailStage
-from motionstream.train.look import LookStage
 from motionstream.train.motion_data import Drops, MotionData, Sample, frozen_vae
 from motionstream.train.points import Choice
+from motionstream.train.prompt_filter import PromptFilterStage
 from motionstream.train.recipe import Recipe
 from motionstream.train.run import BUILDERS, builder
 from motionstream.train.self_forcing import SelfForcingStage
@@ -100,9 +100,9 @@ def detail_stage(out: Path, **changes: object) -> DetailStage:
     return stage
 
 
-def look_stage(out: Path, **changes: object) -> LookStage:
-    stage = make("look", out, **changes)
-    assert isinstance(stage, LookStage)
+def look_stage(out: Path, **changes: object) -> PromptFilterStage:
+    stage = make("prompt-filter", out, **changes)
+    assert isinstance(stage, PromptFilterStage)
     return stage
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from motionstream.diffusion import interpolate, ode_times, velocity_of
 from motionstream.dit import ChunkMask
-from motionstream.sampling import Control, Guidance, MotionModel, Rolling
+from motionstream.sampling import Control, Guidance, MotionModel, RolloutConfig
 from motionstream.train import causal_init
 from motionstream.train.causal_init import CausalInitStage, given_first, new_cache, roll
 from motionstream.train.motion_data import Sample
@@ -145,19 +145,19 @@ def test_at_the_switch_the_teacher_is_the_average_and_the_target_starts_anew(sta
 
 
 def test_a_rollout_for_the_sheet_starts_with_the_picture_and_repeats(stage: CausalInitStage) -> None:
-    sample, rolling = one_sample(stage), Rolling(2, 1, 2, TIMES)
+    sample, rollout_config = one_sample(stage), RolloutConfig(2, 1, 2, TIMES)
     with torch.no_grad():
         context = stage.model.context(sample.prompts)
-        made = roll(stage.model, sample, context, rolling, seed=3)
-        assert torch.equal(made, roll(stage.model, sample, context, rolling, seed=3))
+        made = roll(stage.model, sample, context, rollout_config, seed=3)
+        assert torch.equal(made, roll(stage.model, sample, context, rollout_config, seed=3))
     assert made.shape == sample.latents.shape
     assert torch.equal(made[:, :1], sample.first)
 
 
 def test_the_cache_of_a_rollout_is_as_precise_as_the_computation(stage: CausalInitStage) -> None:
-    sample, rolling = one_sample(stage), Rolling(2, 1, 2, TIMES)
-    assert new_cache(stage.model, sample.latents, rolling).keys.dtype == torch.float32
+    sample, rollout_config = one_sample(stage), RolloutConfig(2, 1, 2, TIMES)
+    assert new_cache(stage.model, sample.latents, rollout_config).keys.dtype == torch.float32
     with torch.autocast("cpu", torch.bfloat16):
-        cache = new_cache(stage.model, sample.latents, rolling)
+        cache = new_cache(stage.model, sample.latents, rollout_config)
     assert cache.keys.dtype == torch.bfloat16
     assert (cache.sink, cache.window) == (1, 2)

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from motionstream import cli, errors
+from motionstream.model_folder import read_header
 from motionstream.stream.model import StreamingModel
+from motionstream.tiny.bundle import load_bundle
 from motionstream.train.checkpoint import newest_weights
-from motionstream.train.pack import CHAIN, LOOK, export_wan, lineage, pack
+from motionstream.train.pack import CHAIN, PROMPT_FILTER, export_wan, lineage, pack
 from motionstream.train.run import BUILDERS
-from motionstream.zoo import load_bundle, read_header
 
 
 def opened(folder: Path) -> StreamingModel:
@@ -23,7 +24,9 @@ def opened(folder: Path) -> StreamingModel:
 
 
 def test_the_chain_is_that_of_the_stages() -> None:
-    assert tuple(BUILDERS) == (*CHAIN, LOOK, "decoder"), "the decoder is of another VAE's latents, not of the chain"
+    assert tuple(BUILDERS) == (*CHAIN, PROMPT_FILTER, "decoder"), (
+        "the decoder is of another VAE's latents, not of the chain"
+    )
 
 
 @pytest.mark.parametrize("stage", ["causal", "self-forcing"])
@@ -52,34 +55,39 @@ def test_it_runs_as_it_was_trained(chain: Path, tmp_path: Path, stage: str, size
 
 def test_a_finished_look_is_taken_in(chain: Path, tmp_path: Path) -> None:
     origin = pack(chain, "self-forcing", tmp_path / "with", "try")
-    assert "look" in origin
+    assert "prompt-filter" in origin
     model = opened(tmp_path / "with")
-    assert model.look is not None
-    average = newest_weights(chain / "look", "ema", under="average")
-    assert all(torch.equal(model.look.state_dict()[name], average[name].bfloat16().float()) for name in average)
+    assert model.prompt_filter is not None
+    average = newest_weights(chain / "prompt-filter", "ema", under="average")
+    assert all(
+        torch.equal(model.prompt_filter.state_dict()[name], average[name].bfloat16().float()) for name in average
+    )
     without = tmp_path / "chain"
-    shutil.copytree(chain, without, ignore=shutil.ignore_patterns("look"))
+    shutil.copytree(chain, without, ignore=shutil.ignore_patterns("prompt-filter"))
     pack(without, "self-forcing", tmp_path / "without", "try")
-    assert opened(tmp_path / "without").look is None
+    assert opened(tmp_path / "without").prompt_filter is None
 
 
 def test_runs_that_a_look_or_a_student_went_on_from_are_named_before_it(chain: Path, tmp_path: Path) -> None:
     out = tmp_path / "chain"
     shutil.copytree(chain, out)
-    for run, earlier, setting in (("look", "look-first", "init_from"), ("self-forcing", "first", "causal")):
+    for run, earlier, setting in (
+        ("prompt-filter", "prompt-filter-first", "init_from"),
+        ("self-forcing", "first", "causal"),
+    ):
         shutil.copytree(out / run, out / earlier)
         recipe = json.loads((out / run / "recipe.json").read_text())
         (out / run / "recipe.json").write_text(json.dumps({**recipe, setting: earlier}))
     origin = pack(out, "self-forcing", tmp_path / "model", "try")
-    assert tuple(origin) == (*CHAIN[:4], "first", "self-forcing", "look-first", "look")
+    assert tuple(origin) == (*CHAIN[:4], "first", "self-forcing", "prompt-filter-first", "prompt-filter")
 
 
 def test_a_run_that_names_itself_comes_from_nowhere_else(chain: Path, tmp_path: Path) -> None:
     out = tmp_path / "chain"
     shutil.copytree(chain, out)
-    recipe = json.loads((out / "look" / "recipe.json").read_text())
-    (out / "look" / "recipe.json").write_text(json.dumps({**recipe, "init_from": "look"}))
-    assert lineage(out, "look") == ["look"]
+    recipe = json.loads((out / "prompt-filter" / "recipe.json").read_text())
+    (out / "prompt-filter" / "recipe.json").write_text(json.dumps({**recipe, "init_from": "prompt-filter"}))
+    assert lineage(out, "prompt-filter") == ["prompt-filter"]
 
 
 def test_of_a_file_only_its_name_is_told(chain: Path, tmp_path: Path) -> None:
@@ -107,7 +115,7 @@ def test_the_last_stage_packs_its_student_with_the_detail(chain: Path, tmp_path:
     origin = pack(chain, "detail", tmp_path / "whole", "try")
     pack(chain, "rollout", tmp_path / "student", "try")
     whole, student = opened(tmp_path / "whole"), opened(tmp_path / "student")
-    assert tuple(origin) == (*CHAIN, LOOK)
+    assert tuple(origin) == (*CHAIN, PROMPT_FILTER)
     assert student.detail is None
     assert whole.detail is not None
     average = newest_weights(chain / "detail", "ema", under="average")
@@ -122,10 +130,10 @@ def test_the_last_stage_packs_its_student_with_the_detail(chain: Path, tmp_path:
 def test_it_says_where_it_comes_from(chain: Path, tmp_path: Path) -> None:
     origin = pack(chain, "self-forcing", tmp_path, "try")
     assert origin == json.loads(json.dumps(read_header(tmp_path)["origin"]))
-    assert tuple(origin) == (*CHAIN[:5], LOOK)
+    assert tuple(origin) == (*CHAIN[:5], PROMPT_FILTER)
     assert {part["steps"] for part in origin.values()} == {4}
     assert origin["causal"]["recipe"]["name"] == "smoke"
-    assert tuple(pack(chain, "causal", tmp_path / "causal", "try")) == (*CHAIN[:4], LOOK)
+    assert tuple(pack(chain, "causal", tmp_path / "causal", "try")) == (*CHAIN[:4], PROMPT_FILTER)
 
 
 def test_stages_that_train_no_student_or_did_not_finish_are_refused(chain: Path, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_it_learns_from_the_student_before_it(chain: Path) -> None:
 
 def test_without_a_clean_pass_it_trains_and_its_past_cannot_be_falsified(chain: Path) -> None:
     stage = rollout_stage(chain, clean_pass=False, drift=0.0)
-    assert not stage.rolling.clean_pass
+    assert not stage.rollout_config.clean_pass
     assert stage.step(0, 0.0)["skipped"] == 0
     with pytest.raises(ValueError, match="set drift = 0"):
         rollout_stage(chain, clean_pass=False, drift=0.3)

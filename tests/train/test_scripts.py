@@ -41,12 +41,12 @@ def test_the_chain_runs_and_then_nothing_is_left_to_do(
     tmp_path: Path, teacher: str, stages: tuple[str, ...], start: str
 ) -> None:
     told = run("tiny_cpu.sh", tmp_path, teacher)
-    for stage in (*stages, "look"):
+    for stage in (*stages, "prompt-filter"):
         assert f"{stage}: step 4 (done)" in told
         assert list((tmp_path / stage / "sheets").glob("*.png"))
         expected = replace(named(stage, "smoke"), causal=start) if stage == "rollout" else named(stage, "smoke")  # type: ignore[call-arg]
         assert load(tmp_path / stage / "recipe.json") == expected
-    assert not {path.name for path in tmp_path.iterdir()} - {*stages, "look", "model"}
+    assert not {path.name for path in tmp_path.iterdir()} - {*stages, "prompt-filter", "model"}
     assert list((tmp_path / "model").glob("*.safetensors"))
     weights = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/checkpoints/*/*")}
     assert weights

@@ -63,9 +63,9 @@ def test_one_step_moves_the_students_clip_towards_real_and_away_from_fake(chain:
 
 @torch.no_grad()
 def rolled(stage: SelfForcingStage, sample: Sample) -> Tensor:
-    cache = new_cache(stage.student, sample.latents, stage.rolling)
+    cache = new_cache(stage.student, sample.latents, stage.rollout_config)
     context = stage.student.context(sample.prompts)
-    made = rollout(stage.student, cache, sample.conditioning, context, stage.rolling, keyed(0), sample.first)
+    made = rollout(stage.student, cache, sample.conditioning, context, stage.rollout_config, keyed(0), sample.first)
     return torch.cat(list(made), 1)
 
 
@@ -124,9 +124,13 @@ def test_every_call_is_the_last_one_in_turn(stage: SelfForcingStage) -> None:
 
 
 def test_it_rolls_out_as_a_stream_does(stage: SelfForcingStage) -> None:
-    recipe, rolling = stage.recipe, stage.rolling
-    assert (rolling.chunk, rolling.sink, rolling.window) == (recipe.chunk, recipe.sink, recipe.window)
-    assert rolling.times == tuple(few_step_times(3, recipe.shift).tolist())
+    recipe, rollout_config = stage.recipe, stage.rollout_config
+    assert (rollout_config.chunk, rollout_config.sink, rollout_config.window) == (
+        recipe.chunk,
+        recipe.sink,
+        recipe.window,
+    )
+    assert rollout_config.times == tuple(few_step_times(3, recipe.shift).tolist())
 
 
 def test_a_drift_falsifies_the_past_beyond_the_sink_alone(chain: Path) -> None:
@@ -142,7 +146,7 @@ def test_a_drift_falsifies_the_past_beyond_the_sink_alone(chain: Path) -> None:
         stage.random.manual_seed(3)
         with torch.no_grad(), patch.object(shifted, "_drift", return_value=shift):  # type: ignore[attr-defined]
             made.append(stage._rollout(sample, 0))
-    within = still.rolling.sink + still.rolling.chunk
+    within = still.rollout_config.sink + still.rollout_config.chunk
     torch.testing.assert_close(made[0][:, :within], made[1][:, :within], atol=1e-4, rtol=1e-4)
     assert (made[0] - made[1])[:, within:].abs().mean() > 1e-4
 

@@ -29,7 +29,7 @@ from tests.train.smoke import (
 from motionstream.train import train
 from motionstream.train.checkpoint import Checkpoints
 from motionstream.train.network import finished
-from motionstream.train.recipe import DetailRecipe, LookRecipe
+from motionstream.train.recipe import DetailRecipe, PromptFilterRecipe
 from motionstream.train.run import BUILDERS
 
 
@@ -123,12 +123,12 @@ def test_the_look_shows_every_world_under_every_effect_and_learns_the_phrases_sa
     assert all((drawn.true[case] - drawn.plain[case])[1].abs().max() > 0.05 for case in range(1, len(drawn.true)))
     assert len({tuple(row) for row in drawn.phrases.tolist()}) == len(drawn.phrases)
     assert (drawn.specks[0] != drawn.specks[1]).any(), "each of another time"
-    before = weights(stage.look)
+    before = weights(stage.prompt_filter)
     losses = [stage.step(step, step / STEPS) for step in range(3)]
     assert ["texture" in one for one in losses] == [step / STEPS >= stage.recipe.texture_from for step in range(3)]
     assert all(finite(one) for one in losses)
-    assert changed(before, stage.look) == set(before)
-    assert not stage.look.amounts.weight[0].any(), "padding stays silent"
+    assert changed(before, stage.prompt_filter) == set(before)
+    assert not stage.prompt_filter.amounts.weight[0].any(), "padding stays silent"
 
 
 def test_the_look_learns(chain: Path) -> None:
@@ -167,9 +167,9 @@ def test_a_detail_goes_on_from_another(chain: Path) -> None:
 
 
 def test_a_look_goes_on_from_another(chain: Path) -> None:
-    stage = look_stage(chain, init_from="look")
-    first = finished(chain / "look", LookRecipe, "the look")[1]
-    assert all(torch.equal(value, first[name]) for name, value in stage.look.state_dict().items())
+    stage = look_stage(chain, init_from="prompt-filter")
+    first = finished(chain / "prompt-filter", PromptFilterRecipe, "the look")[1]
+    assert all(torch.equal(value, first[name]) for name, value in stage.prompt_filter.state_dict().items())
 
 
 def test_the_detail_learns_and_its_student_does_not(chain: Path) -> None:
@@ -184,7 +184,7 @@ def test_the_detail_learns_and_its_student_does_not(chain: Path) -> None:
 
 @pytest.mark.parametrize(
     ("stage", "interrupted"),
-    [("teacher-mask", 2), ("causal", 1), ("causal", 3), ("self-forcing", 1), ("detail", 2), ("look", 2)],
+    [("teacher-mask", 2), ("causal", 1), ("causal", 3), ("self-forcing", 1), ("detail", 2), ("prompt-filter", 2)],
 )
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
     chain: Path, tmp_path: Path, stage: str, interrupted: int

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from motionstream.tiny.particles import Particles
 from motionstream.train.texture import beyond_curves, shape_distance, texture_distance
-from motionstream.vae import Specks
 
 SIZE = (128, 112)
 FLAKES, DROPS = 4, 6
@@ -15,7 +15,7 @@ FLAKES, DROPS = 4, 6
 
 def video(seed: int, kind: int, amount: float = 1.0) -> Tensor:
     """Two frames in a row of one kind of specks, at another time for each seed."""
-    field = Specks.of(1, SIZE).at([50 * seed, 50 * seed + 1])[:, kind]
+    field = Particles.of(1, SIZE).at([50 * seed, 50 * seed + 1])[:, kind]
     return (amount * field)[None, :, None].expand(-1, -1, 3, -1, -1)
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from motionstream import cli
 from motionstream.data.loader import Loader
 from motionstream.data.video_crops import VideoCrops
+from motionstream.lpips import LpipsNetwork
 from motionstream.stream.video import write_mp4
 from motionstream.train import named, train
 from motionstream.train.checkpoint import Checkpoints, newest_weights
@@ -23,8 +24,8 @@ from motionstream.train.patch_critic import PatchCritic, balance, critic_loss, m
 from motionstream.train.recipe import RECIPE_FILE, DecoderRecipe, load
 from motionstream.train.recipe import changed as edited
 from motionstream.train.tiny_decoder import TinyDecoderStage, build, full_vae, perceptual, start, trained_decoder
-from motionstream.vae import TaehvConfig, TaehvDecoder, VideoVAE
-from motionstream.vae.lpips import LpipsNetwork
+from motionstream.vae import VideoVAE
+from motionstream.wan.taehv import TaehvConfig, TaehvDecoder
 
 LAST_BIAS = "layers.8.bias"
 
@@ -184,7 +185,7 @@ def files(run_dir: Path) -> dict[str, bytes]:
 
 def test_it_learns_from_wans_vae_and_a_folder_of_videos_in_bfloat16(tmp_path: Path) -> None:
     pytest.importorskip("diffusers")
-    from motionstream.vae.wan import WanVAE
+    from motionstream.wan.vae import WanVAE
 
     WanVAE.random("wan2.1", reduced=True).save(tmp_path / "vae")
     (tmp_path / "clips").mkdir()

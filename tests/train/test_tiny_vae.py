@@ -12,9 +12,9 @@ from tests.train.smoke import changed, make, recipe, vae_stage
 from tests.train.test_tiny_decoder import lpips_file
 from torch import nn
 
+from motionstream.tiny.vae import TinyVAEConfig
 from motionstream.train.checkpoint import newest_weights
 from motionstream.train.tiny_vae import TinyVAEStage, blocks, edge_error, finished_vae
-from motionstream.vae import TinyVAEConfig
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ import pytest
 import torch
 from tests.train.smoke import ASSETS, in_this_process
 
+from motionstream.model_folder import read_header
 from motionstream.train import train
 from motionstream.train.checkpoint import newest_weights
 from motionstream.train.pack import pack
 from motionstream.train.recipe import load
 from motionstream.train.unpack import unpack
-from motionstream.zoo import read_header
 
-MADE = {"detail": "detail", "look": "look", "rollout": "network", "vae-decoder": "vae"}
+MADE = {"detail": "detail", "prompt-filter": "prompt_filter", "rollout": "network", "vae-decoder": "vae"}
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_stage_goes_on_from_it(model: Path, tmp_path: Path) -> None:
 def test_without_detail_the_network_is_the_last_students(chain: Path, tmp_path: Path) -> None:
     pack(chain, "causal", tmp_path / "model", "try")
     runs = unpack(tmp_path / "model", tmp_path / "out")
-    assert {run for run, has in runs.items() if has} == {"causal", "vae", "look"}
+    assert {run for run, has in runs.items() if has} == {"causal", "vae", "prompt-filter"}
 
 
 def test_what_cannot_be_unpacked_is_told(model: Path, tmp_path: Path) -> None:

@@ -295,8 +295,10 @@ def _late_gradient(stage: SelfForcingStage) -> Tensor:
     """Of a middle chunk, in which sink and window are full, after two more have been committed."""
     sample = stage.data.next()
     student, context = stage.student, context_of(stage.student, sample)
-    cache = new_cache(student, sample.latents, stage.rolling)
-    chunks = list(rollout(student, cache, sample.conditioning, context, stage.rolling, keyed(3), sample.first, 0))
+    cache = new_cache(student, sample.latents, stage.rollout_config)
+    chunks = list(
+        rollout(student, cache, sample.conditioning, context, stage.rollout_config, keyed(3), sample.first, 0)
+    )
     chunks[2].square().mean().backward()  # type: ignore[no-untyped-call]
     gradient = stage.student.dit.blocks[0].get_parameter("self_attn.q.weight").grad
     assert gradient is not None
@@ -318,7 +320,7 @@ def test_recomputed_passes_have_the_same_gradient_exactly(wan: Path, clips: Path
 def test_what_recomputes_may_not_commit(wan: Path, clips: Path) -> None:
     stage = make(SelfForcingStage, "self-forcing", clips, wan, recompute=True)
     sample, student = stage.data.next(), stage.student
-    cache, context = new_cache(student, sample.latents, stage.rolling), context_of(student, sample)
+    cache, context = new_cache(student, sample.latents, stage.rollout_config), context_of(student, sample)
     with pytest.raises(ValueError, match=r"run it under torch.no_grad"):
         student.commit(sample.first, torch.zeros(1, 1), sample.conditioning.slice(0, 1), context, cache)
 

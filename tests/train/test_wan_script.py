@@ -13,17 +13,18 @@ import pytest
 import torch
 from tests.small import randomised
 from tests.train.wan import STAGES
-from tests.zoo.wan_folder import save_clip, save_text
+from tests.wan.wan_folder import save_clip, save_text
 
 from motionstream import zoo
 from motionstream.data.encode import Cut, captions, prepared_video
 from motionstream.data.shards import Shards
-from motionstream.dit import CONFIGS, VideoDiT, published
-from motionstream.dit.weights import save_weights
+from motionstream.dit import CONFIGS, VideoDiT
 from motionstream.stream.video import write_mp4
 from motionstream.train.recipe import NETWORK_SIZES, load
 from motionstream.train.recipes_wan import REDUCED
-from motionstream.vae.wan import WanVAE
+from motionstream.wan import conversion as published
+from motionstream.wan.vae import WanVAE
+from motionstream.wan.weights import save_weights
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,6 @@ from safetensors.torch import save_file
 from tests.small import randomised
 
 from motionstream.data.shards import EncodedClip, Prepared, ShardWriter
-from motionstream.dit.published import NETWORK_FILE
 from motionstream.sampling import MotionModel
 from motionstream.tracks import Tracks
 from motionstream.train import named, train
@@ -21,6 +20,7 @@ from motionstream.train.recipe import Recipe
 from motionstream.train.recipes_wan import REDUCED, START
 from motionstream.train.run import builder
 from motionstream.train.stage import Stage
+from motionstream.wan.conversion import NETWORK_FILE
 
 PREPARED = Prepared("wan2.1", (64, 48), 17, latent_channels=16, text_dim=32, image_dim=48)
 STAGES = ("teacher", "teacher-mask", "causal", "self-forcing")

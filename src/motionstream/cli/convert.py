@@ -13,7 +13,7 @@ from motionstream.cli.options import JsonOut, Seed
 if TYPE_CHECKING:
     import torch
 
-    from motionstream.dit.published import Columns, Plan
+    from motionstream.wan.conversion import Columns, Plan
 
 DTYPES = ("bfloat16", "float16", "float32")
 
@@ -54,7 +54,7 @@ def convert(
     Families: wan2.1-t2v, wan2.1-i2v, wan2.1-fun-inp, wan2.1-fun-control, wan2.2-ti2v, wan2.2-fun-inp,
     wan2.2-fun-control, self-forcing.
     """
-    from motionstream.dit import published
+    from motionstream.wan import conversion as published
 
     if to is None and not only_plan:
         raise ValueError("nothing to do: say --to FOLDER, or --plan to see what would become of the weights")

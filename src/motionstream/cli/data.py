@@ -96,11 +96,11 @@ def data_encode(
     """
     import torch
 
-    from motionstream.conditioning.clip_image import ClipImageEncoder
-    from motionstream.conditioning.prompt_cache import CachedEncoder, PromptCache, default_folder
-    from motionstream.conditioning.umt5 import UMT5Encoder
     from motionstream.data.encode import Cut, Encoders, captions, encode_folder
-    from motionstream.vae.wan import WanVAE
+    from motionstream.wan.clip_image import ClipImageEncoder
+    from motionstream.wan.prompt_cache import CachedEncoder, PromptCache, default_folder
+    from motionstream.wan.umt5 import UMT5Encoder
+    from motionstream.wan.vae import WanVAE
 
     if dtype not in ("bfloat16", "float32"):
         raise ValueError(f"--dtype {dtype}: bfloat16 or float32")

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from motionstream.evaluate.views.depth import Estimator
-    from motionstream.tracks.trackers import PointTracker
+    from motionstream.trackers.registry import PointTracker
 
 Model = Annotated[str, typer.Option("--model", "-m", help="A zoo name or a folder of weights.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
@@ -77,7 +77,7 @@ def grid_of(text: str) -> tuple[int, int]:
 
 def open_tracker(name: str, path: Path | None, download: bool, device: str) -> PointTracker:
     """The tracker of this name; the licence of one that is not ours is said on stderr."""
-    from motionstream.tracks import trackers
+    from motionstream.trackers import registry as trackers
 
     opened = trackers.open_tracker(name, path, download, device)
     if opened.licence:

@@ -16,7 +16,8 @@ def train(
     stage: Annotated[
         str,
         typer.Argument(
-            help="vae, teacher, teacher-mask, causal, self-forcing, rollout, vae-decoder, detail, look, decoder."
+            help="vae, teacher, teacher-mask, causal, self-forcing, rollout, vae-decoder, detail, "
+            "prompt-filter, decoder."
         ),
     ],
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="A named recipe or its JSON.")],

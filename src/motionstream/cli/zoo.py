@@ -19,7 +19,8 @@ app = typer.Typer(no_args_is_help=True, help="Models that come with the package,
 @app.command("list")
 def zoo_list() -> None:
     """Say which models come with the package, and how they run."""
-    from motionstream.zoo import embedded, names, read_header
+    from motionstream.model_folder import read_header
+    from motionstream.zoo import embedded, names
 
     console.report("models", {name: read_header(embedded(name))["live"] for name in names()}, None)
 
@@ -196,7 +197,7 @@ def zoo_wan(
 
     Only places are written down; published parts stay where they are.
     """
-    from motionstream.zoo.wan import Places, describe_converted, live_of_folder
+    from motionstream.wan.model import Places, describe_converted, live_of_folder
 
     if runs is not None:
         from motionstream.train.pack import export_wan

@@ -1,6 +1,5 @@
 """Prompt, picture and tracks → what the DiT is told."""
 
-from motionstream.conditioning.anchor import Anchor
 from motionstream.conditioning.conditioner import (
     Conditioner,
     ConditionerState,
@@ -8,20 +7,11 @@ from motionstream.conditioning.conditioner import (
     ConditioningConfig,
     Warped,
 )
-from motionstream.conditioning.prompt import (
-    EncodedPrompts,
-    PictureEncoder,
-    PromptEncoder,
-    TextEncoder,
-    phrase_numbers,
-)
-from motionstream.conditioning.random_walk import bonds
+from motionstream.conditioning.prompt import EncodedPrompts, PictureEncoder, PromptEncoder
 from motionstream.conditioning.track_head import TrackHead
 from motionstream.conditioning.track_volume import TrackBatch, identity_codes, track_volume
-from motionstream.conditioning.warped_anchor import warp
 
 __all__ = [
-    "Anchor",
     "Conditioner",
     "ConditionerState",
     "Conditioning",
@@ -29,13 +19,9 @@ __all__ = [
     "EncodedPrompts",
     "PictureEncoder",
     "PromptEncoder",
-    "TextEncoder",
     "TrackBatch",
     "TrackHead",
     "Warped",
-    "bonds",
     "identity_codes",
-    "phrase_numbers",
     "track_volume",
-    "warp",
 ]

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from motionstream.conditioning.anchor import Anchor
 from motionstream.conditioning.track_volume import TrackBatch, pack_frames, track_volume
-from motionstream.conditioning.warped_anchor import STRIDE, warp
 from motionstream.geometry import Geometry
+from motionstream.tiny.anchor import Anchor
+from motionstream.tiny.warp import STRIDE, warp
 from motionstream.vae import Memory, VideoVAE
 
 
@@ -151,7 +151,7 @@ class Conditioner:
         return Warped(
             *warp(
                 anchor.picture,
-                anchor.bonds,
+                anchor.affinity,
                 torch.cat([tracks.xy, anchor.xy[:, None].expand(-1, frames, -1, -1)], 2),
                 torch.cat([tracks.visible, anchor.held[:, None].expand(-1, frames, -1)], 2),
                 torch.cat([birth_xy, anchor.birth_xy], 1),

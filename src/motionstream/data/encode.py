@@ -23,9 +23,9 @@ from motionstream.conditioning import PictureEncoder, PromptEncoder
 from motionstream.data.shards import EncodedClip, Prepared, ShardWriter
 from motionstream.stream.model import fitted
 from motionstream.stream.video import read_video
+from motionstream.trackers.registry import PointTracker
 from motionstream.tracks import Tracks, io
 from motionstream.tracks.grid import grid
-from motionstream.tracks.trackers import PointTracker
 from motionstream.vae import VideoVAE
 from motionstream.vae.pixels import to_model
 

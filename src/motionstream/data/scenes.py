@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
+from motionstream.camera.camera import Lens, pixel_centres, to_camera, to_world
+from motionstream.camera.path import MOVES, CameraPath, moved
 from motionstream.data.assets import Asset, AssetLibrary
 from motionstream.tracks import Tracks
-from motionstream.tracks.camera import Lens, pixel_centres, to_camera, to_world
-from motionstream.tracks.camera_path import MOVES, CameraPath, moved
 
 Floats = npt.NDArray[np.float64]
 Size = tuple[int, int]

@@ -4,6 +4,5 @@ from motionstream.dit.cache import RollingCache
 from motionstream.dit.config import CONFIGS, DiTConfig
 from motionstream.dit.mask import ChunkMask
 from motionstream.dit.model import TextContext, VideoDiT
-from motionstream.dit.slots import SlotCache, stream_cache
 
-__all__ = ["CONFIGS", "ChunkMask", "DiTConfig", "RollingCache", "SlotCache", "TextContext", "VideoDiT", "stream_cache"]
+__all__ = ["CONFIGS", "ChunkMask", "DiTConfig", "RollingCache", "TextContext", "VideoDiT"]

@@ -104,11 +104,11 @@ class CrossAttention(Attention):
 
     def forward(self, x_BTSW: Tensor, context: LayerContext, kernel: Kernel, bias: Tensor | None = None) -> Tensor:
         q = self.split(self.norm_q(self.q(x_BTSW))).flatten(1, 2)
-        out: Tensor = self.o(hear(q, context, kernel, bias).flatten(-2))
+        out: Tensor = self.o(cross_attend(q, context, kernel, bias).flatten(-2))
         return out.reshape(x_BTSW.shape)
 
 
-def hear(q_BLHD: Tensor, context: LayerContext, kernel: Kernel, bias: Tensor | None) -> Tensor:
+def cross_attend(q_BLHD: Tensor, context: LayerContext, kernel: Kernel, bias: Tensor | None) -> Tensor:
     """What queries hear of the text and see of the picture, (B, L, H, D). bias (B, L): of the text's logits."""
     (k, v), *picture = ((k.type_as(q_BLHD), v.type_as(q_BLHD)) for k, v in context)
     total = attend(q_BLHD, k, v, bias=bias, kernel=kernel)

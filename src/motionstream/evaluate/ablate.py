@@ -28,7 +28,7 @@ from motionstream.evaluate.motion import WITHIN, EvaluationClip, retrack
 from motionstream.evaluate.pictures import plots
 from motionstream.evaluate.teacher import Teacher
 from motionstream.evaluate.variant import Variant, sizes_name
-from motionstream.sampling import Guidance, Rolling
+from motionstream.sampling import Guidance, RolloutConfig
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.offline import play
 from motionstream.tracks import Tracks
@@ -76,21 +76,23 @@ class Setting:
     @classmethod
     def of(cls, model: StreamingModel) -> Setting:
         """As the model comes."""
-        rolling = model.rolling
-        return cls(rolling.chunk, rolling.sink, rolling.window, len(rolling.times))
+        rollout_config = model.rollout_config
+        return cls(rollout_config.chunk, rollout_config.sink, rollout_config.window, len(rollout_config.times))
 
     @property
     def name(self) -> str:
         """Such as "c3s3w3, 2 steps, no anchor"."""
-        sizes = sizes_name(Rolling(self.chunk, self.sink, self.window, ()))
+        sizes = sizes_name(RolloutConfig(self.chunk, self.sink, self.window, ()))
         without = [f"no {part}" for part in ("identity", "anchor") if not getattr(self, part)]
         return ", ".join([sizes, f"{self.steps} step{'s' * (self.steps > 1)}", *without])
 
     def applied(self, model: StreamingModel, shift: float) -> Variant:
         """The model run so. shift: of the student's times."""
         times = tuple(few_step_times(self.steps, shift).tolist())
-        rolling = replace(model.rolling, chunk=self.chunk, sink=self.sink, window=self.window, times=times)
-        return Variant(model, rolling, self.identity, self.anchor)
+        rollout_config = replace(
+            model.rollout_config, chunk=self.chunk, sink=self.sink, window=self.window, times=times
+        )
+        return Variant(model, rollout_config, self.identity, self.anchor)
 
 
 def tables_of(base: Setting, anchored: bool = True) -> dict[str, list[Setting]]:

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from motionstream.conditioning import bonds, warped_anchor
 from motionstream.evaluate.metrics import Video
+from motionstream.tiny import warp as warped_anchor
+from motionstream.tiny.affinity import affinity
 from motionstream.tracks import Tracks
 from motionstream.vae.pixels import from_image, to_frames
 
@@ -31,7 +32,7 @@ def warp(first: Video, tracks: Tracks, caption: str = "", seed: int = 0) -> Vide
     Points born later say nothing about the first frame and are left out.
     """
     picture = from_image(first)[0]
-    frames, hangs = [picture], bonds(picture)
+    frames, hangs = [picture], affinity(picture)
     xy, visible = torch.from_numpy(tracks.xy)[None], torch.from_numpy(tracks.visible)[None]
     for frame in range(1, tracks.frames):
         span = slice(frame, frame + 1)

@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from motionstream.camera.camera import Lens, camera_tracks, depth_at, to_camera, to_world
+from motionstream.camera.path import CameraPath, interpolated
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.scenes import Scenes
 from motionstream.evaluate import machine
@@ -31,8 +33,6 @@ from motionstream.evaluate.views.llff import LlffScene, View, scale_of
 from motionstream.stream.model import fitted
 from motionstream.stream.video import read_image
 from motionstream.tracks import Tracks
-from motionstream.tracks.camera import Lens, camera_tracks, depth_at, to_camera, to_world
-from motionstream.tracks.camera_path import CameraPath, interpolated
 from motionstream.tracks.grid import grid
 
 Floats = npt.NDArray[np.float64]

@@ -29,9 +29,9 @@ from motionstream.evaluate.metrics import Mask, Video
 from motionstream.geometry import Fit, Geometry
 from motionstream.stream.model import fitted
 from motionstream.stream.video import read_image, read_video
+from motionstream.trackers.lucas_kanade import track
 from motionstream.tracks import Tracks
 from motionstream.tracks.grid import grid
-from motionstream.tracks.lucas_kanade import track
 from motionstream.tracks.tracks import IntArray
 
 LAYOUTS = ("auto", "clips", "davis", "sora")

@@ -40,8 +40,8 @@ from motionstream.evaluate.reporting.tables import Row, Table, table
 from motionstream.evaluate.vae import rebuild
 from motionstream.sampling import ChunkStep
 from motionstream.stream.model import StreamingModel
+from motionstream.trackers.lucas_kanade import track
 from motionstream.tracks import Tracks
-from motionstream.tracks.lucas_kanade import track
 
 VAE, WARP, WARP_THROUGH_VAE = "vae", "warp", "warp through the vae"
 STUDENT, WITH_DETAIL, WHOLE = "student", "with detail", "whole"
@@ -89,21 +89,21 @@ def ladder(model: StreamingModel, seed: int = 0) -> dict[str, Make]:
     the warp through the VAE; without detail and look the student; without either of them the student with detail.
     """
     makers: dict[str, Make] = {
-        VAE: lambda clip, _: rebuild(model, clip.video, model.rolling.chunk),
+        VAE: lambda clip, _: rebuild(model, clip.video, model.rollout_config.chunk),
         WARP: _maker(warp, seed),
     }
     if model.network.config.conditioning.anchored:
         makers[WARP_THROUGH_VAE] = _maker(by_model(uncorrected(model)), seed)
-    if model.detail is not None or model.look is not None:
-        makers[STUDENT] = _maker(by_model(without(model, "detail", "look")), seed)
-    if model.detail is not None and model.look is not None:
-        makers[WITH_DETAIL] = _maker(by_model(without(model, "look")), seed)
+    if model.detail is not None or model.prompt_filter is not None:
+        makers[STUDENT] = _maker(by_model(without(model, "detail", "prompt_filter")), seed)
+    if model.detail is not None and model.prompt_filter is not None:
+        makers[WITH_DETAIL] = _maker(by_model(without(model, "prompt_filter")), seed)
     makers[WHOLE] = _maker(by_model(model), seed)
     return makers
 
 
 def without(model: StreamingModel, *parts: str) -> StreamingModel:
-    """The same model without its "detail", its "look" or both."""
+    """The same model without its "detail", its "prompt_filter" or both."""
     bare = copy.copy(model)
     for part in parts:
         setattr(bare, part, None)
@@ -112,7 +112,7 @@ def without(model: StreamingModel, *parts: str) -> StreamingModel:
 
 def uncorrected(model: StreamingModel) -> StreamingModel:
     """The same model with a network that knows nothing: the warp through the VAE, without detail and look."""
-    made = without(model, "detail", "look")
+    made = without(model, "detail", "prompt_filter")
     made.chunk_step = _Uncorrected(model.chunk_step)
     return made
 
@@ -121,7 +121,7 @@ class _Uncorrected:
     """Chunks whose clean latents are those of the warped anchor, as from an anchored network that returns 0."""
 
     def __init__(self, own: ChunkStep) -> None:
-        self.rolling, self.cache = own.rolling, own.cache
+        self.rollout_config, self.cache = own.rollout_config, own.cache
 
     def denoise(
         self, cache: object, conditioning: Conditioning, context: object, noise: object, known: Tensor | None = None

@@ -377,7 +377,7 @@ def _percentile(values: Sequence[float], share: float) -> float | None:
 
 def _end_point_errors(run: Run, moment: int, window: Video) -> tuple[float | None, float | None]:
     """EPE of the scene's tracks in the window, and that of a picture that stands still; None without tracks."""
-    from motionstream.tracks.lucas_kanade import track
+    from motionstream.trackers.lucas_kanade import track
 
     given = SCENES[run.scene].tracks((window.shape[2], window.shape[1]), moment - len(window), len(window))
     given = given.select(given.visible[0])
@@ -391,7 +391,7 @@ def _end_point_errors(run: Run, moment: int, window: Video) -> tuple[float | Non
 
 def _check_chunk(name: str, model: StreamingModel) -> None:
     """A chunk must end before the frames that the next sample needs."""
-    frames = model.geometry.chunk_frames(1, model.rolling.chunk)
+    frames = model.geometry.chunk_frames(1, model.rollout_config.chunk)
     if frames > PERIOD - RECENT:
         most = PERIOD - RECENT
         raise ValueError(f"{name}: chunks of {frames} frames cannot be sampled, at most {most} can: use fewer latents")

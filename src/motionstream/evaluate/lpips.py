@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from motionstream.evaluate.metrics import Video, unit_frames
-from motionstream.vae.lpips import LpipsNetwork
+from motionstream.lpips import LpipsNetwork
 
 TOGETHER = 16  # frames of a video that are compared at once
 

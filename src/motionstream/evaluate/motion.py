@@ -47,8 +47,8 @@ from motionstream.evaluate.metrics import (
     turned,
 )
 from motionstream.stream.offline import play
+from motionstream.trackers.lucas_kanade import track
 from motionstream.tracks import Tracks
-from motionstream.tracks.lucas_kanade import track
 from motionstream.tracks.tracks import IntArray
 
 WITHIN = 1.0  # pixels that the tracker may be off on the true clip

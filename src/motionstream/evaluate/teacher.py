@@ -11,8 +11,8 @@ from motionstream.evaluate.baselines import Generate
 from motionstream.evaluate.metrics import Video
 from motionstream.geometry import Geometry
 from motionstream.sampling import Control, Guidance, MotionModel, keyed_noise, sample_clip
+from motionstream.tiny.vae import TinyVAE
 from motionstream.tracks import Tracks
-from motionstream.vae import TinyVAE
 from motionstream.vae.pixels import from_image, to_frames
 
 

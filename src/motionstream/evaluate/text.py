@@ -45,8 +45,8 @@ from motionstream.evaluate.motion import ratio
 from motionstream.evaluate.probe import FEWEST_FRAMES, Features, Probe, features
 from motionstream.evaluate.tally import Tally
 from motionstream.stream.offline import play
+from motionstream.trackers.lucas_kanade import track
 from motionstream.tracks import Tracks
-from motionstream.tracks.lucas_kanade import track
 from motionstream.vae.pixels import to_frames
 
 CLASSES = (NONE, *BY_NAME)

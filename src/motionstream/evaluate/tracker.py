@@ -22,8 +22,8 @@ import numpy.typing as npt
 from motionstream.evaluate import machine
 from motionstream.evaluate.journal import Journal
 from motionstream.evaluate.metrics import Floats, Mask, Video, after_birth, births, distance
+from motionstream.trackers.registry import PointTracker
 from motionstream.tracks import Tracks
-from motionstream.tracks.trackers import PointTracker
 
 WITHIN = (1, 2, 4, 8)  # pixels of the frame
 SPEEDS = (0.0, 0.5, 2.0, 4.0, 8.0, np.inf)  # pixels a frame that a point truly moves

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import torch
 
-from motionstream import zoo
+from motionstream import model_folder, zoo
 from motionstream.conditioning import Conditioner, ConditionerState, Conditioning, TrackBatch, Warped
-from motionstream.sampling import Rolling
+from motionstream.sampling import RolloutConfig
 from motionstream.stream.model import StreamingModel
 
 _SIZES = re.compile(r"c(\d+)s(\d+)w(\d+)")
@@ -21,9 +21,11 @@ class Variant(StreamingModel):
     identity: whether points say where they are by their codes. anchor: whether the network sees the warped anchor.
     """
 
-    def __init__(self, model: StreamingModel, rolling: Rolling, identity: bool = True, anchor: bool = True) -> None:
+    def __init__(
+        self, model: StreamingModel, rollout_config: RolloutConfig, identity: bool = True, anchor: bool = True
+    ) -> None:
         self.__dict__.update(vars(model))
-        self.rolling, self.identity, self.anchor = rolling, identity, anchor
+        self.rollout_config, self.identity, self.anchor = rollout_config, identity, anchor
         if not anchor:
             self.detail = None  # it would bring the anchor's texture in by another door
 
@@ -50,30 +52,32 @@ class _Partial(Conditioner):
         return conditioning, following
 
 
-def sizes_name(rolling: Rolling) -> str:
+def sizes_name(rollout_config: RolloutConfig) -> str:
     """Chunk, sink and window in latents: "c3s3w3" (the paper, which counts in chunks, writes c3s1w1 for that)."""
-    return f"c{rolling.chunk}s{rolling.sink}w{rolling.window}"
+    return f"c{rollout_config.chunk}s{rollout_config.sink}w{rollout_config.window}"
 
 
-def with_sizes(rolling: Rolling, text: str) -> Rolling:
+def with_sizes(rollout_config: RolloutConfig, text: str) -> RolloutConfig:
     """The rollout with the sizes of a name such as "c1s0w3". Raises ValueError on anything else."""
     found = _SIZES.fullmatch(text.strip())
     if found is None or int(found[1]) == 0:
         raise ValueError(f"variant {text!r}: write chunk, sink and window in latents, such as c1s3w3")
     chunk, sink, window = (int(number) for number in found.groups())
-    return replace(rolling, chunk=chunk, sink=sink, window=window)
+    return replace(rollout_config, chunk=chunk, sink=sink, window=window)
 
 
-def resized(rolling: Rolling, chunk: int | None = None, sink: int | None = None, window: int | None = None) -> Rolling:
+def resized(
+    rollout_config: RolloutConfig, chunk: int | None = None, sink: int | None = None, window: int | None = None
+) -> RolloutConfig:
     """The rollout with those sizes, in latents, that are given."""
     return replace(
-        rolling,
-        chunk=rolling.chunk if chunk is None else chunk,
-        sink=rolling.sink if sink is None else sink,
-        window=rolling.window if window is None else window,
+        rollout_config,
+        chunk=rollout_config.chunk if chunk is None else chunk,
+        sink=rollout_config.sink if sink is None else sink,
+        window=rollout_config.window if window is None else window,
     )
 
 
 def shift_of(model: str) -> float:
     """Shift of the student's times, of a zoo name or a folder of weights: with it, other numbers of calls are timed."""
-    return float(zoo.read_header(zoo.folder_of(model))["live"]["shift"])
+    return float(model_folder.read_header(zoo.folder_of(model))["live"]["shift"])

@@ -12,7 +12,7 @@ from typing import cast, get_args
 
 from motionstream.plan.needs import GIB, Choice, Decoder, Part, parts
 from motionstream.plan.subject import Subject
-from motionstream.vae import TinyVAEConfig
+from motionstream.tiny.vae import TinyVAEConfig
 
 LADDER = ("tiny decoder", "encoders on the CPU", "fp8 weights", "smaller frame")
 KEPT_FREE = 0.05

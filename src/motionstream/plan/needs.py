@@ -23,8 +23,9 @@ from motionstream.geometry import Geometry
 from motionstream.plan import others
 from motionstream.plan.subject import Subject
 from motionstream.sampling import MotionModel
-from motionstream.vae import Memory, TinyVAE, TinyVAEConfig
-from motionstream.vae.taehv import PUBLISHED, TaehvDecoder
+from motionstream.tiny.vae import TinyVAE, TinyVAEConfig
+from motionstream.vae import Memory
+from motionstream.wan.taehv import PUBLISHED, TaehvDecoder
 
 HALF, EIGHTH, SCALE = 2, 1, 4
 """Bytes of a bfloat16, of an fp8 number, and of the scale that each row of an fp8 weight has."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from motionstream import zoo
+from motionstream import model_folder, zoo
 from motionstream.conditioning import ConditioningConfig
 from motionstream.dit.config import CONFIGS
 from motionstream.geometry import Geometry
+from motionstream.model_folder import WAN, Live, live_of, network_of, tuples, undescribed
 from motionstream.sampling import ModelConfig
-from motionstream.vae import TinyVAEConfig
-from motionstream.zoo.header import WAN, Live, live_of, network_of, tuples, undescribed
-from motionstream.zoo.wan import LIVE
+from motionstream.tiny.vae import TinyVAEConfig
+from motionstream.wan.model import LIVE
 
 TRACK_CHANNELS = 16
 SIZES = {
@@ -64,7 +64,7 @@ def _of_wan(name: str) -> Subject:
 
 
 def _of_folder(name: str, folder: Path) -> Subject:
-    header = zoo.read_header(folder)
+    header = model_folder.read_header(folder)
     network, live = network_of(header, folder), live_of(header, folder)
     try:
         if header["kind"] == WAN:

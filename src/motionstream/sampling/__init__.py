@@ -1,23 +1,20 @@
 """From conditioning to latents: the teacher's ODE, the student's rollout, and guidance."""
 
-from motionstream.sampling.graphed import ChunkStep, GraphedDecode, GraphedStep, PlainStep, chunk_step
 from motionstream.sampling.guidance import Control, Guidance, guided_velocity
 from motionstream.sampling.model import ModelConfig, MotionModel
 from motionstream.sampling.noise import keyed_noise
 from motionstream.sampling.ode import frame_times, sample_clip
-from motionstream.sampling.rollout import Rolling, commit_chunk, denoise_chunk, keyed, rollout
+from motionstream.sampling.rollout import RolloutConfig, commit_chunk, denoise_chunk, keyed, rollout
+from motionstream.sampling.step import ChunkStep, PlainStep
 
 __all__ = [
     "ChunkStep",
     "Control",
-    "GraphedDecode",
-    "GraphedStep",
     "Guidance",
     "ModelConfig",
     "MotionModel",
     "PlainStep",
-    "Rolling",
-    "chunk_step",
+    "RolloutConfig",
     "commit_chunk",
     "denoise_chunk",
     "frame_times",

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from motionstream.conditioning import Conditioning, ConditioningConfig, TextEncoder, TrackHead
+from motionstream.conditioning import Conditioning, ConditioningConfig, TrackHead
 from motionstream.diffusion import TIMESTEPS, clean_of, velocity_of
 from motionstream.dit import ChunkMask, DiTConfig, RollingCache, TextContext, VideoDiT
-from motionstream.dit.fuse import FusedDiT
+from motionstream.fast.fuse import FusedDiT
 from motionstream.sampling.times import beside
+from motionstream.tiny.text_encoder import TextEncoder
 
 PARAMETERIZATIONS = ("velocity", "anchored")
 

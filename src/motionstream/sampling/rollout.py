@@ -26,7 +26,7 @@ Noise = Callable[[int, int, tuple[int, ...]], Tensor]
 
 
 @dataclass(frozen=True)
-class Rolling:
+class RolloutConfig:
     """Sizes of the rollout in latents (paper: c3s1w1 in chunks of 3), and the times of its calls.
 
     clean_pass: whether a chunk, once clean, goes through the network again, at t = 0, for the keys and values that
@@ -94,7 +94,7 @@ def rollout(
     cache: RollingCache,
     conditioning: Conditioning,
     context: TextContext,
-    rolling: Rolling,
+    rollout_config: RolloutConfig,
     noise: Noise,
     known: Tensor | None = None,
     exit_step: int | None = None,
@@ -105,19 +105,19 @@ def rollout(
     remembered: (first latent, clean chunk) → what is committed for it by a clean pass; another than the chunk itself
     only where a student is to learn from a past that has gone astray.
     """
-    for index, (begin, size) in enumerate(chunk_spans(conditioning.latents, rolling.chunk)):
+    for index, (begin, size) in enumerate(chunk_spans(conditioning.latents, rollout_config.chunk)):
         part = conditioning.slice(begin, begin + size)
         clean = denoise_chunk(
             model,
             cache,
             part,
             context,
-            rolling.times,
+            rollout_config.times,
             lambda step, shape, index=index: noise(index, step, shape),  # type: ignore[misc]
             known if begin == 0 else None,
             exit_step,
-            commit=not rolling.clean_pass,
+            commit=not rollout_config.clean_pass,
         )
-        if rolling.clean_pass:
+        if rollout_config.clean_pass:
             commit_chunk(model, cache, remembered(begin, clean), part, context)
         yield clean

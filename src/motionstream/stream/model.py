@@ -10,23 +10,21 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from motionstream.conditioning import (
-    Anchor,
-    Conditioner,
-    ConditionerState,
-    PictureEncoder,
-    PromptEncoder,
-    Warped,
-    phrase_numbers,
-)
+from motionstream.conditioning import Conditioner, ConditionerState, PictureEncoder, PromptEncoder, Warped
 from motionstream.dit import TextContext
+from motionstream.fast.graphed import GraphedDecode, GraphedStep, chunk_step
 from motionstream.geometry import Fit, Geometry
-from motionstream.sampling import GraphedDecode, GraphedStep, MotionModel, Rolling, chunk_step
+from motionstream.sampling import MotionModel, RolloutConfig
 from motionstream.stream.sink import FIXED, policy
 from motionstream.stream.state import StreamState, from_bytes
 from motionstream.stream.stream import Stream
 from motionstream.stream.video import read_image, upright_rgb
-from motionstream.vae import Detail, Look, Memory, Specks, VideoVAE
+from motionstream.tiny.anchor import Anchor
+from motionstream.tiny.detail import Detail
+from motionstream.tiny.particles import Particles
+from motionstream.tiny.prompt_filter import PromptFilter
+from motionstream.tiny.text_encoder import phrase_numbers
+from motionstream.vae import Memory, VideoVAE
 from motionstream.vae.pixels import from_image
 
 Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
@@ -51,10 +49,10 @@ class StreamingModel:
         vae: VideoVAE,
         geometry: Geometry,
         fps: float,
-        rolling: Rolling,
+        rollout_config: RolloutConfig,
         hash: str,
         detail: Detail | None = None,
-        look: Look | None = None,
+        prompt_filter: PromptFilter | None = None,
         prompts: PromptEncoder | None = None,
         pictures: PictureEncoder | None = None,
         graphs: bool | None = None,
@@ -64,23 +62,23 @@ class StreamingModel:
         self.network = network.eval().requires_grad_(False)
         self.vae = vae.eval().requires_grad_(False) if isinstance(vae, nn.Module) else vae
         self.detail = None if detail is None else detail.eval().requires_grad_(False)
-        self.look = None if look is None else look.eval().requires_grad_(False)
+        self.prompt_filter = None if prompt_filter is None else prompt_filter.eval().requires_grad_(False)
         self.prompts, self.pictures, self.prompted = prompts, pictures, prompted
         self.device = next(network.parameters()).device
         self.dtype = next(network.parameters()).dtype
         self._graphs = graphs
-        self.rolling = rolling
+        self.rollout_config = rollout_config
         self._decode = GraphedDecode(vae, self.device) if isinstance(self.chunk_step, GraphedStep) else vae.decode_step
 
     @property
-    def rolling(self) -> Rolling:
+    def rollout_config(self) -> RolloutConfig:
         """Sizes of the rollout and times of its calls. Set it before streams are opened that should have them."""
-        return self.chunk_step.rolling
+        return self.chunk_step.rollout_config
 
-    @rolling.setter
-    def rolling(self, rolling: Rolling) -> None:
+    @rollout_config.setter
+    def rollout_config(self, rollout_config: RolloutConfig) -> None:
         grid = self.network.dit.grid(self.geometry.latent_height, self.geometry.latent_width)
-        self.chunk_step = chunk_step(self.network, rolling, grid, self._graphs)
+        self.chunk_step = chunk_step(self.network, rollout_config, grid, self._graphs)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -129,20 +127,22 @@ class StreamingModel:
 
     def phrases(self, prompt: str) -> Tensor | None:
         """What a prompt says of the look (1, L), by number; None: nothing."""
-        numbers = [] if self.look is None else phrase_numbers(prompt, self.look.config.phrases)
+        numbers = [] if self.prompt_filter is None else phrase_numbers(prompt, self.prompt_filter.config.phrases)
         return torch.tensor([numbers], device=self.device) if numbers else None
 
-    def specks(self, seed: int) -> Specks | None:
+    def specks(self, seed: int) -> Particles | None:
         """What may lie over the frames of a stream with this seed, where the model has a network that asks for it."""
-        return None if self.look is None else Specks.of(seed, self.size, self.device)
+        return None if self.prompt_filter is None else Particles.of(seed, self.size, self.device)
 
-    def looked(self, video: Tensor, phrases: Tensor | None, specks: Specks | None, begin: int, since: int) -> Tensor:
+    def filtered(
+        self, video: Tensor, phrases: Tensor | None, specks: Particles | None, begin: int, since: int
+    ) -> Tensor:
         """Finished frames (1, F, 3, H, W), number `begin` first, under phrases in force since `since`."""
-        if self.look is None or phrases is None or specks is None:
+        if self.prompt_filter is None or phrases is None or specks is None:
             return video
         numbers = range(begin, begin + video.shape[1])
         age = torch.arange(begin - since, begin - since + video.shape[1], device=video.device)
-        shown: Tensor = self.look(video, phrases, age[None], specks.at(numbers)[None])
+        shown: Tensor = self.prompt_filter(video, phrases, age[None], specks.at(numbers)[None])
         return shown
 
     def context(self, prompt: str, seen: Tensor | None = None) -> TextContext:

@@ -15,9 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from motionstream.conditioning import Anchor, ConditionerState, Conditioning, bonds
+from motionstream.conditioning import ConditionerState, Conditioning
 from motionstream.dit import RollingCache
 from motionstream.stream.sink import FIXED
+from motionstream.tiny.affinity import affinity
+from motionstream.tiny.anchor import Anchor
 from motionstream.vae import Memory
 
 FORMAT = 1
@@ -192,12 +194,12 @@ def _read(tensors: dict[str, Tensor], name: str) -> tuple[Tensor, ...]:
 
 def _anchor_tensors(anchor: Anchor) -> tuple[Tensor, ...]:
     """All but what follows from the picture."""
-    return tuple(getattr(anchor, one.name) for one in fields(anchor) if one.name != "bonds")
+    return tuple(getattr(anchor, one.name) for one in fields(anchor) if one.name != "affinity")
 
 
 def _anchor(tensors: tuple[Tensor, ...]) -> Anchor:
-    names = [one.name for one in fields(Anchor) if one.name != "bonds"]
-    return Anchor(bonds=bonds(tensors[0]), **dict(zip(names, tensors, strict=True)))
+    names = [one.name for one in fields(Anchor) if one.name != "affinity"]
+    return Anchor(affinity=affinity(tensors[0]), **dict(zip(names, tensors, strict=True)))
 
 
 def _conditioning_tensors(conditioning: Conditioning) -> tuple[Tensor, ...]:

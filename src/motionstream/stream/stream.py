@@ -54,7 +54,7 @@ class Stream:
     @property
     def chunk_frames(self) -> int:
         """Frames that the next step returns: 1 + 4(C − 1) first, then 4C."""
-        return self.model.geometry.chunk_frames(self.state.latents, self.model.rolling.chunk)
+        return self.model.geometry.chunk_frames(self.state.latents, self.model.rollout_config.chunk)
 
     @property
     def prompt(self) -> str:
@@ -85,7 +85,7 @@ class Stream:
             conditioning, warped, following = self._condition(batch)
             clean = self._denoise(conditioning)
             video, decoder = self.model.decode(clean, warped, self.state.decoder)
-            shown = self._looked(video)
+            shown = self._filtered(video)
         state = self.state
         state.conditioner, state.decoder = following, decoder
         state.pending = Chunk(clean, conditioning)
@@ -146,9 +146,9 @@ class Stream:
     def _frames_shown(self) -> int:
         return self.model.geometry.frames(self.state.latents) if self.state.latents else 0
 
-    def _looked(self, video: torch.Tensor) -> torch.Tensor:
+    def _filtered(self, video: torch.Tensor) -> torch.Tensor:
         """The next frames as they are shown: what is kept of them, and moved on, is without the prompt's look."""
-        return self.model.looked(video, self._phrases, self._specks, self._frames_shown(), self.state.prompted)
+        return self.model.filtered(video, self._phrases, self._specks, self._frames_shown(), self.state.prompted)
 
     def _commit(self, chunk: Chunk) -> None:
         self.model.chunk_step.commit(self.state.cache, chunk.clean, chunk.conditioning, self._context)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from motionstream.tracks.following import Video
+from motionstream.trackers.following import Video
 from motionstream.tracks.tracks import Tracks
 
 WIDEST = 480  # pixels of a drawn frame

@@ -21,7 +21,7 @@ from motionstream.data.loader import loader
 from motionstream.diffusion import euler, few_step_times, interpolate, ode_times, sample_times
 from motionstream.dit import ChunkMask, RollingCache, TextContext
 from motionstream.geometry import Geometry
-from motionstream.sampling import Control, Guidance, MotionModel, Rolling, guided_velocity, keyed, rollout
+from motionstream.sampling import Control, Guidance, MotionModel, RolloutConfig, guided_velocity, keyed, rollout
 from motionstream.train.ema import EMA
 from motionstream.train.motion_data import (
     REANCHOR,
@@ -99,9 +99,9 @@ class CausalInitStage(DrawingStage):
             return None
         sample = self.data.probe(1)
         average: MotionModel = self.ema.average  # type: ignore[assignment]
-        rolling = Rolling(3, 3, 3, tuple(few_step_times(3, self.recipe.shift).tolist()))
+        rollout_config = RolloutConfig(3, 3, 3, tuple(few_step_times(3, self.recipe.shift).tolist()))
         with torch.no_grad(), autocast(sample.latents.device, self.recipe.dtype):
-            made = roll(average, sample, context_of(average, sample), rolling, seed=0)
+            made = roll(average, sample, context_of(average, sample), rollout_config, seed=0)
         return latent_rows(self.data.vae, [sample.latents, made, sample.conditioning.anchor])
 
     def _freeze_teacher(self) -> None:
@@ -203,14 +203,14 @@ def forced_guess(
     return guess[:, clean.shape[1] :]
 
 
-def roll(model: MotionModel, sample: Sample, context: TextContext, rolling: Rolling, seed: int) -> Tensor:
+def roll(model: MotionModel, sample: Sample, context: TextContext, rollout_config: RolloutConfig, seed: int) -> Tensor:
     """The student's own rollout of a sample, from its picture on."""
-    cache = new_cache(model, sample.latents, rolling)
-    chunks = rollout(model, cache, sample.conditioning, context, rolling, keyed(seed), sample.first)
+    cache = new_cache(model, sample.latents, rollout_config)
+    chunks = rollout(model, cache, sample.conditioning, context, rollout_config, keyed(seed), sample.first)
     return torch.cat(list(chunks), 1)
 
 
-def new_cache(model: MotionModel, latents: Tensor, rolling: Rolling) -> RollingCache:
+def new_cache(model: MotionModel, latents: Tensor, rollout_config: RolloutConfig) -> RollingCache:
     """An empty cache for these latents."""
     rows, columns = model.dit.grid(*latents.shape[-2:])
     half = torch.is_autocast_enabled(latents.device.type)
@@ -219,8 +219,8 @@ def new_cache(model: MotionModel, latents: Tensor, rolling: Rolling) -> RollingC
         model.dit.config,
         batch=latents.shape[0],
         tokens=rows * columns,
-        sink=rolling.sink,
-        window=rolling.window,
+        sink=rollout_config.sink,
+        window=rollout_config.window,
         dtype=dtype,
         device=latents.device,
     )

@@ -15,11 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motionstream.conditioning.warped_anchor import vacancy
 from motionstream.data.loader import loader
 from motionstream.diffusion import few_step_times
 from motionstream.geometry import Geometry
-from motionstream.sampling import MotionModel, Rolling
+from motionstream.sampling import MotionModel, RolloutConfig
+from motionstream.tiny.detail import CELL, Detail
+from motionstream.tiny.warp import vacancy
 from motionstream.train.causal_init import roll
 from motionstream.train.ema import EMA
 from motionstream.train.motion_data import (
@@ -39,8 +40,6 @@ from motionstream.train.recipe import DetailRecipe
 from motionstream.train.sheet import rows
 from motionstream.train.stage import Image
 from motionstream.train.tiny_vae import edge_error
-from motionstream.vae import Detail
-from motionstream.vae.detail import CELL
 from motionstream.vae.pixels import to_uint8
 
 
@@ -75,7 +74,9 @@ class DetailStage(DrawingStage):
         schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)
         self.updater = Updater(self.detail, self.optimizer, schedule, recipe.clip, recipe.accumulate, self.ema)
         times = few_step_times(recipe.denoising_steps, recipe.shift)
-        self.rolling = Rolling(recipe.chunk, recipe.sink, recipe.window, tuple(times.tolist()), recipe.clean_pass)
+        self.rollout_config = RolloutConfig(
+            recipe.chunk, recipe.sink, recipe.window, tuple(times.tolist()), recipe.clean_pass
+        )
         self.random = torch.Generator().manual_seed(recipe.seed + 3)
 
     def modules(self) -> dict[str, nn.Module]:
@@ -100,7 +101,7 @@ class DetailStage(DrawingStage):
     @torch.no_grad()
     def _decoded(self, sample: WorldSample, seed: int) -> Tensor:
         """The student's own clip in pixels (B, F, 3, H, W)."""
-        made = roll(self.student, sample, context_of(self.student, sample), self.rolling, seed)
+        made = roll(self.student, sample, context_of(self.student, sample), self.rollout_config, seed)
         return self.data.vae.decode(made.to(self.data.vae.mean.dtype)).float()
 
     def _losses(self, sample: WorldSample) -> dict[str, Tensor]:

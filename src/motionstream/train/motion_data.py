@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 
 from motionstream.conditioning import Conditioner, ConditionerState, Conditioning, EncodedPrompts, TrackBatch, Warped
-from motionstream.conditioning.anchor import Anchor
 from motionstream.data.loader import Arrays, Loader
 from motionstream.dit import TextContext
 from motionstream.geometry import Geometry
 from motionstream.sampling import MotionModel
+from motionstream.tiny.anchor import Anchor
+from motionstream.tiny.vae import TinyVAE
 from motionstream.tracks import Tracks
 from motionstream.train.points import Choice, choose
 from motionstream.train.tiny_vae import finished_vae
-from motionstream.vae import TinyVAE
 from motionstream.vae.pixels import to_model
 
 REANCHOR = 0.25

@@ -16,14 +16,14 @@ from motionstream.conditioning import ConditioningConfig
 from motionstream.dit import VideoDiT
 from motionstream.dit.config import CONFIGS, DiTConfig
 from motionstream.dit.layers import Block
-from motionstream.dit.published import NETWORK_FILE
-from motionstream.dit.shards import open_stored
 from motionstream.sampling import ModelConfig, MotionModel
 from motionstream.train.checkpoint import newest_weights
 from motionstream.train.checkpointing import recompute_blocks
 from motionstream.train.parallelize import gathers_for, shard, world_size
 from motionstream.train.recipe import RECIPE_FILE, MotionRecipe, Network, Recipe, load
 from motionstream.train.typed import unknown
+from motionstream.wan.conversion import NETWORK_FILE
+from motionstream.wan.weight_files import open_stored
 
 R = TypeVar("R", bound=Recipe)
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from motionstream.dit.published import NETWORK_FILE
-from motionstream.dit.shards import write_shards
+from motionstream.model_folder import Live
+from motionstream.tiny.bundle import save_bundle
 from motionstream.train.checkpoint import Checkpoints, newest_weights
 from motionstream.train.detail import finished_detail
-from motionstream.train.look import finished_look
 from motionstream.train.motion_data import frozen_vae
 from motionstream.train.network import model_config, new_model
+from motionstream.train.prompt_filter import finished_prompt_filter
 from motionstream.train.recipe import (
     RECIPE_FILE,
     CausalInitRecipe,
@@ -27,12 +27,13 @@ from motionstream.train.recipe import (
     to_json,
 )
 from motionstream.train.wan_data import CHANNELS
-from motionstream.zoo import Live, save_bundle
-from motionstream.zoo.wan import live_like
+from motionstream.wan.conversion import NETWORK_FILE
+from motionstream.wan.model import live_like
+from motionstream.wan.weight_files import write_shards
 
 FPS = 24.0
 CHAIN = ("vae", "teacher", "teacher-mask", "causal", "self-forcing", "rollout", "vae-decoder", "detail")
-LOOK = "look"
+PROMPT_FILTER = "prompt-filter"
 """Stage of its own, which a model of any student may take in."""
 Student = CausalInitRecipe | RolloutRecipe | DetailRecipe
 
@@ -52,7 +53,8 @@ def pack(
 
     stage: "causal", "self-forcing", "rollout" or "detail". chunk: latents a live step makes, steps: calls it takes,
     window, sink: latest and first latents it sees, clean_pass: as of `Rolling`, instead of the recipe's. A finished run
-    of stage "look" is taken in, and then hears the prompt alone: a network that answers it too would do so twice.
+    of stage "prompt-filter" is taken in, and is then the only part that reads the prompt: with a network that does, an
+    effect would show twice.
     Returns where the weights come from, as written there.
     """
     recipe = load(out / stage / RECIPE_FILE)
@@ -65,12 +67,12 @@ def pack(
     student = recipe.student if isinstance(recipe, DetailRecipe) else stage
     network = new_model(recipe.network, vae.latent_channels, out / student)
     detail = finished_detail(out / stage) if isinstance(recipe, DetailRecipe) else None
-    look = finished_look(out / LOOK) if (out / LOOK).is_dir() else None
+    prompt_filter = finished_prompt_filter(out / PROMPT_FILTER) if (out / PROMPT_FILTER).is_dir() else None
     stages = [one for done in CHAIN[: CHAIN.index(stage) + 1] for one in lineage(out, done)]
-    stages += [] if look is None else lineage(out, LOOK)
+    stages += [] if prompt_filter is None else lineage(out, PROMPT_FILTER)
     origin = {done: history(out / done) for done in stages if (out / done).is_dir()}
-    run = replace(live(recipe, chunk, sink, window, steps, clean_pass), prompted=look is None)
-    save_bundle(folder, name, network, vae, run, origin, detail, look)
+    run = replace(live(recipe, chunk, sink, window, steps, clean_pass), prompted=prompt_filter is None)
+    save_bundle(folder, name, network, vae, run, origin, detail, prompt_filter)
     return origin
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from motionstream.vae.lpips import LpipsNetwork
+from motionstream.lpips import LpipsNetwork
 
 
 def perceptual(weight: float, file: str) -> LpipsNetwork | None:

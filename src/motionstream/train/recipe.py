@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from motionstream.data.effects import SHARE
+from motionstream.tiny.detail import DetailConfig
+from motionstream.tiny.prompt_filter import PromptFilterConfig
+from motionstream.tiny.vae import TinyVAEConfig
 from motionstream.train.typed import parsed, shaped
-from motionstream.vae import DetailConfig, LookConfig, TaehvConfig, TinyVAEConfig
+from motionstream.wan.taehv import TaehvConfig
 
 R = TypeVar("R", bound="Recipe")
 
@@ -353,8 +356,8 @@ class DetailRecipe(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LookRecipe(Recipe):
-    """Stage "look": what the prompt's words do to whole frames (`vae/look.py`).
+class PromptFilterRecipe(Recipe):
+    """Stage "prompt-filter": what the prompt's words do to whole frames (`tiny/prompt_filter.py`).
 
     batch: worlds a step, each under every effect. shown: frames in a row that are drawn of each. texture_weight,
     shape_weight: of the textures' distances (`train/texture.py`) beside the colours' error, once the share texture_from
@@ -363,9 +366,9 @@ class LookRecipe(Recipe):
     of the run on, when they have grown. init_from: an earlier run whose averaged weights it goes on from.
     """
 
-    stage: ClassVar[str] = "look"
+    stage: ClassVar[str] = "prompt-filter"
 
-    look: LookConfig
+    prompt_filter: PromptFilterConfig
     shown: int = 2
     texture_weight: float = 0.15
     shape_weight: float = 0.3
@@ -384,7 +387,7 @@ RECIPES: dict[str, type[Recipe]] = {
     "rollout": RolloutRecipe,
     "vae-decoder": TinyVAERecipe,
     "detail": DetailRecipe,
-    "look": LookRecipe,
+    "prompt-filter": PromptFilterRecipe,
     "decoder": DecoderRecipe,
 }
 """Stage on the command line → kind of its recipe."""

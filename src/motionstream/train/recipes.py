@@ -12,13 +12,16 @@ from dataclasses import fields, replace
 from typing import TypeVar
 
 from motionstream.data.captions import phrases_of_effects
+from motionstream.tiny.detail import DetailConfig
+from motionstream.tiny.prompt_filter import PromptFilterConfig
+from motionstream.tiny.vae import TinyVAEConfig
 from motionstream.train import recipes_decoder, recipes_wan
 from motionstream.train.recipe import (
     RECIPES,
     CausalInitRecipe,
     DetailRecipe,
-    LookRecipe,
     Network,
+    PromptFilterRecipe,
     Recipe,
     RolloutRecipe,
     SelfForcingRecipe,
@@ -26,7 +29,6 @@ from motionstream.train.recipe import (
     TinyVAERecipe,
 )
 from motionstream.train.typed import unknown
-from motionstream.vae import DetailConfig, LookConfig, TinyVAEConfig
 
 R = TypeVar("R", bound=Recipe)
 RR = TypeVar("RR", bound=RolloutRecipe)
@@ -234,8 +236,8 @@ def detail_tiny_cpu() -> DetailRecipe:
     )
 
 
-def look_tiny_cpu() -> LookRecipe:
-    return LookRecipe(
+def prompt_filter_tiny_cpu() -> PromptFilterRecipe:
+    return PromptFilterRecipe(
         name="tiny_cpu",
         size=SIZE,
         frames=29,
@@ -247,7 +249,7 @@ def look_tiny_cpu() -> LookRecipe:
         decay_fraction=0.6,
         ema_decay=0.98,
         dtype="float32",
-        look=LookConfig(phrases_of_effects()),
+        prompt_filter=PromptFilterConfig(phrases_of_effects()),
         texture_from=0.1,
         price_weight=1.2e-3,
         sheet_every=400,
@@ -326,8 +328,8 @@ def detail_tiny_gpu() -> DetailRecipe:
     return replace(detail_tiny_cpu(), name="tiny_gpu", batch=16, sheet_every=500)
 
 
-def look_tiny_gpu() -> LookRecipe:
-    return replace(look_tiny_cpu(), name="tiny_gpu", batch=8, sheet_every=500)
+def prompt_filter_tiny_gpu() -> PromptFilterRecipe:
+    return replace(prompt_filter_tiny_cpu(), name="tiny_gpu", batch=8, sheet_every=500)
 
 
 SMALL = replace(NETWORK, width=64, layers=2, heads=2, ffn=128, text_dim=32, text_tokens=16, track_channels=4)
@@ -393,8 +395,8 @@ def detail_smoke() -> DetailRecipe:
     )
 
 
-def look_smoke() -> LookRecipe:
-    return _brief(replace(look_tiny_cpu(), name="smoke", size=(64, 48), frames=9, batch=2))
+def prompt_filter_smoke() -> PromptFilterRecipe:
+    return _brief(replace(prompt_filter_tiny_cpu(), name="smoke", size=(64, 48), frames=9, batch=2))
 
 
 def _brief(recipe: R) -> R:
@@ -419,7 +421,11 @@ NAMED: dict[str, dict[str, Callable[[], Recipe]]] = {
     },
     "rollout": {"tiny_cpu": rollout_tiny_cpu, "tiny_gpu": rollout_tiny_gpu, "smoke": rollout_smoke},
     "detail": {"tiny_cpu": detail_tiny_cpu, "tiny_gpu": detail_tiny_gpu, "smoke": detail_smoke},
-    "look": {"tiny_cpu": look_tiny_cpu, "tiny_gpu": look_tiny_gpu, "smoke": look_smoke},
+    "prompt-filter": {
+        "tiny_cpu": prompt_filter_tiny_cpu,
+        "tiny_gpu": prompt_filter_tiny_gpu,
+        "smoke": prompt_filter_smoke,
+    },
     "decoder": recipes_decoder.NAMED,
 }
 """Stage → name → recipe."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from motionstream.train.recipe import DecoderRecipe, Recipe
-from motionstream.vae.taehv import PUBLISHED, TaehvConfig
+from motionstream.wan.taehv import PUBLISHED, TaehvConfig
 
 
 def decoder_wan_2_1() -> DecoderRecipe:

@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from motionstream.conditioning.warped_anchor import vacancy
 from motionstream.data.loader import loader
 from motionstream.diffusion import few_step_times
 from motionstream.geometry import Geometry
-from motionstream.sampling import MotionModel, Rolling, keyed, rollout
+from motionstream.sampling import MotionModel, RolloutConfig, keyed, rollout
+from motionstream.tiny.warp import vacancy
 from motionstream.train.causal_init import new_cache, roll
 from motionstream.train.ema import EMA
 from motionstream.train.motion_data import (
@@ -77,7 +77,9 @@ class RolloutStage(DrawingStage):
         self.ema = EMA(self.student, recipe.ema_decay, start=recipe.ema_start)
         place([self.student, self.ema.average], recipe)
         times = few_step_times(recipe.denoising_steps, recipe.shift)
-        self.rolling = Rolling(recipe.chunk, recipe.sink, recipe.window, tuple(times.tolist()), recipe.clean_pass)
+        self.rollout_config = RolloutConfig(
+            recipe.chunk, recipe.sink, recipe.window, tuple(times.tolist()), recipe.clean_pass
+        )
         self.updater = self._updater(self.student, recipe.lr, self.ema)
         self.random = torch.Generator().manual_seed(recipe.seed + 2)
         self.exits = torch.Generator()
@@ -98,7 +100,7 @@ class RolloutStage(DrawingStage):
         sample = self.data.probe(1)
         average: MotionModel = self.ema.average  # type: ignore[assignment]
         with torch.no_grad(), self._autocast(sample.latents):
-            made = roll(average, sample, context_of(average, sample), self.rolling, seed=0)
+            made = roll(average, sample, context_of(average, sample), self.rollout_config, seed=0)
         return latent_rows(self.data.vae, [sample.latents, made, sample.conditioning.anchor])
 
     def _towards_truth(self, sample: Sample) -> dict[str, Tensor]:
@@ -113,18 +115,18 @@ class RolloutStage(DrawingStage):
         """ẑ (B, T, C, h, w): the student's clip; gradient through call `exit_step` of each chunk if enabled."""
         context = context_of(self.student, sample)
         seed = int(torch.randint(1 << 31, (), generator=self.random))
-        cache = new_cache(self.student, sample.latents, self.rolling)
+        cache = new_cache(self.student, sample.latents, self.rollout_config)
         drift = self._drift(sample)
         chunks = rollout(
             self.student,
             cache,
             sample.conditioning,
             context,
-            self.rolling,
+            self.rollout_config,
             keyed(seed),
             sample.first,
             exit_step,
-            lambda begin, clean: clean if begin < self.rolling.sink else clean + drift.to(clean),
+            lambda begin, clean: clean if begin < self.rollout_config.sink else clean + drift.to(clean),
         )
         return torch.cat(list(chunks), 1)
 

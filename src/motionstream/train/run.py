@@ -42,7 +42,7 @@ BUILDERS = {
     "rollout": "motionstream.train.rollout",
     "vae-decoder": "motionstream.train.tiny_vae",
     "detail": "motionstream.train.detail",
-    "look": "motionstream.train.look",
+    "prompt-filter": "motionstream.train.prompt_filter",
     "decoder": "motionstream.train.tiny_decoder",
 }
 """Stage → module with `build(recipe, assets, out) -> Stage`, imported when it is trained."""

@@ -17,6 +17,7 @@ from motionstream.data.loader import loader
 from motionstream.diffusion import interpolate, sample_times
 from motionstream.geometry import Geometry
 from motionstream.sampling import Control, Guidance, MotionModel, frame_times, sample_clip
+from motionstream.tiny.vae import TinyVAE
 from motionstream.train.ema import EMA
 from motionstream.train.motion_data import (
     REANCHOR,
@@ -38,7 +39,6 @@ from motionstream.train.recipe import TeacherRecipe
 from motionstream.train.sheet import rows
 from motionstream.train.stage import Image
 from motionstream.train.wan_data import ShardData
-from motionstream.vae import TinyVAE
 from motionstream.vae.pixels import to_uint8
 
 SHEET_STEPS = 8

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from motionstream.data.loader import Loader, loader
 from motionstream.data.video_crops import VideoCrops
+from motionstream.lpips import LpipsNetwork
 from motionstream.train.ema import EMA
 from motionstream.train.motion_data import frozen_vae
 from motionstream.train.network import finished
@@ -30,9 +31,8 @@ from motionstream.train.recipe import RECIPE_FILE, DecoderRecipe
 from motionstream.train.sheet import rows
 from motionstream.train.stage import Image
 from motionstream.vae import VideoVAE
-from motionstream.vae.lpips import LpipsNetwork
 from motionstream.vae.pixels import to_model, to_uint8
-from motionstream.vae.taehv import TaehvDecoder
+from motionstream.wan.taehv import TaehvDecoder
 
 CRITIC_BETAS = (0.5, 0.9)
 """Of the critic's moments; long memories of them are slow to follow what the decoder makes."""
@@ -54,7 +54,7 @@ def full_vae(folder: Path, device: str, dtype: torch.dtype) -> VideoVAE:
         raise FileNotFoundError(
             f"{folder}: no VAE there; name Wan's (--vae FOLDER), or a run of stage vae in the chain"
         )
-    from motionstream.vae.wan import WanVAE
+    from motionstream.wan.vae import WanVAE
 
     return WanVAE.load(folder, device, dtype).without_decoder()
 

@@ -18,6 +18,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from motionstream.data.loader import Loader, loader
+from motionstream.lpips import LpipsNetwork
+from motionstream.tiny.vae import SPATIAL, TEMPORAL, TinyVAE, TinyVAEConfig
 from motionstream.train.ema import EMA
 from motionstream.train.network import finished
 from motionstream.train.optim import Schedule, Updater, make_optimizer
@@ -26,10 +28,7 @@ from motionstream.train.precision import autocast
 from motionstream.train.recipe import TinyVAERecipe
 from motionstream.train.sheet import rows
 from motionstream.train.stage import Image
-from motionstream.vae import TinyVAE
-from motionstream.vae.lpips import LpipsNetwork
 from motionstream.vae.pixels import to_model, to_uint8
-from motionstream.vae.tiny import SPATIAL, TEMPORAL, TinyVAEConfig
 
 COMPONENT_BATCHES = 12
 """Batches from which the principal components are taken."""

@@ -13,10 +13,11 @@ from typing import Any, cast
 
 from torch import nn
 
+from motionstream.model_folder import read_header
+from motionstream.tiny.bundle import stored_parts
 from motionstream.train.checkpoint import Checkpoints, write
-from motionstream.train.pack import CHAIN, LOOK
+from motionstream.train.pack import CHAIN, PROMPT_FILTER
 from motionstream.train.recipe import RECIPE_FILE, DetailRecipe, MotionRecipe, Recipe, digest, from_json, save
-from motionstream.zoo import read_header, stored_parts
 
 
 def unpack(folder: Path, out: Path) -> dict[str, bool]:
@@ -47,7 +48,7 @@ def makers(recipes: Mapping[str, Recipe]) -> dict[str, str]:
     else:
         student = next(run for run in reversed(CHAIN) if run in recipes)
         vae = cast(MotionRecipe, recipes[student]).vae
-    return {"network": student, "vae": vae, "detail": "detail", LOOK: LOOK}
+    return {"network": student, "vae": vae, "detail": "detail", "prompt_filter": PROMPT_FILTER}
 
 
 def _write_run(folder: Path, recipe: Recipe, part: dict[str, Any], weights: nn.Module | None) -> None:

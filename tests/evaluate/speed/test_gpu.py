@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from motionstream import cli, errors
-from motionstream.dit.kernels import REFERENCE
 from motionstream.evaluate.reporting.results import read
 from motionstream.evaluate.reporting.subjects import kind_of
 from motionstream.evaluate.speed import gpu
 from motionstream.evaluate.speed.gpu import OPERATIONS, Stage, bench_gpu, fp8_check, kernel_checks, stages
 from motionstream.evaluate.speed.untrained import shape_of
+from motionstream.fast.kernels import REFERENCE
 
 CPU = torch.device("cpu")
 SMALL = shape_of("wan2.1-1.3b", 1, True, (64, 32))

@@ -12,12 +12,12 @@ import torch
 from tests.stream.small_bundle import open_small, save_small
 
 from motionstream import cli, errors
-from motionstream.dit.fuse import FusedDiT
 from motionstream.evaluate.speed import step
 from motionstream.evaluate.speed.ceiling import ATTENTION, CONVOLUTION, MATRIX, Ceiling, Sizes
 from motionstream.evaluate.speed.step import bench_network, bench_step, plain
 from motionstream.evaluate.speed.stopwatch import Took, figures
 from motionstream.evaluate.speed.untrained import ROLLING, Untrained, randomised, shape_of
+from motionstream.fast.fuse import FusedDiT
 from motionstream.stream.model import StreamingModel
 
 CPU = torch.device("cpu")
@@ -35,7 +35,7 @@ def found(model: StreamingModel) -> dict[str, Any]:
 
 def test_every_part_has_times_arithmetic_and_its_share(found: dict[str, Any], model: StreamingModel) -> None:
     assert found["steps"] == 30
-    assert found["calls"] == len(model.rolling.times)
+    assert found["calls"] == len(model.rollout_config.times)
     for part in ("step", "condition", "denoise", "decode", "commit"):
         assert found[part]["ms"]["p95"] >= found[part]["ms"]["p50"] > 0
         assert found[part]["process_ms"]["p50"] > 0

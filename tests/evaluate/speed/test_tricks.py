@@ -15,17 +15,19 @@ from tests.stream.small_bundle import save_small
 
 from motionstream import allocator, cli, errors
 from motionstream.cli.bench import _with_and_without_malloc
-from motionstream.dit import SlotCache, VideoDiT, attention, fuse, fuse_block
-from motionstream.dit.fuse_block import FusedBlock, Said, Unheard
-from motionstream.dit.fuse_past import Past
+from motionstream.dit import VideoDiT, attention
 from motionstream.evaluate.speed import tricks as bench
 from motionstream.evaluate.speed import without
 from motionstream.evaluate.speed.stopwatch import Took
 from motionstream.evaluate.speed.tricks import bench_tricks, lines, measured, rows_of
 from motionstream.evaluate.speed.turns import FarForm, LiveForm, Pair, Round, Turn
 from motionstream.evaluate.speed.without import TRICKS, NotHere, Subject, Trick, fused_of
-from motionstream.products import Product
-from motionstream.vae import tiny
+from motionstream.fast import fuse, fuse_block
+from motionstream.fast.fuse_block import FusedBlock, Said, Unheard
+from motionstream.fast.fuse_past import Past
+from motionstream.fast.products import Product
+from motionstream.fast.slots import SlotCache
+from motionstream.tiny import vae as tiny
 
 BY_NAME = {trick.name: trick for trick in TRICKS}
 EXACT = 1
@@ -132,13 +134,13 @@ def test_bounded_scores_get_a_whole_softmax(rounded: Subject, monkeypatch: pytes
 
 def test_the_past_is_joined_at_every_pass(exact: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     having, lacking = both(monkeypatch, exact, "kept past", Past, "__init__")
-    passes = 2 * (len(exact.shipped.rolling.times) + 1)
+    passes = 2 * (len(exact.shipped.rollout_config.times) + 1)
     assert (having, lacking) == (0, passes)
 
 
 def test_a_commit_is_a_whole_pass(exact: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     having, lacking = both(monkeypatch, exact, "short commit", fuse.FusedDiT, "forward")
-    calls_a_chunk = len(exact.shipped.rolling.times)
+    calls_a_chunk = len(exact.shipped.rollout_config.times)
     assert (having, lacking) == (2 * calls_a_chunk, 2 * (calls_a_chunk + 1))
 
 
@@ -163,7 +165,7 @@ def test_the_past_is_in_slots(exact: Subject, tmp_path: Path) -> None:
 
 def test_modulations_are_computed_at_every_pass(exact: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     having, lacking = both(monkeypatch, exact, "kept modulation", fuse.Steer, "__init__")
-    assert (having, lacking) == (0, 2 * (len(exact.shipped.rolling.times) + 1))
+    assert (having, lacking) == (0, 2 * (len(exact.shipped.rollout_config.times) + 1))
 
 
 def test_modulations_are_applied_after_the_norms(exact: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +181,7 @@ def test_queries_keys_and_values_are_three_products(exact: Subject, monkeypatch:
     having, lacking = both(monkeypatch, exact, "fused QKV", FusedBlock, "project")
     assert having > lacking == 0
     having, lacking = both(monkeypatch, exact, "fused QKV", Product, "__call__")
-    passes = 2 * (len(exact.shipped.rolling.times) + 1) * exact.shipped.network.dit.config.layers
+    passes = 2 * (len(exact.shipped.rollout_config.times) + 1) * exact.shipped.network.dit.config.layers
     commits = 2  # which end before the last block's queries
     assert lacking - having == 2 * (passes - commits)
 

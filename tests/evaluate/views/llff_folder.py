@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from motionstream.camera.camera import Lens, to_camera, to_world
+from motionstream.camera.path import quaternion_of
 from motionstream.data.scenes import Scene
-from motionstream.tracks.camera import Lens, to_camera, to_world
-from motionstream.tracks.camera_path import quaternion_of
 from motionstream.tracks.grid import grid
 
 Floats = npt.NDArray[np.float64]

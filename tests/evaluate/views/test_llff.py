@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from tests.evaluate.views.llff_folder import SCALE, placed, world_to_camera, write
 
+from motionstream.camera.path import MOVES
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.scenes import Scene, Scenes
 from motionstream.evaluate.views import colmap
 from motionstream.evaluate.views.llff import LlffScene, from_llff, read_scene, scale_of, scenes
-from motionstream.tracks.camera_path import MOVES
 
 ASSETS = Path(__file__).parents[2] / "data" / "assets"
 SIZE, FRAMES = (96, 64), 9

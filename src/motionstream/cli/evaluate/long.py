@@ -65,8 +65,8 @@ def evaluate_long_command(
         raise ValueError("--variants gives all sizes: leave out --chunk, --sink and --window")
     loaded = load_model(model, device)
     wanted = parts_of(variants)
-    rollings = [with_sizes(loaded.rolling, one) for one in wanted] or [resized(loaded.rolling, *own)]
-    models = {sizes_name(rolling): Variant(loaded, rolling) for rolling in rollings}
+    rollings = [with_sizes(loaded.rollout_config, one) for one in wanted] or [resized(loaded.rollout_config, *own)]
+    models = {sizes_name(rollout_config): Variant(loaded, rollout_config) for rollout_config in rollings}
     fitting = {path.stem: fitted(image, loaded.size)[0] for path, image in opened.items()}
     names = parts_of(scenes)
     with console.progress("frames", frames * len(models) * len(fitting) * len(names)) as bar:

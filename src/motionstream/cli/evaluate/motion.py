@@ -95,7 +95,7 @@ def evaluate_motion_command(
     if exact:
         found = reading.Found("worlds", worlds)
     else:
-        least = loaded.geometry.frames(loaded.rolling.chunk)
+        least = loaded.geometry.frames(loaded.rollout_config.chunk)
         how = reading.Reading(loaded.geometry, frames, least, columns_rows, opened.track)
         found = reading.find(Path(data), how, layout)
     sources = found.sources[:clips]

@@ -12,7 +12,7 @@ There is no true video of a movement that did not happen, so the tracker is trie
 tracks given: only those places count where it is within 1.5 px of them there. What the warp cannot show (things that
 cross, ground that is uncovered) is thereby left out, and the warp's own error is small by that choice: it shows what
 the tracker can see, and is no rival of the model here. That choice favours a model that is itself built on such a warp
-(`conditioning/warped_anchor.py`): it fails where the warp fails, and that is not counted. So every figure stands beside
+(`tiny/warp.py`): it fails where the warp fails, and that is not counted. So every figure stands beside
 the same over all visible places (`…_all`), where the tracker's own failures count against the model. The truth is
 between the two; where they are far apart, `counted_share` is small and the headline says little.
 

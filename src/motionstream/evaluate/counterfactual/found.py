@@ -8,8 +8,8 @@ import numpy as np
 
 from motionstream.evaluate.counterfactual.task import APART, Places
 from motionstream.evaluate.metrics import Mask, Video, after_birth, distance
+from motionstream.trackers.lucas_kanade import track
 from motionstream.tracks import Tracks
-from motionstream.tracks.lucas_kanade import track
 
 WITHIN = 1.5  # pixels that the tracker may be off on the warped first frame
 

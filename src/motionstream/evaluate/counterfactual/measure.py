@@ -22,8 +22,8 @@ from motionstream.evaluate.counterfactual.variants import (
 )
 from motionstream.evaluate.metrics import Mask, Video, after_birth, distance, moving, turned
 from motionstream.evaluate.tally import Tally
+from motionstream.trackers.lucas_kanade import track
 from motionstream.tracks import Tracks
-from motionstream.tracks.lucas_kanade import track
 
 OUTSIDE = 24.0  # pixels from every point given, from which on a movement is leakage
 

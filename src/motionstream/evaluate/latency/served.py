@@ -225,8 +225,8 @@ def resident_mib(pid: int) -> float | None:
 
 def weights_hash(model: str) -> str:
     """The hash of a model's weights, a zoo name or a folder, without loading them. Raises ValueError on neither."""
-    from motionstream.zoo import folder_of, read_header
-    from motionstream.zoo.header import bundle_hash
+    from motionstream.model_folder import bundle_hash, read_header
+    from motionstream.zoo import folder_of
 
     header: Mapping[str, Any] = read_header(folder_of(model))
     return bundle_hash(dict(header))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from motionstream.dit.attention import attend
 from motionstream.evaluate.speed.stopwatch import Stopwatch, Took
-from motionstream.products import Product
+from motionstream.fast.products import Product
 
 MATRIX, CONVOLUTION, ATTENTION = "matrix", "convolution", "attention"
 TRIES = 3

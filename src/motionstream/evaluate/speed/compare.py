@@ -29,16 +29,16 @@ from torch import Tensor, nn
 
 from motionstream.dit import DiTConfig, RollingCache, TextContext, VideoDiT
 from motionstream.dit.attention import attention_backend
-from motionstream.dit.fp8 import quantise_products, runs_on
-from motionstream.dit.fuse import FusedDiT, fuse
-from motionstream.dit.graph import GraphPool, Recorded
-from motionstream.dit.slots import SlotCache
-from motionstream.dit.weights import diffusers_name
 from motionstream.evaluate import machine
 from motionstream.evaluate.speed.self_forcing import RemoteForm, SelfForcing
 from motionstream.evaluate.speed.stopwatch import Stopwatch, Took, accelerator, figures
 from motionstream.evaluate.speed.untrained import ROLLING, Shape, prompt_of, randomised
-from motionstream.products import fastest_dtype
+from motionstream.fast.fp8 import quantise_products, runs_on
+from motionstream.fast.fuse import FusedDiT, fuse
+from motionstream.fast.graph import GraphPool, Recorded
+from motionstream.fast.products import fastest_dtype
+from motionstream.fast.slots import SlotCache
+from motionstream.wan.weights import diffusers_name
 
 CALLS = 3  # of each form in a round
 TIMESTEP = 700.0  # of 1000

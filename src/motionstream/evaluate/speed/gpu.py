@@ -25,17 +25,18 @@ import torch
 from torch import Tensor
 
 from motionstream.dit import RollingCache, VideoDiT
-from motionstream.dit.fp8 import LIMIT, gate, quantise_products, runs_on
-from motionstream.dit.fuse import fuse
-from motionstream.dit.kernels import REFERENCE, FusedOps, ops_for
 from motionstream.dit.rope import rotary_table
 from motionstream.evaluate import machine
 from motionstream.evaluate.speed.compare import bench_compare, chunk_inputs, difference
 from motionstream.evaluate.speed.step import LEAST_STEPS, bench_network
 from motionstream.evaluate.speed.stopwatch import Stopwatch
 from motionstream.evaluate.speed.untrained import ROLLING, Shape, Untrained, randomised, shape_of
-from motionstream.products import fastest_dtype
-from motionstream.sampling import ChunkStep, PlainStep, chunk_step, keyed_noise
+from motionstream.fast.fp8 import LIMIT, gate, quantise_products, runs_on
+from motionstream.fast.fuse import fuse
+from motionstream.fast.graphed import chunk_step
+from motionstream.fast.kernels import REFERENCE, FusedOps, ops_for
+from motionstream.fast.products import fastest_dtype
+from motionstream.sampling import ChunkStep, PlainStep, keyed_noise
 
 CONFIGS = ("wan2.1-1.3b", "wan2.2-5b")
 REHEARSAL_SIZE = (64, 32)
@@ -224,14 +225,14 @@ def rollout_check(shape: Shape, device: torch.device) -> Figures:
     """
     dtype = fastest_dtype(device)
     plain = Untrained(shape, torch.float32, device)
-    step = PlainStep(plain.network, plain.rolling, shape.geometry.token_grid)
+    step = PlainStep(plain.network, plain.rollout_config, shape.geometry.token_grid)
     expected = _rolled(step, plain, plain.cache())
     del plain, step
     found: Figures = {"chunks": CHUNKS}
     for name, kind in (("difference_float32", torch.float32), ("difference", dtype)):
         made = Untrained(shape, kind, device)
         made.fused()
-        fast = chunk_step(made.network, made.rolling, shape.geometry.token_grid)
+        fast = chunk_step(made.network, made.rollout_config, shape.geometry.token_grid)
         got = _rolled(fast, made, fast.cache())
         found[name] = max(difference(one, other) for one, other in zip(got, expected, strict=True))
     return {**found, "same": found["difference_float32"] <= ROLLED}

@@ -21,7 +21,7 @@ from motionstream.dit import DiTConfig
 from motionstream.evaluate.reporting.results import at, read, text
 from motionstream.evaluate.reporting.tables import Line, Table
 from motionstream.evaluate.speed.untrained import CLIP_TOKENS, DECODERS, ROLLING, Shape, shape_of
-from motionstream.vae.taehv import PUBLISHED, TaehvDecoder
+from motionstream.wan.taehv import PUBLISHED, TaehvDecoder
 
 LINEAR, ATTENTION, CONVOLUTION = "linear", "attention", "convolution"
 PARTS = {

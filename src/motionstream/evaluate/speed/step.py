@@ -24,21 +24,25 @@ from torch.utils.flop_counter import FlopCounterMode
 from motionstream.conditioning import Conditioning, TrackBatch
 from motionstream.dit import RollingCache, VideoDiT
 from motionstream.dit.attention import attention_backend
-from motionstream.dit.fp8 import quantise_products
 from motionstream.evaluate import machine
 from motionstream.evaluate.latency.session import Coming, recorded_session, textured_picture
 from motionstream.evaluate.speed.ceiling import ATTENTION, CONVOLUTION, MATRIX, Ceiling, Sizes
 from motionstream.evaluate.speed.stopwatch import Stopwatch, Took, accelerator, figures
 from motionstream.evaluate.speed.untrained import Shape, Untrained, untrained_decoder
+from motionstream.fast.fp8 import quantise_products
+from motionstream.fast.graphed import GraphedStep, chunk_step
+from motionstream.fast.products import fastest_dtype
 from motionstream.geometry import Geometry
-from motionstream.products import fastest_dtype
-from motionstream.sampling import ChunkStep, GraphedStep, MotionModel, PlainStep, Rolling, chunk_step, keyed_noise
+from motionstream.sampling import ChunkStep, MotionModel, PlainStep, RolloutConfig, keyed_noise
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.state import Chunk
 from motionstream.stream.stream import Stream
+from motionstream.tiny.vae import TinyVAE
 from motionstream.tracks import Tracks
 from motionstream.tracks.events import Gesture
-from motionstream.vae import Memory, TaehvDecoder, TinyVAE, WithDecoder
+from motionstream.vae import Memory
+from motionstream.wan.taehv import TaehvDecoder
+from motionstream.wan.with_decoder import WithDecoder
 
 CONDITION, DENOISE, DECODE, COMMIT = "condition", "denoise", "decode", "commit"
 CALL = "call"  # of `Stream.step`: what of it is neither condition nor denoise is decode
@@ -62,7 +66,7 @@ def bench_step(model: StreamingModel, steps: int = LEAST_STEPS, seed: int = 0, o
     opened = model.open(textured_picture(model.size, seed), seed=seed)
     stream = _TimedStream(model, opened.state)
     stream.parts, hand = parts, Hand(stream)
-    driven = _Driven(parts, model.rolling, stream.state.cache, lambda: _step(stream, hand), model.network)
+    driven = _Driven(parts, model.rollout_config, stream.state.cache, lambda: _step(stream, hand), model.network)
     found = driven.run(steps, over, Ceiling(_sizes(model), model.dtype, model.device))
     frames = stream.chunk_frames
     step = found["step"]["ms"]["p50"]
@@ -102,13 +106,13 @@ def bench_network(
     if fp8:
         quantise_products(fused.fused_blocks)
     live = _Bare(made, parts, untrained_decoder(shape, dtype, device) if decode else None)
-    driven = _Driven(parts, made.rolling, live.cache, live.step, made.network, live.counted)
+    driven = _Driven(parts, made.rollout_config, live.cache, live.step, made.network, live.counted)
     sizes = replace(
-        _attention_sizes(made.network, made.rolling, shape.geometry.tokens_per_latent),
-        convolutions=convolutions_of(live.decoder, shape.geometry, made.rolling.chunk),
+        _attention_sizes(made.network, made.rollout_config, shape.geometry.tokens_per_latent),
+        convolutions=convolutions_of(live.decoder, shape.geometry, made.rollout_config.chunk),
     )
     found = driven.run(steps, over, Ceiling(sizes, dtype, device))
-    frames = made.rolling.chunk * shape.geometry.temporal_stride
+    frames = made.rollout_config.chunk * shape.geometry.temporal_stride
     waited = sum(found[part]["ms"]["p50"] for part in (DENOISE, DECODE) if part in found)
     return {
         **found,
@@ -134,7 +138,7 @@ class _Bare:
 
     def __init__(self, made: Untrained, parts: _Parts, decoder: TaehvDecoder | None) -> None:
         self.made, self.parts, self.decoder = made, parts, decoder
-        self.chunk = chunk_step(made.network, made.rolling, made.shape.geometry.token_grid)
+        self.chunk = chunk_step(made.network, made.rollout_config, made.shape.geometry.token_grid)
         self.cache = self.chunk.cache()
         self.context, self.conditioning = made.context(), made.conditioning()
         self.memory: Memory | None = None
@@ -150,7 +154,7 @@ class _Bare:
 
     def counted(self) -> None:
         """A chunk without recordings, whose replays PyTorch cannot count, on a cache of its own that is full."""
-        plainly = PlainStep(self.made.network, self.made.rolling, self.made.shape.geometry.token_grid)
+        plainly = PlainStep(self.made.network, self.made.rollout_config, self.made.shape.geometry.token_grid)
         cache = self.made.cache()
         cache.sink_filled, cache.window_seen = cache.sink, cache.window
         self._step(plainly, cache)
@@ -223,7 +227,7 @@ class _Driven:
     """A step that is run again and again, and the network whose arithmetic is counted."""
 
     parts: _Parts
-    rolling: Rolling
+    rollout_config: RolloutConfig
     cache: RollingCache
     step: Callable[[], object]
     network: MotionModel
@@ -247,7 +251,7 @@ class _Driven:
 
     def _settle(self) -> None:
         """Go on until the cache is full, so that all later steps are alike."""
-        while self.cache.filled < self.rolling.sink + self.rolling.window:
+        while self.cache.filled < self.rollout_config.sink + self.rollout_config.window:
             self._once()
         for _ in range(SETTLING):
             self._once()
@@ -265,14 +269,14 @@ class _Driven:
         times, gflop = self.parts.times, self.parts.gflop
         whole = [sum(rest, first) for first, *rest in zip(*times.values(), strict=True)]
         total = {kind: sum(part.get(kind, 0.0) for part in gflop.values()) for kind in (MATRIX, CONVOLUTION, ATTENTION)}
-        calls = len(self.rolling.times)
+        calls = len(self.rollout_config.times)
         return {
             "steps": len(whole),
             "step": _figures(whole, total, ceiling),
             **{part: _figures(found, gflop[part], ceiling) for part, found in times.items()},
             "call_ms": _median([took.wall for took in times[DENOISE]]) * 1e3 / calls,
             "calls": calls,
-            "chunk_latents": self.rolling.chunk,
+            "chunk_latents": self.rollout_config.chunk,
             "ceiling": {
                 f"{kind}_gflop_per_s{suffix}": rate
                 for clock, suffix in (("wall", ""), ("process", "_process"))
@@ -361,8 +365,8 @@ def _step(stream: _TimedStream, hand: Hand) -> None:
 def _sizes(model: StreamingModel) -> Sizes:
     """Of a model's chunk, with the convolutions of its decoder."""
     decoder = model.vae.decoder if isinstance(model.vae, WithDecoder) else model.vae
-    convolutions = convolutions_of(decoder, model.geometry, model.rolling.chunk)
-    sizes = _attention_sizes(model.network, model.rolling, model.geometry.tokens_per_latent)
+    convolutions = convolutions_of(decoder, model.geometry, model.rollout_config.chunk)
+    sizes = _attention_sizes(model.network, model.rollout_config, model.geometry.tokens_per_latent)
     return replace(sizes, convolutions=convolutions)
 
 
@@ -379,8 +383,8 @@ def convolutions_of(decoder: object, geometry: Geometry, chunk: int) -> tuple[tu
     return ()
 
 
-def _attention_sizes(network: MotionModel, rolling: Rolling, tokens: int) -> Sizes:
+def _attention_sizes(network: MotionModel, rollout_config: RolloutConfig, tokens: int) -> Sizes:
     """Of a network's chunk once the cache is full. tokens: of a latent."""
     config = network.dit.config
-    seen = rolling.sink + rolling.window + rolling.chunk
-    return Sizes(rolling.chunk * tokens, config.width, config.ffn, config.heads, seen * tokens)
+    seen = rollout_config.sink + rollout_config.window + rollout_config.chunk
+    return Sizes(rollout_config.chunk * tokens, config.width, config.ffn, config.heads, seen * tokens)

@@ -21,9 +21,9 @@ from motionstream.dit.attention import attention_backend
 from motionstream.evaluate import machine
 from motionstream.evaluate.speed.turns import FarForm, LiveForm, Pair, Round, figures
 from motionstream.evaluate.speed.without import CPU, TRICKS, NotHere, Subject, Trick
-from motionstream.products import fastest_dtype
-from motionstream.zoo import folder_of, read_header
-from motionstream.zoo.header import OWN
+from motionstream.fast.products import fastest_dtype
+from motionstream.model_folder import OWN, read_header
+from motionstream.zoo import folder_of
 
 ROUNDS, STEPS = 10, 4
 MALLOC = "malloc settings"
@@ -149,6 +149,6 @@ def _described(subject: Subject) -> dict[str, Any]:
         "dtype": str(subject.dtype).removeprefix("torch."),
         "attention": attention_backend(CPU, dtype=subject.dtype, head_dim=config.head_dim),
         "size": "x".join(map(str, model.size)),
-        "chunk_frames": model.rolling.chunk * model.geometry.temporal_stride,
-        "calls": len(model.rolling.times),
+        "chunk_frames": model.rollout_config.chunk * model.geometry.temporal_stride,
+        "calls": len(model.rollout_config.times),
     }

@@ -55,7 +55,7 @@ class LiveForm:
         with laid_out(layout):
             self.stream = model.open(textured_picture(model.size, seed), seed=seed)
             self._hand = Hand(self.stream)
-            while self.stream.state.cache.filled < model.rolling.sink + model.rolling.window:
+            while self.stream.state.cache.filled < model.rollout_config.sink + model.rollout_config.window:
                 self._step()
             for _ in range(SETTLING):
                 self._step()

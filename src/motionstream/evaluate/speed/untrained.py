@@ -15,12 +15,12 @@ from motionstream.conditioning import Conditioning, ConditioningConfig
 from motionstream.conditioning.track_volume import CODE_WIDTH
 from motionstream.diffusion import few_step_times
 from motionstream.dit import CONFIGS, DiTConfig, RollingCache, TextContext, VideoDiT
-from motionstream.dit.fuse import FusedDiT, fuse
+from motionstream.fast.fuse import FusedDiT, fuse
 from motionstream.geometry import Geometry
-from motionstream.sampling import ModelConfig, MotionModel, Rolling
-from motionstream.vae.taehv import PUBLISHED, TaehvDecoder
+from motionstream.sampling import ModelConfig, MotionModel, RolloutConfig
+from motionstream.wan.taehv import PUBLISHED, TaehvDecoder
 
-ROLLING = Rolling(3, 3, 3, tuple(few_step_times(3, 6.0).tolist()))
+ROLLING = RolloutConfig(3, 3, 3, tuple(few_step_times(3, 6.0).tolist()))
 """The paper's c3s1w1 in chunks of three latents, three calls a chunk."""
 STRIDES = {"wan2.2-5b": 16}
 """Pixels a latent cell spans; 8 elsewhere."""
@@ -129,7 +129,7 @@ class Untrained:
     """A MotionModel of a shape, with everything its chunk loop needs. Runs in `dtype` on `device`."""
 
     def __init__(self, shape: Shape, dtype: torch.dtype, device: torch.device, seed: int = 0) -> None:
-        self.shape, self.dtype, self.device, self.rolling = shape, dtype, device, ROLLING
+        self.shape, self.dtype, self.device, self.rollout_config = shape, dtype, device, ROLLING
         latents = shape.dit.out_channels
         conditioning = ConditioningConfig(latents, TRACK_CHANNELS, anchored=False)
         dit = replace(shape.dit, in_channels=latents + conditioning.channels)
@@ -151,13 +151,13 @@ class Untrained:
 
     def cache(self) -> RollingCache:
         """An empty one."""
-        tokens, rolling = self.shape.geometry.tokens_per_latent, self.rolling
-        sizes = {"batch": 1, "tokens": tokens, "sink": rolling.sink, "window": rolling.window}
+        tokens, rollout_config = self.shape.geometry.tokens_per_latent, self.rollout_config
+        sizes = {"batch": 1, "tokens": tokens, "sink": rollout_config.sink, "window": rollout_config.window}
         return RollingCache(self.network.dit.config, **sizes, dtype=self.dtype, device=self.device)
 
     def conditioning(self) -> Conditioning:
         """Of a random chunk."""
-        geometry, chunk = self.shape.geometry, self.rolling.chunk
+        geometry, chunk = self.shape.geometry, self.rollout_config.chunk
         stride, latents = geometry.temporal_stride, self.network.config.conditioning.latent_channels
         cells = geometry.latent_height, geometry.latent_width
         return Conditioning(

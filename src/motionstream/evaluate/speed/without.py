@@ -19,16 +19,16 @@ from torch import Tensor
 
 from motionstream.dit import RollingCache, TextContext, VideoDiT
 from motionstream.dit.attention import Kernel, attention_backend
-from motionstream.dit.fuse import FusedDiT, Heard, Steer, fuse
-from motionstream.dit.fuse_block import FusedBlock, Said, rms_norm
-from motionstream.dit.fuse_past import Past, SlotPast
 from motionstream.dit.layers import Block
-from motionstream.dit.slots import slots_fit
-from motionstream.products import Product
+from motionstream.fast.fuse import FusedDiT, Heard, Steer, fuse
+from motionstream.fast.fuse_block import FusedBlock, Said, rms_norm
+from motionstream.fast.fuse_past import Past, SlotPast
+from motionstream.fast.products import Product
+from motionstream.fast.slots import slots_fit
 from motionstream.sampling import PlainStep
 from motionstream.stream.model import StreamingModel
-from motionstream.vae import tiny
-from motionstream.zoo import load_bundle
+from motionstream.tiny import vae as tiny
+from motionstream.tiny.bundle import load_bundle
 
 CPU = torch.device("cpu")
 NARROWER = 4
@@ -124,25 +124,27 @@ def rejoined_past(subject: Subject) -> StreamingModel:
 def fixed_slots(subject: Subject) -> StreamingModel:
     """Raises NotHere where the window is longer than a chunk."""
     model = subject.load()
-    if not slots_fit(model.rolling.chunk, model.rolling.window):
-        raise NotHere(f"a window of {model.rolling.window} latents is longer than a chunk of {model.rolling.chunk}")
-    model.chunk_step = SlottedStep(model.network, model.rolling, model.geometry.token_grid)
+    if not slots_fit(model.rollout_config.chunk, model.rollout_config.window):
+        raise NotHere(
+            f"a window of {model.rollout_config.window} latents is longer than a chunk of {model.rollout_config.chunk}"
+        )
+    model.chunk_step = SlottedStep(model.network, model.rollout_config, model.geometry.token_grid)
     return model
 
 
 def clean_pass(subject: Subject) -> StreamingModel:
     """Raises NotHere where the model has one."""
     model = subject.load()
-    if model.rolling.clean_pass:
+    if model.rollout_config.clean_pass:
         raise NotHere("this model passes clean chunks through its network, as the paper does")
-    model.rolling = replace(model.rolling, clean_pass=True)
+    model.rollout_config = replace(model.rollout_config, clean_pass=True)
     return model
 
 
 def whole_commit(subject: Subject) -> StreamingModel:
     """Raises NotHere where no pass commits and does nothing else."""
     model = _with_transformer(subject, WholeCommit)
-    if not model.rolling.clean_pass:
+    if not model.rollout_config.clean_pass:
         raise NotHere("this model has no clean pass that could be shorter")
     return model
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from motionstream.tracks.camera import Lens
-from motionstream.tracks.camera_path import rotation_of
+from motionstream.camera.camera import Lens
+from motionstream.camera.path import rotation_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from motionstream.camera.camera import VIEW, Lens, depth_at, known, pixel_centres
 from motionstream.geometry import Fit
-from motionstream.tracks.camera import VIEW, Lens, depth_at, known, pixel_centres
 
 Floats = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.uint8]

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from motionstream.camera.camera import Lens, to_camera
 from motionstream.evaluate.views import colmap
-from motionstream.tracks.camera import Lens, to_camera
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from motionstream.camera.camera import Lens, camera_tracks, middle_distance
+from motionstream.camera.path import CameraPath, load_poses, moved, through
 from motionstream.evaluate.baselines import warp
 from motionstream.evaluate.metrics import Video
 from motionstream.evaluate.views.depth import Estimator
 from motionstream.stream.model import fitted
 from motionstream.tracks import Tracks
-from motionstream.tracks.camera import Lens, camera_tracks, middle_distance
-from motionstream.tracks.camera_path import CameraPath, load_poses, moved, through
 from motionstream.tracks.grid import grid
 
 Floats = npt.NDArray[np.float64]

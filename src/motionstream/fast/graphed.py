@@ -1,0 +1,307 @@
+"""The two halves of a live chunk, plainly or over fixed buffers that CUDA graphs are recorded of.
+
+`denoise` gives the latents that are decoded and leave; `commit` writes them into the cache afterwards, while a viewer
+looks at the frames, if they are not there already because the rollout has no clean pass. Both run THE chunk loop
+(`rollout.py`); a step only decides over which tensors.
+
+`GraphedStep` has one set of buffers for all streams: noise, conditioning, prompt and a *desk*, the slots of the stream
+at work. A stream keeps its own slots without room for a chunk, which are copied to the desk when it is its turn
+(calculated for Wan 1.3B on an H200: 1.65 GiB in 0.8 ms of a chunk's 170 ms) and written back as they change.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from threading import Lock
+
+import torch
+from torch import Tensor
+
+from motionstream.conditioning import Conditioning
+from motionstream.dit import RollingCache, TextContext
+from motionstream.fast.fuse import FusedDiT
+from motionstream.fast.graph import GraphPool, Recorded, Replayed, fixed
+from motionstream.fast.slots import SlotCache, slots_fit
+from motionstream.sampling.model import MotionModel
+from motionstream.sampling.rollout import RolloutConfig, commit_chunk, denoise_chunk
+from motionstream.sampling.step import ChunkStep, PlainStep, StepNoise
+from motionstream.vae import Memory, VideoVAE
+
+SETTING = "MOTIONSTREAM_GRAPHS"
+SHORTEST_TEXT = 128
+"""Keys of the smallest buffer for prompts of differing length; larger ones double. Most prompts are shorter."""
+
+
+def chunk_step(
+    model: MotionModel, rollout_config: RolloutConfig, grid: tuple[int, int], graphs: bool | None = None
+) -> ChunkStep:
+    """How a model's chunks are made. grid: (rows, columns) of tokens in a latent.
+
+    graphs: None (as given) records CUDA graphs where that is possible: a fused model on a GPU, a window of at most one
+    chunk, and not MOTIONSTREAM_GRAPHS=0 in the environment. True demands them and raises ValueError where they cannot
+    be had; on other devices the same buffers are then used without graphs.
+    """
+    on_gpu = next(model.parameters()).device.type == "cuda"
+    possible = isinstance(model.dit, FusedDiT) and slots_fit(rollout_config.chunk, rollout_config.window)
+    if graphs is None:
+        graphs = on_gpu and possible and os.environ.get(SETTING) != "0"
+    return GraphedStep(model, rollout_config, grid) if graphs else PlainStep(model, rollout_config, grid)
+
+
+class GraphedStep:
+    """Both halves over fixed buffers: one graph for each fill of the slots (three for sink = window = chunk), a half.
+
+    Streams of one model share it, under a lock. Raises ValueError on sizes without fixed slots, and on a GPU for a
+    model that is not fused (it would wait for the device).
+    """
+
+    def __init__(self, model: MotionModel, rollout_config: RolloutConfig, grid: tuple[int, int]) -> None:
+        weight = next(model.parameters())
+        if weight.device.type == "cuda" and not isinstance(model.dit, FusedDiT):
+            raise ValueError("CUDA graphs need a fused model: put fuse(network.dit) in its place first")
+        self.model, self.rollout_config, self.grid = model, rollout_config, grid
+        self.device, self.dtype = weight.device, weight.dtype
+        self.desk = self._slots(room=True)
+        self._pool = GraphPool(self.device)
+        self._seated: tuple[weakref.ref[SlotCache], int, int] | None = None
+        self._inputs: dict[tuple[int, int], Inputs] = {}
+        self._heard: dict[object, FixedContext] = {}
+        self._denoise: dict[object, Recorded[Tensor]] = {}
+        self._commit: dict[object, Recorded[None]] = {}
+        self._constants: dict[int, object] = {}
+        self._lock = Lock()
+
+    @property
+    def replays(self) -> int:
+        """Graphs recorded so far; 0 on devices that have none."""
+        return sum(each.replays for each in self._denoise.values()) + sum(
+            each.replays for each in self._commit.values()
+        )
+
+    def cache(self) -> SlotCache:
+        """An empty cache for a new stream: slots without room, for the chunk at hand lies on the desk."""
+        return self._slots(room=False)
+
+    def denoise(
+        self,
+        cache: RollingCache,
+        conditioning: Conditioning,
+        context: TextContext,
+        noise: StepNoise,
+        known: Tensor | None = None,
+    ) -> Tensor:
+        """Clean latents of the next chunk."""
+        with self._lock, torch.inference_mode():
+            stream = self._seat(cache)
+            key, inputs = self._take(conditioning, known)
+            for step, buffer in enumerate(inputs.noise):
+                buffer.copy_(noise(step, tuple(buffer.shape)), non_blocking=True)
+            heard, counts = self._hear(context), self.desk.counts
+            key = (*key, counts, heard.key)
+            if key not in self._denoise:
+                spoilt = None if self.rollout_config.clean_pass else self._seat_again
+                work = partial(self._denoised, inputs, heard, counts)
+                self._denoise[key] = Recorded(work, self._pool, after_warm_up=spoilt)
+            written = self.desk.written(conditioning.latents)
+            clean = self._denoise[key].run().clone()
+            if not self.rollout_config.clean_pass:
+                self._hand_over(stream, counts, written, conditioning.latents)
+            self._keep()
+            return clean
+
+    def commit(self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext) -> None:
+        """See that the chunk denoised last is in the cache."""
+        if self.rollout_config.clean_pass:
+            self.recommit(cache, clean, conditioning, context)
+
+    def recommit(self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext) -> None:
+        """Write a clean chunk into the cache."""
+        with self._lock, torch.inference_mode():
+            stream = self._seat(cache)
+            key, inputs = self._take(conditioning, None)
+            inputs.clean.copy_(clean)
+            heard, counts, latents = self._hear(context), self.desk.counts, clean.shape[1]
+            written = self.desk.written(latents)
+            key = (*key, counts, heard.key)
+            if key not in self._commit:
+                work = partial(self._committed, inputs, heard, counts)
+                self._commit[key] = Recorded(work, self._pool, after_warm_up=self._seat_again)
+            self._commit[key].run()
+            self._hand_over(stream, counts, written, latents)
+            self._keep()
+
+    def _hand_over(self, stream: SlotCache, counts: tuple[int, int], written: slice, latents: int) -> None:
+        """Give the stream what a run has written on the desk, and count it. counts: before that run."""
+        self.desk.recount(counts)  # a replay counts nothing
+        self.desk.advance(latents)
+        stream.take(self.desk, written)
+        self._sit(stream)
+
+    def _denoised(self, inputs: Inputs, heard: FixedContext, counts: tuple[int, int]) -> Tensor:
+        self.desk.recount(counts)
+        return denoise_chunk(
+            self.model,
+            self.desk,
+            inputs.conditioning,
+            heard.context,
+            self.rollout_config.times,
+            lambda step, _: inputs.noise[step],
+            inputs.known,
+            commit=not self.rollout_config.clean_pass,
+        )
+
+    def _committed(self, inputs: Inputs, heard: FixedContext, counts: tuple[int, int]) -> None:
+        self.desk.recount(counts)
+        commit_chunk(self.model, self.desk, inputs.clean, inputs.conditioning, heard.context)
+
+    def _slots(self, room: bool) -> SlotCache:
+        rollout_config = self.rollout_config
+        return SlotCache(
+            self.model.dit.config,
+            batch=1,
+            grid=self.grid,
+            chunk=rollout_config.chunk,
+            sink=rollout_config.sink,
+            window=rollout_config.window,
+            dtype=self.dtype,
+            device=self.device,
+            room=room,
+        )
+
+    def _seat(self, cache: RollingCache) -> SlotCache:
+        """Have this stream's slots on the desk."""
+        if not isinstance(cache, SlotCache) or (cache.sink, cache.window) != (self.desk.sink, self.desk.window):
+            raise ValueError("this cache is not for this step: open streams with the step's own `cache()`")
+        if self._seated is None or not self._sits(cache, *self._seated):
+            self.desk.take(cache)
+            self._sit(cache)
+        return cache
+
+    def _sits(self, cache: SlotCache, seated: weakref.ref[SlotCache], version: int, sink_version: int) -> bool:
+        return seated() is cache and (version, sink_version) == (cache.version, cache.sink_version)
+
+    def _sit(self, cache: SlotCache) -> None:
+        self._seated = weakref.ref(cache), cache.version, cache.sink_version
+
+    def _seat_again(self) -> None:
+        """Warming up what commits has written over the window."""
+        assert self._seated is not None
+        cache = self._seated[0]()
+        assert cache is not None
+        self.desk.take(cache)
+
+    def _take(self, conditioning: Conditioning, known: Tensor | None) -> tuple[tuple[object, ...], Inputs]:
+        """The buffers for chunks of these sizes, with this conditioning in them."""
+        key = conditioning.latents, 0 if known is None else known.shape[1]
+        if key not in self._inputs:
+            self._inputs[key] = Inputs.like(conditioning, known, len(self.rollout_config.times))
+        inputs = self._inputs[key]
+        for field in fields(Conditioning):
+            getattr(inputs.conditioning, field.name).copy_(getattr(conditioning, field.name))
+        if inputs.known is not None and known is not None:
+            inputs.known.copy_(known)
+        return key, inputs
+
+    def _hear(self, context: TextContext) -> FixedContext:
+        """The buffers for prompts of this kind, with this prompt in them."""
+        key = FixedContext.key_of(context, self.model.dit.config.text_tokens)
+        if key not in self._heard:
+            self._heard[key] = FixedContext(context, key)
+        self._heard[key].load(context)
+        return self._heard[key]
+
+    def _keep(self) -> None:
+        """What the recordings read besides the buffers may be forgotten by the model, but not freed."""
+        if isinstance(self.model.dit, FusedDiT) and self._pool.handle is not None:
+            self._constants.update((id(each), each) for each in self.model.dit.constants())
+
+
+class GraphedDecode:
+    """A VAE's `decode_step`, recorded once for each set of shapes; a stream's first chunk is decoded as it is.
+
+    Not tied to a stream: memory goes in and out, as without recording.
+    """
+
+    def __init__(self, vae: VideoVAE, device: torch.device) -> None:
+        self.vae, self._replayed = vae, Replayed(self._decoded, device)
+
+    def __call__(self, latents: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
+        """The next latents of a stream → their frames; memory None starts it."""
+        if memory is None:
+            return self.vae.decode_step(latents, None)
+        video, *left = self._replayed([latents, *memory])
+        return video, tuple(left)
+
+    def _decoded(self, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        video, memory = self.vae.decode_step(given[0], tuple(given[1:]))
+        return video, *memory
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Buffers of one chunk. noise: of each call; clean: of the commit; known: first latents that are given."""
+
+    noise: tuple[Tensor, ...]
+    conditioning: Conditioning
+    clean: Tensor
+    known: Tensor | None
+
+    @classmethod
+    def like(cls, conditioning: Conditioning, known: Tensor | None, calls: int) -> Inputs:
+        latents = conditioning.anchor
+        return cls(
+            tuple(fixed(latents) for _ in range(calls)),
+            Conditioning(*(fixed(getattr(conditioning, field.name)) for field in fields(Conditioning))),
+            fixed(latents),
+            None if known is None else fixed(known),
+        )
+
+
+class FixedContext:
+    """A prompt's keys and values in buffers that the next prompt is copied into.
+
+    Prompts whose pads are collapsed differ in length: they share buffers of a few sizes; what is left is unheard.
+    """
+
+    def __init__(self, like: TextContext, key: tuple[int, ...]) -> None:
+        self.key = key
+        layers = tuple(
+            tuple((_longer(k, length), _longer(v, length)) for (k, v), length in zip(layer, key[1:], strict=True))
+            for layer in like.layers
+        )
+        bias = None if like.bias is None else _longer(like.bias, key[1])
+        self.context = TextContext(layers, bias, fixed=True)
+        self._loaded: weakref.ref[TextContext] | None = None
+
+    @staticmethod
+    def key_of(context: TextContext, most: int) -> tuple[int, ...]:
+        """Whether there is a bias, and the tokens of each branch's buffers. most: tokens of an uncollapsed text."""
+        text, *picture = (k.shape[1] for k, _ in context.layers[0])
+        if context.bias is None:
+            return (0, text, *picture)
+        size = SHORTEST_TEXT
+        while size < text:
+            size *= 2
+        return (1, max(text, min(size, most)), *picture)
+
+    def load(self, context: TextContext) -> None:
+        """Put a prompt in, unless it is there."""
+        if self._loaded is not None and self._loaded() is context:
+            return
+        for layer, given in zip(self.context.layers, context.layers, strict=True):
+            for pair, theirs in zip(layer, given, strict=True):
+                for buffer, part in zip(pair, theirs, strict=True):
+                    buffer[:, : part.shape[1]] = part
+        if self.context.bias is not None and context.bias is not None:
+            self.context.bias.fill_(-torch.inf)
+            self.context.bias[:, : context.bias.shape[1]] = context.bias
+        self._loaded = weakref.ref(context)
+
+
+def _longer(like: Tensor, length: int) -> Tensor:
+    """A buffer of zeros like this, with `length` tokens."""
+    return fixed(like[:, :1].expand(-1, length, *like.shape[2:]))

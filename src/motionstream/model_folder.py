@@ -1,0 +1,141 @@
+"""`model.json`: what every folder that holds a model says of itself.
+
+Our own models have all parts beside it (`bundle`); one on a Wan backbone names the places of published parts (`wan`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from motionstream.conditioning import ConditioningConfig
+from motionstream.diffusion import few_step_times
+from motionstream.dit import DiTConfig
+from motionstream.sampling import ModelConfig, RolloutConfig
+
+FORMAT = 1
+HEADER = "model.json"
+NETWORK, VAE, DETAIL, PROMPT_FILTER = (
+    "network.safetensors",
+    "vae.safetensors",
+    "detail.safetensors",
+    "prompt_filter.safetensors",
+)
+FILES = {"network": NETWORK, "vae": VAE, "detail": DETAIL, "prompt_filter": PROMPT_FILTER}
+"""Part of a model of our own → its file."""
+OWN, WAN = "own", "wan"
+KINDS = (OWN, WAN)
+"""own: every part in the folder, the default. wan: a Wan backbone with published VAE and encoders elsewhere."""
+BLOCK = 1 << 24
+
+
+@dataclass(frozen=True)
+class Live:
+    """How a model is run: frame size, frames a second, and the rollout in latents and calls.
+
+    prompted: whether its network reads the prompt; if not, what else the model has for that (its look) hears it alone.
+    clean_pass: as of `Rolling`.
+    """
+
+    size: tuple[int, int]
+    fps: float
+    chunk: int
+    sink: int
+    window: int
+    steps: int
+    shift: float
+    prompted: bool = True
+    clean_pass: bool = True
+
+    @property
+    def rollout_config(self) -> RolloutConfig:
+        times = tuple(few_step_times(self.steps, self.shift).tolist())
+        return RolloutConfig(self.chunk, self.sink, self.window, times, self.clean_pass)
+
+
+def write_header(folder: Path, name: str, kind: str, live: Live, network: ModelConfig, more: dict[str, Any]) -> None:
+    """more: what the kind adds, `sha256` by file among it."""
+    header = {
+        "format": FORMAT,
+        "name": name,
+        **({} if kind == OWN else {"kind": kind}),
+        "live": dataclasses.asdict(live),
+        "network": dataclasses.asdict(network),
+        **more,
+    }
+    (folder / HEADER).write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """`model.json`: at least `format`, `name`, `kind` and `sha256` by file. Raises ValueError if there is no such."""
+    path = folder / HEADER
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no model: {HEADER} is missing")
+    try:
+        header: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ValueError(f"{path}: this version reads models of format {FORMAT}")
+    kind = header.setdefault("kind", OWN)
+    if kind not in KINDS:
+        raise ValueError(f"{path}: a model of kind {kind!r}; this version reads {', '.join(KINDS)}")
+    hashes = header.get("sha256")
+    parts = {file for part, file in FILES.items() if part in header} | {VAE}
+    needed = parts if kind == OWN else set()
+    if "name" not in header or not isinstance(hashes, dict) or not hashes or not needed <= hashes.keys():
+        of = " and ".join(sorted(needed)) or "its weights"
+        raise ValueError(f"{path} is incomplete: it must have a name and the SHA-256 of {of}")
+    return header
+
+
+def bundle_hash(header: dict[str, Any]) -> str:
+    """One short name for these weights: the first 12 digits of the SHA-256 of their files' SHA-256."""
+    hashes: dict[str, str] = header["sha256"]
+    own = header.get("kind", OWN) == OWN
+    files = [file for file in FILES.values() if file in hashes] if own else sorted(hashes)
+    return hashlib.sha256("".join(hashes[file] for file in files).encode()).hexdigest()[:12]
+
+
+def network_of(header: dict[str, Any], folder: Path) -> ModelConfig:
+    """Sizes of the network. Raises ValueError where the header does not describe one."""
+    try:
+        values = header["network"]
+        dit = DiTConfig(**{key: _tuple(value) for key, value in values["dit"].items()})
+        return ModelConfig(dit, ConditioningConfig(**values["conditioning"]), values["parameterization"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise undescribed(folder, error) from error
+
+
+def live_of(header: dict[str, Any], folder: Path) -> Live:
+    """How it is run. Raises ValueError where the header does not say."""
+    try:
+        return Live(**tuples(header["live"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise undescribed(folder, error) from error
+
+
+def undescribed(folder: Path, error: Exception) -> ValueError:
+    return ValueError(f"{folder / HEADER} does not describe a model: {error}")
+
+
+def tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON's lists as tuples."""
+    return {key: _tuple(value) for key, value in values.items()}
+
+
+def sha256(path: Path) -> str:
+    """Of a file of any size."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""The embedded photograph model: VAE, warped anchor, detail network, prompt filter, weights. Beyond the paper."""

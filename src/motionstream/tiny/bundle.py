@@ -1,0 +1,143 @@
+"""A model of our own as a folder: `model.json` (sizes, figures of the rollout, hashes), `network.safetensors`,
+`vae.safetensors`, and `detail.safetensors` and `prompt_filter.safetensors` where a model has those.
+
+Nothing is unpickled; every file is checked against its SHA-256 and every key accounted for before a weight is used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import load, save_file
+from torch import Tensor, nn
+
+from motionstream.dit import VideoDiT
+from motionstream.fast.fuse import fuse
+from motionstream.geometry import Geometry
+from motionstream.model_folder import (
+    FILES,
+    HEADER,
+    OWN,
+    Live,
+    bundle_hash,
+    live_of,
+    network_of,
+    read_header,
+    sha256,
+    tuples,
+    undescribed,
+    write_header,
+)
+from motionstream.sampling import MotionModel
+from motionstream.stream.model import StreamingModel
+from motionstream.tiny.detail import Detail, DetailConfig
+from motionstream.tiny.prompt_filter import PromptFilter, PromptFilterConfig
+from motionstream.tiny.vae import TinyVAE, TinyVAEConfig
+
+
+def save_bundle(
+    folder: Path,
+    name: str,
+    network: MotionModel,
+    vae: TinyVAE,
+    live: Live,
+    origin: dict[str, Any],
+    detail: Detail | None = None,
+    prompt_filter: PromptFilter | None = None,
+) -> None:
+    """Write a model in bfloat16. origin: where the weights come from (recipes, steps, machine)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    optional: dict[str, Detail | PromptFilter | None] = {"detail": detail, "prompt_filter": prompt_filter}
+    described = {name: part for name, part in optional.items() if part is not None}
+    parts: dict[str, nn.Module] = {
+        FILES[name]: part for name, part in {"network": network, "vae": vae, **described}.items()
+    }
+    for file, module in parts.items():
+        save_file(_packed(module), folder / file)
+    more = {
+        "vae": dataclasses.asdict(vae.config),
+        **{name: dataclasses.asdict(part.config) for name, part in described.items()},
+        "sha256": {file: sha256(folder / file) for file in parts},
+        "origin": origin,
+    }
+    write_header(folder, name, OWN, live, network.config, more)
+
+
+def load_bundle(folder: Path, device: torch.device, dtype: torch.dtype, fused: bool = True) -> StreamingModel:
+    """The model in a folder. fused: with the faster form of the DiT, for streaming only.
+
+    Raises ValueError that names what is missing, damaged or does not fit.
+    """
+    header = read_header(folder)
+    live, parts = live_of(header, folder), stored_parts(folder)
+    network, vae = cast(MotionModel, parts["network"]), cast(TinyVAE, parts["vae"])
+    detail, prompt_filter = (
+        cast(Detail | None, parts.get("detail")),
+        cast(PromptFilter | None, parts.get("prompt_filter")),
+    )
+    network = network.to(device, dtype).eval().requires_grad_(False)
+    if fused and isinstance(network.dit, VideoDiT):
+        network.dit = fuse(network.dit, prompted=live.prompted)
+    return StreamingModel(
+        header["name"],
+        network,
+        vae.to(device, dtype),
+        Geometry(*live.size),
+        live.fps,
+        live.rollout_config,
+        bundle_hash(header),
+        None if detail is None else detail.to(device, dtype),
+        None if prompt_filter is None else prompt_filter.to(device),
+        prompted=live.prompted,
+    )
+
+
+def stored_parts(folder: Path) -> dict[str, nn.Module]:
+    """What a model is made of, on the CPU in float32: network, vae, and detail and prompt_filter if it has them.
+
+    Raises ValueError that names what is missing, damaged or does not fit.
+    """
+    header = read_header(folder)
+    parts = _described(header, folder)
+    for name, module in parts.items():
+        file = FILES[name]
+        _fill(module, _verified(folder / file, header["sha256"][file]), folder / file)
+    return parts
+
+
+def _described(header: dict[str, Any], folder: Path) -> dict[str, nn.Module]:
+    """The parts that a header describes, weights still to be filled in."""
+    parts: dict[str, nn.Module] = {"network": MotionModel(network_of(header, folder))}
+    try:
+        parts["vae"] = TinyVAE(TinyVAEConfig(**tuples(header["vae"])))
+        if "detail" in header:
+            parts["detail"] = Detail(DetailConfig(**header["detail"]))
+        if "prompt_filter" in header:
+            parts["prompt_filter"] = PromptFilter(PromptFilterConfig(**header["prompt_filter"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise undescribed(folder, error) from error
+    return parts
+
+
+def _packed(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().to("cpu", torch.bfloat16).contiguous() for name, value in module.state_dict().items()}
+
+
+def _verified(path: Path, expected: str) -> bytes:
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: the model is incomplete")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise ValueError(f"{path} is damaged: its SHA-256 is not the one in {HEADER}")
+    return data
+
+
+def _fill(module: nn.Module, data: bytes, path: Path) -> None:
+    try:
+        module.load_state_dict(load(data))
+    except Exception as error:
+        raise ValueError(f"{path} does not fit {HEADER}: {' '.join(str(error).split())}") from error

@@ -1,0 +1,77 @@
+"""The embedded models' text encoder, learned together with the teacher, and the words of a prompt.
+
+Words are numbered by a stable hash, so there is no vocabulary file and an unknown word is a word like any other.
+
+Legend: B prompts, L tokens, D channels of a token.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+PAD = 0
+LONGEST_RUN = 4
+"""Words in a row that are a phrase at most."""
+_WORD = re.compile(r"[^\W_]+")
+
+
+def word_numbers(prompt: str, length: int, buckets: int) -> list[int]:
+    """The first `length` words of a prompt as numbers 1…buckets−1, padded with 0."""
+    words = words_of(prompt)[:length]
+    numbers = [1 + zlib.crc32(word.encode()) % (buckets - 1) for word in words]
+    return numbers + [PAD] * (length - len(numbers))
+
+
+def phrase_numbers(prompt: str, phrases: Sequence[str]) -> list[int]:
+    """Which of the phrases, from 1 on, a prompt says, each once and in their order; capitals and punctuation do not
+    count: "A horse, black-and-white" says "black and white"."""
+    said = {phrase for run in range(1, LONGEST_RUN + 1) for phrase in runs(prompt, run)}
+    return [number for number, phrase in enumerate(phrases, 1) if phrase in said]
+
+
+def runs(text: str, length: int) -> list[str]:
+    """All of so many words in a row, in order."""
+    words = words_of(text)
+    return [" ".join(words[begin : begin + length]) for begin in range(len(words) - length + 1)]
+
+
+def words_of(text: str) -> list[str]:
+    """Its words in order, in small letters, without punctuation."""
+    return _WORD.findall(text.lower())
+
+
+class TextEncoder(nn.Module):
+    """Prompts → (B, L, width): word and place embeddings, then one transformer layer.
+
+    The empty prompt is the null prompt of guidance.
+    """
+
+    def __init__(self, width: int, length: int, buckets: int = 4096, heads: int = 2) -> None:
+        super().__init__()
+        self.length, self.buckets, self.heads = length, buckets, heads
+        self.words = nn.Embedding(buckets, width)
+        self.places = nn.Parameter(torch.randn(length, width) * 0.02)
+        self.norm_attention = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        nn.init.normal_(self.words.weight, std=0.5)
+
+    def forward(self, prompts: list[str]) -> Tensor:
+        numbers = [word_numbers(prompt, self.length, self.buckets) for prompt in prompts]
+        x_BLD = self.words(torch.tensor(numbers, device=self.places.device)) + self.places
+        x_BLD = x_BLD + self._attend(self.norm_attention(x_BLD))
+        mixed: Tensor = x_BLD + self.mlp(self.norm_mlp(x_BLD))
+        return mixed
+
+    def _attend(self, x_BLD: Tensor) -> Tensor:
+        q, k, v = self.qkv(x_BLD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed: Tensor = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return mixed

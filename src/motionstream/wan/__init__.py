@@ -1,0 +1,1 @@
+"""Wan backbones: published weights, VAEs and encoders of prompts and pictures."""

@@ -1,0 +1,297 @@
+"""Wan's full VAEs, whole or step by step (docs/architecture.md, section 8).
+
+Wan 2.1: 8×8×4, 16 channels. Wan 2.2: 16×16×4, 48 channels, 2×2 pixels packed before the first layer. The layers are
+those of Diffusers' `AutoencoderKLWan`; layout, normalisation and the walk through time are here. Diffusers keeps what
+its causal convolutions remember in lists on the module, so that one module serves one clip at a time. Here every call
+brings a list of its own, made from the caller's `Memory` and handed back as one: nothing of a stream stays on the
+module, and streams and threads may share it.
+
+Diffusers walks one frame, then four at a time, a latent each. So does this, `together` latents at a time: with 1 the
+results are the same bits however the clip is cut, with more the same up to rounding, in fewer and larger calls.
+
+Legend: B clips, F frames, T latents, C channels, H W pixels, h w latent cells; with C first it is Diffusers' layout.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from einops import rearrange
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from motionstream.trackers.source import read_weights
+from motionstream.vae.contract import Memory
+
+CLASS, CONVOLUTION = "AutoencoderKLWan", "WanCausalConv3d"
+CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+TEMPORAL = 4
+
+WAN_2_1, WAN_2_2 = "wan2.1", "wan2.2"
+SIZES: dict[str, dict[str, Any]] = {
+    WAN_2_1: {"base_dim": 96, "z_dim": 16},
+    WAN_2_2: {
+        "base_dim": 160,
+        "decoder_base_dim": 256,
+        "z_dim": 48,
+        "is_residual": True,
+        "in_channels": 12,
+        "out_channels": 12,
+        "patch_size": 2,
+        "scale_factor_spatial": 16,
+    },
+}
+"""What differs from Diffusers' defaults. The statistics of published weights come with these."""
+REDUCED = {"base_dim": 8, "decoder_base_dim": 8}
+
+NOTHING_YET = "Rep"
+"""Diffusers' mark in a temporal upsampler's place: its first latent has passed and left nothing to remember."""
+
+Cache = list[Any]
+"""Diffusers' feature cache: of each causal convolution its last frames (B, C, 1 or 2, h, w), the mark, or None."""
+
+
+class WanVAE(nn.Module):
+    """A `VideoVAE` around an `AutoencoderKLWan`. For use, not for training: its weights need no gradient.
+
+    It computes in the dtype it is in, answers in that of its input, and normalises in float32 (`mean`, `scale`: one
+    number a channel). Decoded pixels are clamped to [−1, 1]. together: latents of one pass.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, network: Any, together: int = 1) -> None:
+        super().__init__()
+        config = network.config
+        _check(config, together)
+        self.network, self.together = network.requires_grad_(False), together
+        self.patch: int = config.patch_size or 1
+        self.latent_channels: int = config.z_dim
+        self.spatial_stride: int = self.patch * 2 ** (len(config.dim_mult) - 1)
+        self.temporal_stride = TEMPORAL
+        for name in ("mean", "scale"):
+            self.register_buffer(name, torch.empty(0), persistent=False)
+        self._set_statistics()
+        self.eval()
+
+    @classmethod
+    def load(cls, path: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Self:
+        """Published weights on this machine.
+
+        path: a folder in Diffusers' layout (config.json, diffusion_pytorch_model.safetensors), or the pipeline's
+        folder with that as `vae`; or Wan 2.1's original file (Wan2.1_VAE.pth), of which bare tensors are read and
+        nothing else. Raises FileNotFoundError or ValueError that say what to fetch.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: there is nothing; give the folder vae of Wan's weights for Diffusers")
+        config, state = _original(path) if path.is_file() else _folder(path)
+        return cls(_network(config, state, path)).to(device, dtype)
+
+    @classmethod
+    def random(cls, kind: str, reduced: bool = False, seed: int = 0) -> Self:
+        """Random weights and statistics, for tests, benchmarks and rehearsals.
+
+        kind: "wan2.1" or "wan2.2". reduced: narrow layers, strides and channels as published.
+        """
+        if kind not in SIZES:
+            raise ValueError(f"{kind!r} is no VAE of Wan's: choose {' or '.join(SIZES)}")
+        numbers, channels = random.Random(seed), SIZES[kind]["z_dim"]
+        statistics = {
+            "latents_mean": [numbers.gauss(0, 1) for _ in range(channels)],
+            "latents_std": [numbers.uniform(0.5, 2) for _ in range(channels)],
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(_autoencoder()(**SIZES[kind] | (REDUCED if reduced else {}) | statistics))
+
+    def save(self, folder: Path | str) -> None:
+        """Write it in Diffusers' layout, as `load` reads it."""
+        self.network.save_pretrained(folder)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        weight: Tensor = next(self.network.parameters())
+        return weight.dtype
+
+    def channels_last(self) -> Self:
+        """Convolutions in the memory layout that GPUs are fastest in; the same results up to rounding."""
+        for layer in self.network.modules():
+            if isinstance(layer, nn.Conv3d):
+                layer.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+            elif isinstance(layer, nn.Conv2d):
+                layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self
+
+    def without_decoder(self) -> Self:
+        """Give up the decoder's memory, where a tiny one decodes (`WithDecoder`)."""
+        self.network.decoder = self.network.post_quant_conv = None
+        return self
+
+    def encode(self, video: Tensor) -> Tensor:
+        return self.encode_step(video, None)[0]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.decode_step(latents, None)[0]
+
+    def encode_step(self, video: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
+        starts = memory is None
+        self._check_video(video, starts)
+        cache = to_cache(memory, self.network.encoder)
+        pixels = rearrange(video.to(self.dtype), "b f c (h q) (w r) -> b (c r q) f h w", q=self.patch, r=self.patch)
+        parts = [
+            self.network.quant_conv(self.network.encoder(part, feat_cache=cache, feat_idx=[0]))
+            for part in pieces(pixels, TEMPORAL * self.together, starts)
+        ]
+        mode = torch.cat(parts, 2)[:, : self.latent_channels].transpose(1, 2)
+        return self.normalise(mode).to(video.dtype), to_memory(cache, video)
+
+    def decode_step(self, latents: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
+        starts = memory is None
+        self._check_latents(latents)
+        cache = to_cache(memory, self.network.decoder)
+        raw = self.denormalise(latents).to(self.dtype).transpose(1, 2)
+        parts: list[Tensor] = []
+        for part in pieces(raw, self.together, starts):
+            hidden, first = self.network.post_quant_conv(part), starts and not parts
+            parts.append(self.network.decoder(hidden, feat_cache=cache, feat_idx=[0], first_chunk=first))
+        pixels = torch.cat(parts, 2).clamp(-1, 1).to(latents.dtype)
+        video = rearrange(pixels, "b (c r q) f h w -> b f c (h q) (w r)", q=self.patch, r=self.patch)
+        return video, to_memory(cache, latents)
+
+    def normalise(self, raw_BTCHW: Tensor) -> Tensor:
+        return (raw_BTCHW - self.mean[:, None, None]) / self.scale[:, None, None]
+
+    def denormalise(self, latents_BTCHW: Tensor) -> Tensor:
+        return latents_BTCHW * self.scale[:, None, None] + self.mean[:, None, None]
+
+    def _check_video(self, video: Tensor, starts: bool) -> None:
+        frames, (height, width) = video.shape[1], video.shape[3:]
+        if (frames - starts) % TEMPORAL or frames == 0:
+            raise ValueError(f"{frames} frames: a stream starts with 1 + 4n and goes on with 4n")
+        if height % self.spatial_stride or width % self.spatial_stride:
+            raise ValueError(
+                f"frames of {width}×{height} pixels: width and height must be multiples of {self.spatial_stride}"
+            )
+
+    def _check_latents(self, latents: Tensor) -> None:
+        if self.network.decoder is None:
+            raise ValueError("this VAE has given up its decoder: load it again, or decode with a tiny one")
+        if latents.shape[1] == 0 or latents.shape[2] != self.latent_channels:
+            raise ValueError(
+                f"{latents.shape[1]} latents of {latents.shape[2]} channels: send one or more of {self.latent_channels}"
+            )
+
+    def _set_statistics(self) -> None:
+        config, device = self.network.config, next(self.network.parameters()).device
+        self.mean = torch.tensor(config.latents_mean, dtype=torch.float32, device=device)
+        self.scale = torch.tensor(config.latents_std, dtype=torch.float32, device=device)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What `to` and its kin do; the statistics move too, but stay float32."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._set_statistics()
+        return self
+
+
+def pieces(x_BCFHW: Tensor, step: int, starts: bool) -> list[Tensor]:
+    """Along time: the first alone if the stream starts here, then `step` at a time."""
+    first = [1] if starts else []
+    whole, left = divmod(x_BCFHW.shape[2] - len(first), step)
+    sizes = [*first, *[step] * whole, *([left] if left else [])]
+    return [part.contiguous() for part in x_BCFHW.split(sizes, 2)]
+
+
+def to_cache(memory: Memory | None, network: nn.Module) -> Cache:
+    """A new feature cache for one walk through an encoder or a decoder, with what is remembered."""
+    places = sum(type(layer).__name__ == CONVOLUTION for layer in network.modules())
+    known = [NOTHING_YET if part.numel() == 0 else part for part in memory or ()]
+    return [*known, *[None] * (places - len(known))]
+
+
+def to_memory(cache: Cache, like: Tensor) -> Memory:
+    """A feature cache as tensors; the mark is one of shape (B, 0). like: a tensor of the batch and device.
+
+    Convolutions of one frame remember nothing: they have no place of their own, so as many at the end are unused.
+    """
+    used = [part for part in cache if part is not None]
+    assert all(part is None for part in cache[len(used) :])
+    return tuple(like.new_empty(like.shape[0], 0) if isinstance(part, str) else part for part in used)
+
+
+def _check(config: Any, together: int) -> None:
+    """Raises ValueError unless the walk fits this network."""
+    if 2 ** sum(config.temperal_downsample) != TEMPORAL:
+        raise ValueError(f"temperal_downsample {config.temperal_downsample}: Wan's VAEs halve time twice")
+    for name in ("latents_mean", "latents_std"):
+        if len(config[name]) != config.z_dim:
+            raise ValueError(f"{name} has {len(config[name])} numbers for {config.z_dim} channels: one a channel")
+    if together < 1:
+        raise ValueError(f"{together} latents together: it must be 1 or more")
+
+
+def _autoencoder() -> Any:
+    """Diffusers' class. Raises ModuleNotFoundError naming the extra."""
+    try:
+        from diffusers import AutoencoderKLWan
+    except ModuleNotFoundError as error:
+        message = f"Wan's VAE needs the package {error.name}: pip install 'motionstream[wan]'"
+        raise ModuleNotFoundError(message, name=error.name) from None
+    return AutoencoderKLWan
+
+
+def _network(config: dict[str, Any], state: dict[str, Tensor], path: Path) -> nn.Module:
+    """The network of a configuration, with every weight accounted for."""
+    with torch.device("meta"):
+        network: nn.Module = _autoencoder().from_config(config)
+    try:
+        network.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path}: the weights are not those of this VAE, fetch them again: {reason}") from None
+    return network
+
+
+def _folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Configuration and weights of a folder in Diffusers' layout."""
+    folder = path if (path / CONFIG).is_file() else path / "vae"
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{path}: holds no {name}; give the folder vae of Wan's weights for Diffusers")
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        found = config.get("_class_name")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{folder / CONFIG}: not the description of a network: {error}") from None
+    if found != CLASS:
+        raise ValueError(f"{folder}: of class {found}, not {CLASS}; give the folder vae of Wan's weights for Diffusers")
+    try:
+        return config, load_file(folder / WEIGHTS)
+    except SafetensorError as error:
+        raise ValueError(f"{folder / WEIGHTS}: damaged, fetch it again: {error}") from None
+
+
+def _original(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Configuration and weights of Wan 2.1's own file, renamed by Diffusers; that is all it can convert."""
+    _autoencoder()
+    from diffusers.loaders import single_file_utils
+
+    renamed: Any = single_file_utils.convert_wan_vae_to_diffusers
+    state = read_weights(path)
+    if not {"conv2.weight", "encoder.conv1.weight"} <= state.keys():
+        raise ValueError(f"{path}: not Wan's own VAE file; if it is one of Diffusers, give the folder it lies in")
+    if (channels := len(state["conv2.weight"])) != SIZES[WAN_2_1]["z_dim"]:
+        raise ValueError(
+            f"{path}: of {channels} channels, and of Wan's own files Diffusers reads Wan2.1_VAE.pth alone: "
+            "for Wan 2.2 fetch the folder vae of Wan-AI/Wan2.2-TI2V-5B-Diffusers and give that"
+        )
+    width = len(state["encoder.conv1.weight"])
+    return {**SIZES[WAN_2_1], "base_dim": width}, renamed(state)
