@@ -60,11 +60,11 @@ def train(
 
     changes = [*(changes or ()), *([] if accumulate is None else [f"accumulate={accumulate}"])]
     if dry_run:
-        from motionstream.train.dry_run import dry_run as foresee
+        from motionstream.plan.training import dry_run as estimate
         from motionstream.train.recipe import changed
         from motionstream.train.run import recipe_for
 
-        figures = foresee(changed(recipe_for(stage, recipe), changes), gpus, tflops, memory)
+        figures = estimate(changed(recipe_for(stage, recipe), changes), gpus, tflops, memory)
         console.report(f"{stage} on {gpus} GPUs", figures, json_out)
         return
     if out is None:
