@@ -130,8 +130,8 @@ def test_a_damaged_snapshot_is_refused(model: StreamingModel, spoilt: Callable[[
 
 def test_a_snapshot_of_another_format_is_refused(model: StreamingModel) -> None:
     data = model.open(photo()).snapshot()
-    with pytest.raises(ValueError, match="format 9: this version reads 1"):
-        model.resume(data.replace(b'\\"format\\": 1', b'\\"format\\": 9'))
+    with pytest.raises(ValueError, match="format 9: this version reads 2"):
+        model.resume(data.replace(b'\\"format\\": 2', b'\\"format\\": 9'))
 
 
 def test_another_models_snapshot_is_refused(model: StreamingModel, tmp_path: Path) -> None:
