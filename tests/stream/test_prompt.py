@@ -127,3 +127,16 @@ def test_a_prompt_given_before_the_first_step_is_the_prompt(model: StreamingMode
     late, twin = model.open(photo()), model.open(photo(), PROMPT)
     late.prompt = PROMPT
     np.testing.assert_array_equal(dragged(late, 3), dragged(twin, 3))
+
+
+def test_a_reworded_prompt_does_not_restart_an_effect_that_is_in_force(tmp_path: Path) -> None:
+    """Phrases of both prompts go on; one that is new begins."""
+    model = open_small(save_small(tmp_path, reads_prompt=False))
+    steady, reworded = model.open(photo(), "snow"), model.open(photo(), "snow")
+    np.testing.assert_array_equal(dragged(steady, 2), dragged(reworded, 2))
+    reworded.prompt = "it snows: snow!"
+    np.testing.assert_array_equal(dragged(steady, 1), dragged(reworded, 1))
+    reworded.prompt = "snow, rain"
+    shown = GEOMETRY.frames(reworded.state.latents)
+    assert sorted(reworded.state.finisher.since.values()) == [0, shown]
+    assert (dragged(steady, 1) != dragged(reworded, 1)).any()

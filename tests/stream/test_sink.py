@@ -256,6 +256,26 @@ def test_committing_early_or_late_changes_nothing(model: StreamingModel) -> None
         early.settle()
 
 
+@pytest.mark.parametrize("times", [(1.0,), (1.0, 0.5)])
+def test_without_a_clean_pass_the_new_sink_is_of_the_last_calls(tmp_path: Path, times: tuple[float, ...]) -> None:
+    """Keys of one kind: what the first layer wrote in a call depends on nothing before it, so it is written again."""
+    model = open_small(save_small(tmp_path, 3, 3, 3, clean_pass=False), fused=False)
+    model.rollout_config = replace(model.rollout_config, times=times)
+    stream = model.open(photo(), PROMPT, sink="refresh")
+    until_due(stream)
+    before = stream.state.cache.clone()
+    stream.settle()
+    assert stream.state.left is None, "the sink was filled anew"
+    if len(times) == 1:
+        torch.testing.assert_close(stream.state.cache.keys[0, :, 3:], before.keys[0, :, 3:], atol=1e-4, rtol=0)
+    clean = replace(model.rollout_config, clean_pass=True)
+    chunk, context = stream.state.recent[-1], model.context(PROMPT)
+    with torch.inference_mode():
+        other = cache_for(model.network, clean)
+        commit_chunk(model.network, other, chunk.clean, chunk.conditioning, context)
+    assert not torch.allclose(other.values[0, :, :3], stream.state.cache.values[0, :, 3:], atol=1e-3)
+
+
 # --- kinds of caches and models -----------------------------------------------------------------------------------
 
 
