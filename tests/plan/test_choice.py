@@ -95,6 +95,12 @@ def test_an_anchored_model_carries_its_encoders_memory() -> None:
     anchored = replace(paper, network=network)
     names = [{part.name for part in plan.parts(model, best(SMALL))} for model in (paper, anchored)]
     assert names[1] - names[0] == {"encoder's memory"}
+    kept = [
+        next(part.bytes for part in plan.parts(model, best(SMALL)) if part.name == "picture and conditioning")
+        for model in (paper, anchored)
+    ]
+    latents, cells = paper.live.window + paper.live.chunk, 104 * 60
+    assert kept[1] - kept[0] == 2 * latents * cells * (16 + 4 + 1), "the anchor's latents and its support"
 
 
 def test_the_embedded_model_has_all_of_its_own() -> None:

@@ -116,7 +116,7 @@ def _dit_weights(model: ModelSizes, fp8: bool) -> int:
     total = HALF * parameters(network)
     if not fp8:
         return total
-    blocks = [part for part in network.dit.modules() if isinstance(part, Block)]
+    blocks = [part for part in network.modules() if isinstance(part, Block)]
     matrices = [part.weight for block in blocks for part in block.modules() if isinstance(part, nn.Linear)]
     return total + sum((FP8 - HALF) * matrix.numel() + FP8_SCALE * matrix.shape[0] for matrix in matrices)
 
@@ -136,7 +136,8 @@ def _conditioning(model: ModelSizes, geometry: Geometry) -> int:
     conditioning, live = model.network.conditioning, model.live
     cells = geometry.latent_width * geometry.latent_height
     stride, latent = conditioning.temporal_stride, conditioning.latent_channels
-    channels = 3 * latent + stride + stride * CODE_WIDTH + stride + 1
+    anchor = latent + stride + 1 if conditioning.anchored else 0
+    channels = 2 * latent + stride + stride * CODE_WIDTH + anchor
     return HALF * ((live.window + live.chunk) * channels * cells + 2 * 3 * geometry.width * geometry.height)
 
 

@@ -68,7 +68,7 @@ def _of_wan(name: str) -> ModelSizes:
     """With track conditioning as the paper has it, and no warped anchor."""
     dit = CONFIGS[name]
     conditioning = ConditioningConfig(dit.out_channels, TRACK_CHANNELS, anchored=False)
-    network = ModelConfig(replace(dit, in_channels=dit.out_channels + conditioning.channels), conditioning, "velocity")
+    network = ModelConfig(replace(dit, in_channels=dit.out_channels + conditioning.channels), conditioning)
     vae = _wan_vae(dit.out_channels)
     return ModelSizes(name, network, LIVE[vae], vae, FRAME_SIZES[vae])
 
