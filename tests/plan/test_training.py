@@ -139,9 +139,9 @@ def test_memory_is_split_over_the_gpus_and_says_what_fits() -> None:
 
 
 def test_other_stages_and_impossible_machines_are_refused() -> None:
-    with pytest.raises(ValueError, match="for those on prepared clips"):
+    with pytest.raises(ValueError, match="clips of `data encode`"):
         dry_run(named("vae", "smoke"), 1)
-    with pytest.raises(ValueError, match="for those on prepared clips"):
+    with pytest.raises(ValueError, match="clips of `data encode`"):
         dry_run(named("teacher", "smoke"), 1)
     with pytest.raises(ValueError, match="must be positive"):
         dry_run(of("teacher"), 0)

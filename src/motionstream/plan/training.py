@@ -83,7 +83,9 @@ def dry_run(recipe: Recipe, gpus: int, tflops: float = 400.0, memory: float = 80
     if gpus < 1 or not tflops > 0 or not memory > 0:
         raise ValueError(f"--gpus {gpus}, --tflops {tflops}, --memory {memory}: all must be positive")
     if not isinstance(recipe, MotionRecipe) or recipe.data != "shards":
-        raise ValueError(f"recipe {recipe.name!r} of stage {recipe.stage!r}: a dry run is for those on prepared clips")
+        raise ValueError(
+            f"recipe {recipe.name!r}, stage {recipe.stage!r}: only stages on clips of `data encode` have a dry run"
+        )
     config = model_config(recipe.network, CHANNELS[recipe.vae])
     with torch.device("meta"):
         model = MotionModel(config, text=False)

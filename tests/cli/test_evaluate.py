@@ -1,4 +1,4 @@
-"""The program's commands that measure a model folder: one good run each on a small one, and wrong input."""
+"""`motionstream evaluate`: a good run of each command on a small model, and wrong input."""
 
 from __future__ import annotations
 
@@ -9,47 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import save_file
-from tests.small import small_model, small_vae
+from tests.cli.program import ASSETS, error_line
 
-from motionstream import cli, errors, model_folder, zoo
+from motionstream import cli, errors
 from motionstream.evaluate.lpips import Lpips
-from motionstream.tiny import bundle
 from motionstream.tiny.vae import TinyVAE
 from motionstream.train import recipe, recipes
 from motionstream.train.checkpoint import Checkpoints
 from motionstream.train.ema import EMA
 from motionstream.train.network import new_model
-
-ASSETS = Path(__file__).parent / "data" / "assets"
-LIVE = model_folder.Live((64, 48), 24.0, chunk=3, sink=3, window=3, steps=2, shift=3.0)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    bundle.save_bundle(folder, "small", small_model(), small_vae(), LIVE, origin={})
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("MOTIONSTREAM_DEBUG", "")
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "boat.png")
-    return tmp_path / "boat.png"
-
-
-def complaint(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
-    assert cli.run(arguments) == errors.WRONG_INPUT
-    said = capsys.readouterr().err
-    assert said.startswith("motionstream: ")
-    assert said.count("\n") == 1, said
-    return said
 
 
 def test_a_vae_is_measured_on_held_out_worlds(folder: Path) -> None:
@@ -151,8 +119,8 @@ def test_guidance_is_ablated_on_a_runs_teacher(folder: Path, capsys: pytest.Capt
     assert figures["missing"] == []
     assert Path("out/guidance.png").is_file()
     capsys.readouterr()
-    assert "teacher-mask" in complaint(capsys, arguments)
-    assert "use teacher or teacher-mask" in complaint(capsys, [*arguments, "--stage", "vae"])
+    assert "teacher-mask" in error_line(capsys, arguments)
+    assert "use teacher or teacher-mask" in error_line(capsys, [*arguments, "--stage", "vae"])
 
 
 @pytest.mark.parametrize(
@@ -183,23 +151,9 @@ def test_wrong_input_is_one_line_and_two(
     folder: Path, picture: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
     Path("words.txt").write_text("not a picture")
-    assert says in complaint(capsys, [*arguments, "--model", str(folder)])
+    assert says in error_line(capsys, [*arguments, "--model", str(folder)])
 
 
 @pytest.mark.parametrize("arguments", [["evaluate", "vae", "--assets", str(ASSETS)], ["evaluate", "long", "boat.png"]])
 def test_an_unknown_model_is_named(capsys: pytest.CaptureFixture[str], picture: Path, arguments: list[str]) -> None:
-    assert "no model named 'huge'" in complaint(capsys, [*arguments, "--model", "huge"])
-
-
-def test_the_models_of_the_package_are_listed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(zoo, "_HERE", folder.parent)
-    assert cli.run(["zoo", "list"]) == errors.DONE
-    said = capsys.readouterr().out
-    assert f"{folder.name}.size" in said
-    assert "(64, 48)" in said or "[64, 48]" in said
-
-
-def test_the_list_takes_no_names(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "unexpected extra argument" in complaint(capsys, ["zoo", "list", "tiny"])
+    assert "no model named 'huge'" in error_line(capsys, [*arguments, "--model", "huge"])
