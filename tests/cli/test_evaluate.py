@@ -32,6 +32,19 @@ def test_a_vae_is_measured_on_held_out_worlds(folder: Path) -> None:
     assert figures["decoder_gflop"] > 0
 
 
+def test_motion_is_measured_on_held_out_worlds(folder: Path) -> None:
+    arguments = ["evaluate", "motion", "--assets", str(ASSETS), "-m", str(folder), "--clips", "2"]
+    arguments += ["--frames", "9", "--controls", "dense, 5"]
+    assert cli.run([*arguments, "--json", "motion.json", "--sheet", "motion.png"]) == errors.DONE
+    figures = json.loads(Path("motion.json").read_text())
+    assert (figures["model"], figures["split"], figures["clips"]) == (str(folder), "heldout", 2)
+    assert figures["dense"]["warp"]["psnr_db"] > figures["dense"]["model"]["psnr_db"], "it is untrained"
+    assert {row["control"] for row in figures["per_clip"]} == {"dense", "5"}
+    assert (figures["layout"], figures["missing"], figures["tracker"]["clips"]) == ("worlds", ["lpips"], 2)
+    with Image.open("motion.png") as sheet:
+        assert sheet.width > 64
+
+
 def save_clip(folder: Path, count: int) -> None:
     """A smooth texture that moves, as numbered frames."""
     folder.mkdir(parents=True)

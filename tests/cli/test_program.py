@@ -294,19 +294,6 @@ def test_live_figures_are_written(model: FakeModel, capsys: pytest.CaptureFixtur
     assert "gesture_to_frame_ms.p95" in capsys.readouterr().out
 
 
-def test_motion_is_measured_on_held_out_worlds(model: FakeModel) -> None:
-    assets = str(ASSETS)
-    arguments = ["evaluate", "motion", "--assets", assets, "--clips", "2", "--frames", "9", "--controls", "dense, 5"]
-    assert cli.run([*arguments, "--json", "motion.json", "--sheet", "motion.png"]) == errors.DONE
-    figures = json.loads(Path("motion.json").read_text())
-    assert (figures["model"], figures["split"], figures["clips"]) == ("tiny", "heldout", 2)
-    assert figures["dense"]["warp"]["psnr_db"] > figures["dense"]["model"]["psnr_db"], "the fake shows flat grey"
-    assert {row["control"] for row in figures["per_clip"]} == {"dense", "5"}
-    assert (figures["layout"], figures["missing"], figures["tracker"]["clips"]) == ("worlds", ["lpips"], 2)
-    with Image.open("motion.png") as sheet:
-        assert sheet.width > 256
-
-
 def test_a_trackers_own_error_is_measured_and_resumed(model: FakeModel) -> None:
     arguments = ["evaluate", "tracker", "--assets", str(ASSETS), "--clips", "2", "--frames", "5", "--size", "96x64"]
     for clips in ("1", "2"):

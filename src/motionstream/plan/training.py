@@ -34,15 +34,6 @@ GB, PETA = 1e9, 1e15
 
 
 @dataclass(frozen=True)
-class Networks:
-    """How many networks a stage holds: trained, averaged, frozen."""
-
-    trained: int
-    averaged: int
-    frozen: int
-
-
-@dataclass(frozen=True)
 class Passes:
     """Operations of one forward pass over one clip.
 
@@ -164,25 +155,24 @@ def _calls(recipe: CausalInitRecipe | SelfForcingRecipe) -> int:
 # Memory
 
 
-def networks_of(recipe: MotionRecipe) -> Networks:
+def _networks(recipe: MotionRecipe) -> tuple[int, int, int]:
+    """How many networks a stage holds: trained, averaged, frozen."""
     if isinstance(recipe, CausalInitRecipe):
-        return Networks(trained=1, averaged=2, frozen=1)
-    if isinstance(recipe, SelfForcingRecipe):
-        return Networks(trained=2, averaged=1, frozen=1)
-    return Networks(trained=1, averaged=1, frozen=0)
+        return 1, 2, 1
+    return (2, 1, 1) if isinstance(recipe, SelfForcingRecipe) else (1, 1, 0)
 
 
 def _memory(recipe: MotionRecipe, model: MotionModel, gpus: int) -> dict[str, float]:
     """Bytes on one GPU, by part."""
-    networks, pieces = networks_of(recipe), gpus if recipe.sharded else 1
-    dit, weights = model.dit.config, parameters(model)
-    single = SINGLE * weights / pieces
+    trained, averaged, frozen = _networks(recipe)
+    dit, pieces = model.dit.config, gpus if recipe.sharded else 1
+    weights = SINGLE * parameters(model) / pieces
     return {
-        "trained weights": networks.trained * single,
-        "gradients": networks.trained * single,
-        "moments": 2 * networks.trained * single,
-        "averages": networks.averaged * single,
-        "frozen weights": networks.frozen * single,
+        "trained weights": trained * weights,
+        "gradients": trained * weights,
+        "moments": 2 * trained * weights,
+        "averages": averaged * weights,
+        "frozen weights": frozen * weights,
         "gathered": _gathered(recipe, model, pieces),
         "activations": recipe.batch * kept_by(recipe, dit).bytes(recipe.recompute),
         "cache": recipe.batch * _cache(recipe, dit),
