@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from motionstream.vae.causal import NormalisedLatents, delayed
 from motionstream.vae.contract import Memory
 
 
@@ -55,12 +56,6 @@ def in_cells(frames_NCHW: Tensor, side: int) -> Tensor:
     """Squares of side × side pixels (N, H/side, W/side, C·side²), in the order of `pixel_unshuffle`'s channels; one
     copy into the memory layout convolutions are fastest in, where that takes three."""
     return rearrange(frames_NCHW, "n c (h q) (w r) -> n h w (c q r)", q=side, r=side)
-
-
-def delayed(x_BTCHW: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The same steps one step earlier (zeros before the first), and the memory for the next call."""
-    first = torch.zeros_like(x_BTCHW[:, :1]) if memory is None else memory
-    return torch.cat([first, x_BTCHW[:, :-1]], 1), x_BTCHW[:, -1:]
 
 
 class MemoryBlock(nn.Module):
@@ -165,12 +160,10 @@ class TinyDecoder(nn.Module):
         return linear + x, slow + fast
 
 
-class TinyVAE(nn.Module):
+class TinyVAE(NormalisedLatents):
     """Encoder, decoder and the statistics that normalise latents (`mean`, `scale`: one number a channel)."""
 
     spatial_stride, temporal_stride = SPATIAL, TEMPORAL
-    mean: Tensor
-    scale: Tensor
 
     def __init__(self, config: TinyVAEConfig) -> None:
         super().__init__()
@@ -201,12 +194,6 @@ class TinyVAE(nn.Module):
         skip = TEMPORAL - 1 if memory is None else 0
         video, memory = self.decoder(self.denormalise(latents), memory)
         return video[:, skip:], memory
-
-    def normalise(self, raw_BTCHW: Tensor) -> Tensor:
-        return (raw_BTCHW - self.mean[:, None, None]) / self.scale[:, None, None]
-
-    def denormalise(self, latents_BTCHW: Tensor) -> Tensor:
-        return latents_BTCHW * self.scale[:, None, None] + self.mean[:, None, None]
 
     @torch.no_grad()
     def start_from_components(self, blocks_ND: Tensor) -> None:
