@@ -10,7 +10,7 @@ from tests.wan.published_sources import random_dit, ship, sizes
 
 from motionstream import cli, errors
 from motionstream.dit import CONFIGS
-from motionstream.wan.conversion import FAMILIES
+from motionstream.wan.families import FAMILIES
 from motionstream.wan.weight_files import open_weights
 
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from motionstream.dit import CONFIGS, DiTConfig, VideoDiT
-from motionstream.wan.conversion import FAMILIES
+from motionstream.wan.families import FAMILIES
 from motionstream.wan.weight_files import open_weights
 from motionstream.wan.weights import diffusers_name, fill, in_wan_names
 

@@ -18,7 +18,6 @@ from motionstream.conditioning import Conditioning, ConditioningConfig
 from motionstream.dit import CONFIGS, DiTConfig, VideoDiT
 from motionstream.sampling import ModelConfig, MotionModel
 from motionstream.wan.conversion import (
-    FAMILIES,
     NETWORK_FILE,
     Conversion,
     channel_map,
@@ -26,6 +25,7 @@ from motionstream.wan.conversion import (
     plan_conversion,
     track_model_inputs,
 )
+from motionstream.wan.families import FAMILIES
 from motionstream.wan.weight_files import open_weights, write_weights
 from motionstream.wan.weights import fill, in_wan_names, shapes_of
 
@@ -91,8 +91,8 @@ def test_the_track_model_is_the_published_network_on_its_own_channels(family: st
 def test_the_family_is_recognised(family: str, diffusers: bool, tmp_path: Path) -> None:
     _, path = shipped(family, tmp_path, diffusers=diffusers)
     found = plan_conversion(path, sizes=sizes(family))
-    assert found.family.inputs == FAMILIES[family].inputs
-    assert found.family_name == {"wan2.1-fun-inp": "wan2.1-i2v"}.get(family, family)
+    assert FAMILIES[found.family].inputs == FAMILIES[family].inputs
+    assert found.family == {"wan2.1-fun-inp": "wan2.1-i2v"}.get(family, family)
 
 
 def test_channels_go_where_they_mean_the_same() -> None:
@@ -233,7 +233,10 @@ def test_every_surprise_is_named(change: dict[str, Tensor | None], says: str, tm
 
 def test_families_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     _, path = shipped("wan2.1-i2v", tmp_path)
-    with pytest.raises(ValueError, match="takes 36 input channels and CLIP tokens, that family 48 input"):
+    with pytest.raises(
+        ValueError,
+        match=r"takes 36 input channels and CLIP tokens: it is not wan2\.1-fun-control \(wan2\.1-fun-control 48",
+    ):
         plan_conversion(path, "wan2.1-fun-control", sizes=sizes("wan2.1-i2v"))
     with pytest.raises(ValueError, match=r"no family 'wan3'.*wan2\.1-t2v"):
         plan_conversion(path, "wan3")

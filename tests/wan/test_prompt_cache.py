@@ -1,4 +1,4 @@
-"""Prompts on disk: found again without the encoder, never believed when damaged, never more than allowed."""
+"""Prompts on disk: read without the encoder, encoded again when damaged, and no more than the limit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from motionstream.wan.umt5 import UMT5Encoder
 
 
 class Fake:
-    """Says of a prompt its letters' numbers, in bfloat16, and remembers what it was asked."""
+    """Encodes a prompt as its letters' numbers, in bfloat16, and records the prompts it was given."""
 
     def __init__(self, identity: str = "weights", max_tokens: int = 8) -> None:
         self.identity, self.max_tokens = identity, max_tokens
@@ -194,7 +194,7 @@ def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path, caplog: py
     with caplog.at_level(logging.WARNING):
         said = cached(blocked, Fake()).encode(["boat"])
     assert torch.equal(said.tokens[0], meaning("boat"))
-    assert "nothing can be kept" in caplog.text
+    assert "cannot write to" in caplog.text
 
 
 def test_no_prompt_is_refused(tmp_path: Path) -> None:
