@@ -195,7 +195,7 @@ def zoo_wan(
 
     [bold]motionstream zoo wan mine --runs out/wan --vae Wan2.1/vae --text Wan2.1 --picture Wan2.1[/]
 
-    Only places are written down; published parts stay where they are.
+    Published parts are not copied: `model.json` has their paths.
     """
     from motionstream.wan.model import PartPaths, describe_converted, live_of_folder
 
