@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from tests.small import randomised
+from tests.vae.in_steps import decode_in_steps
 from torch import Tensor
 
-from motionstream.vae.contract import Memory
 from motionstream.wan.taehv import PUBLISHED, TaehvConfig, TaehvDecoder, config_of
 
 SMALL = {
@@ -45,15 +45,6 @@ def small_decoder(kind: str = "wan2.1") -> TaehvDecoder:
 def latents_for(decoder: TaehvDecoder, steps: int, clips: int = 2) -> Tensor:
     dtype = next(decoder.parameters()).dtype
     return 2 * torch.randn(clips, steps, decoder.latent_channels, 3, 5, dtype=dtype)
-
-
-def in_steps(decoder: TaehvDecoder, latents: Tensor, steps: tuple[int, ...]) -> Tensor:
-    memory: Memory | None = None
-    parts = []
-    for part in latents.split(list(steps), 1):
-        frames, memory = decoder.decode_step(part, memory)
-        parts.append(frames)
-    return torch.cat(parts, 1)
 
 
 class Slow:
@@ -110,7 +101,7 @@ def test_the_whole_clip_equals_any_split_of_it(kind: str, steps: tuple[int, ...]
     whole = decoder.decode(latents)
     side = decoder.spatial_stride
     assert whole.shape == (2, 1 + 4 * (sum(steps) - 1), 3, 3 * side, 5 * side)
-    torch.testing.assert_close(in_steps(decoder, latents, steps), whole, **EXACT)
+    torch.testing.assert_close(decode_in_steps(decoder, latents, steps), whole, **EXACT)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.small import randomised
+from tests.vae.in_steps import decode_in_steps, encode_in_steps
 from tests.wan.random_vae import random_vae
 from torch import Tensor, nn
 
@@ -58,28 +59,6 @@ def clip_of(latents: int, seed: int = 0, clips: int = 1) -> Tensor:
 def latents_of(vae: WanVAE, latents: int, seed: int = 0, clips: int = 1) -> Tensor:
     cells = (side // vae.spatial_stride for side in SIZE)
     return torch.randn(clips, latents, vae.latent_channels, *cells, generator=torch.Generator().manual_seed(seed))
-
-
-def encode_in_steps(vae: WanVAE, clip: Tensor, steps: tuple[int, ...]) -> Tensor:
-    memory: Memory | None = None
-    parts, begin = [], 0
-    for step in steps:
-        frames = 4 * step - (3 if memory is None else 0)
-        part, memory = vae.encode_step(clip[:, begin : begin + frames], memory)
-        assert part.shape[1] == step
-        parts.append(part)
-        begin += frames
-    assert begin == clip.shape[1]
-    return torch.cat(parts, 1)
-
-
-def decode_in_steps(vae: WanVAE, latents: Tensor, steps: tuple[int, ...]) -> Tensor:
-    memory: Memory | None = None
-    parts = []
-    for part in latents.split(list(steps), 1):
-        frames, memory = vae.decode_step(part, memory)
-        parts.append(frames)
-    return torch.cat(parts, 1)
 
 
 def statistics(vae: WanVAE) -> tuple[Tensor, Tensor]:

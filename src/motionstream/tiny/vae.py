@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from motionstream.vae.causal import NormalisedLatents, delayed
+from motionstream.vae.causal import CausalVAE, delayed
 from motionstream.vae.contract import Memory
 
 
@@ -160,7 +160,7 @@ class TinyDecoder(nn.Module):
         return linear + x, slow + fast
 
 
-class TinyVAE(NormalisedLatents):
+class TinyVAE(CausalVAE):
     """Encoder, decoder and the statistics that normalise latents (`mean`, `scale`: one number a channel)."""
 
     spatial_stride, temporal_stride = SPATIAL, TEMPORAL
@@ -174,12 +174,6 @@ class TinyVAE(NormalisedLatents):
         self.register_buffer("mean", torch.zeros(config.latent_channels))
         self.register_buffer("scale", torch.ones(config.latent_channels))
         self.to(memory_format=LAYOUT)  # type: ignore[call-overload]
-
-    def encode(self, video: Tensor) -> Tensor:
-        return self.encode_step(video, None)[0]
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return self.decode_step(latents, None)[0]
 
     def encode_step(self, video: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
         starts = memory is None

@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from motionstream.trackers.source import read_weights
-from motionstream.vae.causal import NormalisedLatents
+from motionstream.vae.causal import CausalVAE
 from motionstream.vae.contract import Memory
 
 CLASS, CONVOLUTION = "AutoencoderKLWan", "WanCausalConv3d"
@@ -43,7 +43,7 @@ Cache = list[Any]
 """Diffusers' feature cache: for each causal convolution its last frames (B, C, 1 or 2, h, w), "Rep", or None."""
 
 
-class WanVAE(NormalisedLatents):
+class WanVAE(CausalVAE):
     """A `VideoVAE` around an `AutoencoderKLWan`, for inference only: its weights have no gradient.
 
     It computes in its own dtype, answers in that of its input, and normalises in float32. Decoded pixels are clamped
@@ -97,12 +97,6 @@ class WanVAE(NormalisedLatents):
         """Free the decoder's weights, where a tiny one decodes (`WithDecoder`)."""
         self.network.decoder = self.network.post_quant_conv = None
         return self
-
-    def encode(self, video: Tensor) -> Tensor:
-        return self.encode_step(video, None)[0]
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return self.decode_step(latents, None)[0]
 
     def encode_step(self, video: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
         starts = memory is None
