@@ -21,13 +21,12 @@ from typing import Any, Self
 
 import torch
 from einops import rearrange
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from motionstream.trackers.source import read_weights
 from motionstream.vae.causal import CausalVAE
 from motionstream.vae.contract import Memory
+from motionstream.wan.weights import check_weights, shapes_of
 
 CLASS, CONVOLUTION = "AutoencoderKLWan", "WanCausalConv3d"
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
@@ -46,7 +45,7 @@ Cache = list[Any]
 class WanVAE(CausalVAE):
     """A `VideoVAE` around an `AutoencoderKLWan`, for inference only: its weights have no gradient.
 
-    It computes in its own dtype, answers in that of its input, and normalises in float32. Decoded pixels are clamped
+    It computes in its own dtype, returns the dtype of its input, and normalises in float32. Decoded pixels are clamped
     to [−1, 1].
     """
 
@@ -193,11 +192,8 @@ def _network(config: dict[str, Any], state: dict[str, Tensor], path: Path) -> nn
     """The network of a configuration, with every weight accounted for."""
     with torch.device("meta"):
         network: nn.Module = _autoencoder().from_config(config)
-    try:
-        network.load_state_dict(state, assign=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"{path}: the weights are not those of this VAE, fetch them again: {reason}") from None
+    check_weights(shapes_of(state), shapes_of(network.state_dict()), path)
+    network.load_state_dict(state, assign=True)
     return network
 
 
@@ -214,10 +210,7 @@ def _folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ValueError(f"{folder / CONFIG}: not the description of a network: {error}") from None
     if found != CLASS:
         raise ValueError(f"{folder}: of class {found}, not {CLASS}; give the folder vae of Wan's weights for Diffusers")
-    try:
-        return config, load_file(folder / WEIGHTS)
-    except SafetensorError as error:
-        raise ValueError(f"{folder / WEIGHTS}: damaged, fetch it again: {error}") from None
+    return config, read_weights(folder / WEIGHTS)
 
 
 def _original(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
