@@ -48,8 +48,8 @@ def picture(height: int = 90, width: int = 160, seed: int = 0) -> npt.NDArray[np
 def test_it_reads_what_comes_before_the_last_layer(folder: Path) -> None:
     from transformers import CLIPVisionModel
 
-    said = encoder(folder).encode(picture())
-    assert said.shape == (1, TOKENS, WIDTH)
+    encoded = encoder(folder).encode(picture())
+    assert encoded.shape == (1, TOKENS, WIDTH)
     network = CLIPVisionModel.from_pretrained(folder / IMAGE_ENCODER, dtype=torch.float32).eval()
     inputs: list[torch.Tensor] = []
     last = [module for name, module in network.named_modules() if name.endswith("layers.2")]
@@ -57,7 +57,7 @@ def test_it_reads_what_comes_before_the_last_layer(folder: Path) -> None:
     last[0].register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
     with torch.no_grad():
         network(pixel_values=preprocessed(picture(), PIXELS))
-    torch.testing.assert_close(said, inputs[0], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(encoded, inputs[0], atol=1e-6, rtol=1e-6)
 
 
 def test_pixels_are_those_of_wans_own_code() -> None:
@@ -88,7 +88,7 @@ def test_the_sizes_are_wans() -> None:
     assert states[-2].shape == (1, 257, 1280)
 
 
-def test_pictures_differ_and_the_dtype_is_the_one_asked_for(folder: Path) -> None:
+def test_pictures_differ_and_the_dtype_is_the_one_given(folder: Path) -> None:
     encode = encoder(folder, offload=True)
     first = encode.encode(picture())
     assert torch.equal(encode.encode(picture()), first)

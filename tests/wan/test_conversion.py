@@ -214,7 +214,7 @@ def test_every_weight_is_accounted_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"blocks.0.norm3.weight": None, "odd": torch.zeros(1)}, r"missing: blocks\.0\.norm3\.weight; unknown: odd"),
         ({"control_adapter.conv.weight": torch.zeros(1)}, r"unknown: control_adapter\.conv\.weight"),
@@ -224,10 +224,10 @@ def test_every_weight_is_accounted_for(tmp_path: Path) -> None:
         ({"head.head.weight": None, "patch_embedding.weight": None}, "no Wan DiT: patch_embedding.weight, head"),
     ],
 )
-def test_every_surprise_is_named(change: dict[str, Tensor | None], says: str, tmp_path: Path) -> None:
+def test_every_surprise_is_named(change: dict[str, Tensor | None], message: str, tmp_path: Path) -> None:
     state = random_dit(sizes("wan2.1-t2v")).state_dict() | change
     save_file({name: value for name, value in state.items() if value is not None}, str(tmp_path / "w.safetensors"))
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         plan_conversion(tmp_path, sizes=sizes("wan2.1-t2v"))
 
 

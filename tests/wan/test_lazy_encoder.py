@@ -60,8 +60,8 @@ def test_it_is_offloaded_after_a_failure_too() -> None:
 
 def test_a_device_without_memory_is_named_and_the_network_is_loaded_anew() -> None:
     encoder = Encoder(offload=True, room=False)
-    said = r"cuda:0 has not 0\.0 GiB of memory left for Recording.*cpu"
+    message = r"cuda:0 has not 0\.0 GiB of memory left for Recording.*cpu"
     for loads in (1, 2):
-        with pytest.raises(ValueError, match=said), encoder.network():
+        with pytest.raises(ValueError, match=message), encoder.network():
             pass
         assert len(encoder.loads) == loads

@@ -120,7 +120,7 @@ def test_a_stream_is_the_batch_rollout(saved: dict[str, Path], kind: str, fused:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_tracks_and_picture_steer(saved: dict[str, Path], kind: str) -> None:
+def test_tracks_and_picture_change_the_frames(saved: dict[str, Path], kind: str) -> None:
     model = opened(saved[kind])
     dragging = dragged(model.open(picture(kind), PROMPT, seed=5), kind, 2)
     still = model.open(picture(kind), PROMPT, seed=5)

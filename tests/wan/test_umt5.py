@@ -49,7 +49,7 @@ def encoder(folder: Path, **options: Any) -> UMT5Encoder:
     return UMT5Encoder(folder, **{"dtype": torch.float32, "max_tokens": LIMIT, **options})
 
 
-def as_transformers_says(folder: Path, prompts: list[str]) -> torch.Tensor:
+def by_transformers(folder: Path, prompts: list[str]) -> torch.Tensor:
     """(B, LIMIT, 32) as Wan's pipelines make it: padded and masked to the limit, then zeros after the real tokens."""
     from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
@@ -61,14 +61,14 @@ def as_transformers_says(folder: Path, prompts: list[str]) -> torch.Tensor:
     return hidden * given.attention_mask[..., None]
 
 
-def test_it_says_what_transformers_says_padded_with_zeros(folder: Path) -> None:
-    said = encoder(folder).encode(PROMPTS)
-    assert said.lengths == (7, 1, 3)  # the words and the end of text
-    assert said.tokens.shape == (3, 7, 32)
-    expected = as_transformers_says(folder, PROMPTS)
+def test_it_equals_transformers_padded_with_zeros(folder: Path) -> None:
+    encoded = encoder(folder).encode(PROMPTS)
+    assert encoded.lengths == (7, 1, 3)  # the words and the end of text
+    assert encoded.tokens.shape == (3, 7, 32)
+    expected = by_transformers(folder, PROMPTS)
     assert expected.abs().max() > 0.1
-    torch.testing.assert_close(said.padded(LIMIT), expected, atol=1e-5, rtol=1e-5)
-    assert not said.padded(LIMIT)[2, 3:].any()
+    torch.testing.assert_close(encoded.padded(LIMIT), expected, atol=1e-5, rtol=1e-5)
+    assert not encoded.padded(LIMIT)[2, 3:].any()
 
 
 def test_a_prompt_alone_is_as_in_company(folder: Path) -> None:
@@ -83,13 +83,13 @@ def test_a_long_prompt_is_cut_and_keeps_its_end(folder: Path) -> None:
     encode = encoder(folder)
     assert encode.tokenize([long]) == [[WORDS.index("boat")] * (LIMIT - 1) + [WORDS.index("</s>")]]
     torch.testing.assert_close(
-        encode.encode([long]).padded(LIMIT), as_transformers_says(folder, [long]), atol=1e-5, rtol=1e-5
+        encode.encode([long]).padded(LIMIT), by_transformers(folder, [long]), atol=1e-5, rtol=1e-5
     )
 
 
 def test_more_tokens_than_the_model_reads_are_cut(folder: Path) -> None:
-    said = encoder(folder).encode(PROMPTS)
-    assert torch.equal(said.padded(2), said.tokens[:, :2])
+    encoded = encoder(folder).encode(PROMPTS)
+    assert torch.equal(encoded.padded(2), encoded.tokens[:, :2])
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_cleaning_reaches_the_tokens(folder: Path) -> None:
     assert WORDS.index("&") in encode.tokenize(["rain &amp; snows"])[0]
 
 
-def test_dtype_is_the_one_asked_for(folder: Path) -> None:
-    said = encoder(folder, dtype=torch.bfloat16).encode(["a boat"])
-    assert said.tokens.dtype == torch.bfloat16
+def test_dtype_is_the_one_given(folder: Path) -> None:
+    encoded = encoder(folder, dtype=torch.bfloat16).encode(["a boat"])
+    assert encoded.tokens.dtype == torch.bfloat16
     exact = encoder(folder).encode(["a boat"]).tokens
-    torch.testing.assert_close(said.tokens.float(), exact, atol=0.1, rtol=0.1)
+    torch.testing.assert_close(encoded.tokens.float(), exact, atol=0.1, rtol=0.1)
 
 
 def test_its_answers_can_be_trained_on(folder: Path) -> None:
@@ -134,14 +134,14 @@ def test_its_answers_can_be_trained_on(folder: Path) -> None:
 def test_threads_take_turns(folder: Path) -> None:
     encode = encoder(folder, offload=True)
     expected = encoder(folder).encode(["it snows"]).tokens
-    said: list[torch.Tensor] = []
-    threads = [threading.Thread(target=lambda: said.append(encode.encode(["it snows"]).tokens)) for _ in range(3)]
+    encoded: list[torch.Tensor] = []
+    threads = [threading.Thread(target=lambda: encoded.append(encode.encode(["it snows"]).tokens)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(said) == 3
-    assert all(torch.equal(tokens, expected) for tokens in said)
+    assert len(encoded) == 3
+    assert all(torch.equal(tokens, expected) for tokens in encoded)
 
 
 def test_identity_tells_weights_tokenizer_and_dtype_apart(folder: Path, tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ def describe(**changes: object) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "error", "said"),
+    ("spoil", "error", "message"),
     [
         (remove_config, FileNotFoundError, "holds no config.json; give the folder vae"),
         (remove_weights, FileNotFoundError, "holds no diffusion_pytorch_model.safetensors"),
@@ -323,11 +323,11 @@ def describe(**changes: object) -> Callable[[Path], None]:
     ],
 )
 def test_a_folder_that_is_not_whats_needed_is_refused(
-    small: WanVAE, tmp_path: Path, spoil: Callable[[Path], None], error: type[Exception], said: str
+    small: WanVAE, tmp_path: Path, spoil: Callable[[Path], None], error: type[Exception], message: str
 ) -> None:
     small.network.save_pretrained(tmp_path)
     spoil(tmp_path)
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         WanVAE.load(tmp_path)
 
 
@@ -337,14 +337,14 @@ def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "said"), [(48, "of 48 channels.*Wan2.2-TI2V-5B-Diffusers"), (None, "not Wan's own VAE file")]
+    ("channels", "message"), [(48, "of 48 channels.*Wan2.2-TI2V-5B-Diffusers"), (None, "not Wan's own VAE file")]
 )
-def test_another_file_is_refused(tmp_path: Path, channels: int | None, said: str) -> None:
+def test_another_file_is_refused(tmp_path: Path, channels: int | None, message: str) -> None:
     state = {"encoder.conv1.weight": torch.zeros(8, 12, 3, 3, 3)}
     if channels is not None:
         state["conv2.weight"] = torch.zeros(channels, channels, 1, 1, 1)
     save_file(state, tmp_path / "vae.safetensors")
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         WanVAE.load(tmp_path / "vae.safetensors")
 
 

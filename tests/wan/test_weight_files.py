@@ -67,14 +67,14 @@ def test_what_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"a": torch.zeros(4, 3)}, r"a \(4, 3\) came where a \(3, 4\)"),
         ({"e": torch.zeros(()), "f": torch.zeros(1)}, "f came after the last"),
     ],
 )
-def test_other_tensors_than_promised_are_refused(tmp_path: Path, change: dict[str, Tensor], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_other_tensors_than_promised_are_refused(tmp_path: Path, change: dict[str, Tensor], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         write_weights(tmp_path, LAYOUT, (TENSORS | change).items(), torch.float32)
     with pytest.raises(ValueError, match="nothing"):
         write_weights(tmp_path, LAYOUT, list(TENSORS.items())[:2], torch.float32)
@@ -89,12 +89,12 @@ def test_a_pipelines_folder_is_entered(tmp_path: Path) -> None:
 def test_an_index_is_held_to(tmp_path: Path) -> None:
     write(tmp_path, limit=60)
     index = tmp_path / f"network{INDEX}"
-    said = json.loads(index.read_text())
-    moved = {"weight_map": {**said["weight_map"], "a": said["weight_map"]["e"], "z": said["weight_map"]["e"]}}
+    listed = json.loads(index.read_text())
+    moved = {"weight_map": {**listed["weight_map"], "a": listed["weight_map"]["e"], "z": listed["weight_map"]["e"]}}
     index.write_text(json.dumps(moved))
     with pytest.raises(ValueError, match="not where the index says: a, z"):
         open_weights(tmp_path)
-    (tmp_path / said["weight_map"]["e"]).unlink()
+    (tmp_path / listed["weight_map"]["e"]).unlink()
     with pytest.raises(FileNotFoundError, match="00003-of-00003"):
         open_weights(tmp_path)
     index.write_text("{}")

@@ -37,10 +37,10 @@ def test_missing_unknown_and_misshapen_weights_are_named_and_nothing_is_filled()
     state = dict(full.state_dict())
     state["blocks.0.extra"] = state.pop("blocks.1.modulation")
     state["head.head.bias"] = torch.zeros(3)
-    said = (
+    message = (
         r"missing: blocks\.1\.modulation; unknown: blocks\.0\.extra; "
         r"of another shape: head\.head\.bias \(3,\), not \(64,\)$"
     )
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         fill(empty, state.items(), "cpu", torch.float32)
     assert all(value.is_meta for value in empty.state_dict().values())
