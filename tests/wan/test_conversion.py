@@ -35,7 +35,7 @@ ROWS, COLUMNS, LATENTS = 4, 6, 2
 def filled(planned: Conversion) -> MotionModel:
     """The track model of a conversion."""
     with torch.device("meta"):
-        model = MotionModel(ModelConfig(planned.dit, planned.conditioning, "velocity"), text=False)
+        model = MotionModel(ModelConfig(planned.dit, planned.conditioning), text=False)
     fill(model, planned.tensors(), "cpu", torch.float32)
     return model.eval()
 
@@ -60,7 +60,7 @@ def random_conditioning(config: ConditioningConfig) -> Conditioning:
         return torch.randn(1, LATENTS, count, ROWS, COLUMNS)
 
     latent = config.latent_channels
-    return Conditioning(channels(4 + latent), channels(256), channels(latent), channels(5))
+    return Conditioning(channels(4 + latent), channels(256))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -97,14 +97,14 @@ def test_the_family_is_recognised(family: str, diffusers: bool, tmp_path: Path) 
 
 def test_channels_go_where_they_mean_the_same() -> None:
     """The whole map of the paper's two starting points, by hand."""
-    small = channel_map(FAMILIES["wan2.1-fun-control"], ConditioningConfig(16, 16, anchored=False))
+    small = channel_map(FAMILIES["wan2.1-fun-control"], ConditioningConfig(16, 16))
     assert [(c.input, c.target, c.source) for c in small] == [
         ("noise", (0, 16), (0, 16)),
         ("mask", (16, 20), None),
         ("first", (20, 36), (32, 48)),
         ("tracks", (36, 52), (16, 32)),
     ]
-    large = channel_map(FAMILIES["wan2.2-fun-control"], ConditioningConfig(48, 48, anchored=False))
+    large = channel_map(FAMILIES["wan2.2-fun-control"], ConditioningConfig(48, 48))
     assert [(c.input, c.target, c.source) for c in large] == [
         ("noise", (0, 48), (0, 48)),
         ("mask", (48, 52), (96, 100)),
@@ -127,7 +127,7 @@ def test_a_track_head_may_be_wider_or_narrower_than_the_control(tracks: int, tmp
 
 
 def test_inputs_are_those_of_the_conditioner() -> None:
-    config = ConditioningConfig(16, 7, anchored=False)
+    config = ConditioningConfig(16, 7)
     assert sum(count for _, count in track_model_inputs(config)) == 16 + config.channels
 
 

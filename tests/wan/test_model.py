@@ -13,14 +13,13 @@ import torch
 from tests.wan.wan_folder import SIZES, save_reduced
 
 from motionstream import model_folder, zoo
-from motionstream.conditioning import ConditionerState, TrackBatch
+from motionstream.conditioning import TrackBatch, TrackConditioner
 from motionstream.dit import RollingCache
 from motionstream.fast.fp8 import Fp8Linear
 from motionstream.geometry import Geometry
 from motionstream.sampling import keyed, rollout
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.stream import Stream
-from motionstream.tiny.anchor import Anchor
 from motionstream.tracks import Tracks
 from motionstream.vae.pixels import from_image, to_frames
 from motionstream.wan.model import in_fp8, load_wan
@@ -80,8 +79,7 @@ def rolled_out(model: StreamingModel, kind: str, prompt: str) -> Video:
     """The same clip by the loop of training, all tracks known at once, decoded whole."""
     tracks = TrackBatch.of([drag(kind, 0, model.geometry.frames(3 * CHUNKS))])
     pixels = from_image(picture(kind))
-    state = ConditionerState(Anchor.of(pixels[:, 0]).seen(tracks, 0))
-    conditioning, _ = model.conditioner(5).step(state, tracks)
+    conditioning = TrackConditioner(model.vae, model.geometry, 5).clip(pixels[:, 0], tracks)
     seen = None if model.pictures is None else model.pictures.encode(picture(kind)).to(model.dtype)
     rollout_config, geometry = model.rollout_config, model.geometry
     cache = RollingCache(

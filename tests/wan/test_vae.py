@@ -23,8 +23,10 @@ from torch import Tensor, nn
 from motionstream.conditioning import ConditioningConfig
 from motionstream.dit import CONFIGS
 from motionstream.geometry import Geometry
-from motionstream.sampling import ModelConfig, MotionModel, RolloutConfig
+from motionstream.sampling import ModelConfig, RolloutConfig
 from motionstream.stream.model import StreamingModel
+from motionstream.tiny.conditioner import AnchoredConditioner
+from motionstream.tiny.network import motion_model
 from motionstream.vae import Memory
 from motionstream.wan.vae import CONFIG, WEIGHTS, WanVAE
 
@@ -162,10 +164,19 @@ def streaming(vae: WanVAE) -> StreamingModel:
     conditioning = ConditioningConfig(channels, track_channels=5, anchored=True)
     given = channels + conditioning.channels
     dit = replace(CONFIGS["tiny"], width=48, heads=2, layers=1, ffn=64, text_dim=16, text_tokens=7)
-    network = MotionModel(ModelConfig(replace(dit, in_channels=given, out_channels=channels), conditioning, "anchored"))
+    network = motion_model(ModelConfig(replace(dit, in_channels=given, out_channels=channels), conditioning))
     randomised(network)
     geometry = Geometry(64, 32, vae.spatial_stride)
-    return StreamingModel("small", network, vae, geometry, 24.0, RolloutConfig(1, 1, 1, (1.0,)), "weights")
+    return StreamingModel(
+        "small",
+        network,
+        vae,
+        geometry,
+        24.0,
+        RolloutConfig(1, 1, 1, (1.0,)),
+        "weights",
+        conditioner=AnchoredConditioner,
+    )
 
 
 def test_a_snapshot_carries_its_memory(vae: WanVAE) -> None:

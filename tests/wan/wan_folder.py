@@ -63,7 +63,7 @@ def attentive(config: ModelConfig) -> MotionModel:
 def reduced(kind: str) -> ModelConfig:
     """Of the published architecture, narrow and shallow; tracks as in the paper, no anchor."""
     whole = CONFIGS[BACKBONES[kind]]
-    conditioning = ConditioningConfig(whole.out_channels, track_channels=4, anchored=False)
+    conditioning = ConditioningConfig(whole.out_channels, track_channels=4)
     dit = replace(
         whole,
         width=48,
@@ -75,7 +75,7 @@ def reduced(kind: str) -> ModelConfig:
         text_tokens=TOKENS,
         image_dim=None if whole.image_dim is None else CLIP_DIM,
     )
-    return ModelConfig(dit, conditioning, "velocity")
+    return ModelConfig(dit, conditioning)
 
 
 def save_text(folder: Path) -> None:

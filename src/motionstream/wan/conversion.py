@@ -143,7 +143,7 @@ def plan_conversion(
     name = recognised(weights, family)
     found = FAMILIES[name]
     base = replace(sizes or _sizes(weights), in_channels=found.channels)
-    conditioning = ConditioningConfig(found.latent_channels, track_channels or found.latent_channels, anchored=False)
+    conditioning = ConditioningConfig(found.latent_channels, track_channels or found.latent_channels)
     dropped = ignored_weights(weights, found)
     with torch.device("meta"):
         expected = _shapes(VideoDiT(base))
@@ -201,7 +201,6 @@ def convert(
         "network": {  # as `model_folder.network_of` reads it
             "dit": dataclasses.asdict(conversion.dit),
             "conditioning": dataclasses.asdict(conversion.conditioning),
-            "parameterization": "velocity",
         },
         "dtype": str(dtype).removeprefix("torch."),
         **conversion.report(),

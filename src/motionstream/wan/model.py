@@ -22,6 +22,7 @@ from motionstream.diffusion import TIMESTEPS
 from motionstream.dit import RollingCache, VideoDiT
 from motionstream.fast.fp8 import LIMIT, gate, quantise_products
 from motionstream.fast.fuse import FusedDiT, fuse
+from motionstream.fast.graphed import chunk_step
 from motionstream.geometry import Geometry
 from motionstream.model_folder import (
     HEADER,
@@ -181,6 +182,7 @@ def load_wan(folder: Path, device: torch.device, dtype: torch.dtype, fused: bool
         live.fps,
         live.rollout_config,
         bundle_hash(header),
+        chunk_step=chunk_step,
         prompts=_prompts(folder, paths, header.get("text_identity"), device),
         pictures=_pictures(folder, paths, config, device),
     )
