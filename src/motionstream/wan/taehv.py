@@ -23,7 +23,7 @@ from einops import rearrange
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from motionstream.trackers.source import read_weights
+from motionstream.tensor_file import read_tensors
 from motionstream.vae.causal import delayed
 from motionstream.vae.contract import Memory
 from motionstream.wan.weights import check_weights, shapes_of
@@ -151,7 +151,7 @@ class TaehvDecoder(nn.Module):
         Sizes are read off the weights. An encoder in the file is ignored. Raises FileNotFoundError, or ValueError that
         names the weights that are missing, unknown or of another shape.
         """
-        weights = {k: v for k, v in read_weights(Path(path)).items() if not k.startswith(ENCODER)}
+        weights = {k: v for k, v in read_tensors(Path(path)).items() if not k.startswith(ENCODER)}
         decoder = cls(config_of(weights, str(path)))
         check_weights(shapes_of(weights), shapes_of(decoder.state_dict()), str(path))
         decoder.load_state_dict(weights)

@@ -23,7 +23,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from motionstream.trackers.source import read_weights
+from motionstream.tensor_file import read_tensors
 from motionstream.vae.causal import CausalVAE
 from motionstream.vae.contract import Memory
 from motionstream.wan.weights import check_weights, shapes_of
@@ -210,7 +210,7 @@ def _folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ValueError(f"{folder / CONFIG}: not the description of a network: {error}") from None
     if found != CLASS:
         raise ValueError(f"{folder}: of class {found}, not {CLASS}; give the folder vae of Wan's weights for Diffusers")
-    return config, read_weights(folder / WEIGHTS)
+    return config, read_tensors(folder / WEIGHTS)
 
 
 def _original(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -219,7 +219,7 @@ def _original(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from diffusers.loaders import single_file_utils
 
     renamed: Any = single_file_utils.convert_wan_vae_to_diffusers
-    state = read_weights(path)
+    state = read_tensors(path)
     if not {"conv2.weight", "encoder.conv1.weight"} <= state.keys():
         raise ValueError(f"{path}: not Wan's own VAE file; if it is one of Diffusers, give the folder it lies in")
     if (channels := len(state["conv2.weight"])) != CHANNELS_2_1:
