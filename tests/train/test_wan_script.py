@@ -38,7 +38,9 @@ def save_start(folder: Path) -> None:
     model = VideoDiT(config)
     randomised(model, 0.05)
     source = ship(model, folder.with_suffix(".safetensors"))
-    convert(plan_conversion(source, track_channels=REDUCED.track_channels, sizes=config), folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(CONFIGS, "reduced", config)
+        convert(plan_conversion(source, track_channels=REDUCED.track_channels), folder)
 
 
 def save_videos(folder: Path) -> None:

@@ -124,25 +124,20 @@ class Conversion:
 
 
 def plan_conversion(
-    path: Path | str,
-    family: str = "auto",
-    track_channels: int | None = None,
-    track_init: float = 0.0,
-    sizes: DiTConfig | None = None,
+    path: Path | str, family: str = "auto", track_channels: int | None = None, track_init: float = 0.0
 ) -> Conversion:
     """Account for every weight of a published file or folder, without reading any.
 
     family: a key of FAMILIES; "auto" goes by the number of channels. track_channels: of the track head, by default as
-    many as a latent has. track_init: see `Conversion`. sizes: of the source's DiT, by default the row of CONFIGS that
-    fits. Raises FileNotFoundError, or ValueError that names what is missing, unknown or of another shape, and the
-    families there are.
+    many as a latent has. track_init: see `Conversion`. Raises FileNotFoundError, or ValueError that names what is
+    missing, unknown or of another shape, and the families there are.
     """
     if not 0 <= track_init < math.inf:
         raise ValueError(f"track_init {track_init}: a standard deviation, 0 or more")
     weights = in_wan_names(open_weights(path))
     name = recognised(weights, family)
     found = FAMILIES[name]
-    base = replace(sizes or _sizes(weights), in_channels=found.channels)
+    base = replace(_sizes(weights), in_channels=found.channels)
     conditioning = ConditioningConfig(found.latent_channels, track_channels or found.latent_channels)
     dropped = ignored_weights(weights, found)
     with torch.device("meta"):
