@@ -1,8 +1,7 @@
-"""What the causal VAEs share: whole clips as one step of a stream, normalised latents, features of the step before."""
+"""Base of the causal VAEs: whole clips as one step of a stream, and normalised latents."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from motionstream.vae.contract import Memory
@@ -31,9 +30,3 @@ class CausalVAE(nn.Module):
 
     def denormalise(self, latents_BTCHW: Tensor) -> Tensor:
         return latents_BTCHW * self.scale[:, None, None] + self.mean[:, None, None]
-
-
-def delayed(x_BTCHW: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The same steps one step earlier (zeros before the first), and the memory for the next call."""
-    first = torch.zeros_like(x_BTCHW[:, :1]) if memory is None else memory
-    return torch.cat([first, x_BTCHW[:, :-1]], 1), x_BTCHW[:, -1:]

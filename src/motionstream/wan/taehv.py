@@ -24,8 +24,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from motionstream.tensor_file import read_tensors
-from motionstream.vae.causal import delayed
 from motionstream.vae.contract import Memory
+from motionstream.vae.steps import delayed, flat
 from motionstream.wan.weights import check_weights, shapes_of
 
 SPATIAL, TEMPORAL = 8, 4
@@ -108,16 +108,11 @@ def streaming_pass(layers: nn.ModuleList, x_BTCHW: Tensor, memory: Memory | None
         if isinstance(layer, PastBlock):
             past, last = delayed(x_BTCHW, None if memory is None else memory[len(left)])
             left.append(last.clone())  # a view would keep the whole chunk's activations alive
-            out = layer(_flat(x_BTCHW), _flat(past))
+            out = layer(flat(x_BTCHW), flat(past))
         else:
-            out = layer(_flat(x_BTCHW))
+            out = layer(flat(x_BTCHW))
         x_BTCHW = out.unflatten(0, (x_BTCHW.shape[0], -1))
     return x_BTCHW, tuple(left)
-
-
-def _flat(x_BTCHW: Tensor) -> Tensor:
-    """Time folded into the batch, channels last, which convolutions are fastest in."""
-    return x_BTCHW.flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
 
 class TaehvDecoder(nn.Module):
