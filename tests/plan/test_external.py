@@ -48,11 +48,11 @@ def test_picture_encoder() -> None:
 def test_full_vae(kind: str) -> None:
     """Its weights, the memory that a chunk leaves, and the largest input of a layer, at full width without data."""
     pytest.importorskip("diffusers")
-    from motionstream.wan.vae import WanVAE
+    from tests.wan.random_vae import random_vae
 
     written = FULL_VAES[kind]
     with torch.device("meta"):
-        vae = WanVAE.random(kind)
+        vae = random_vae(kind, reduced=False)
         side = int(LATENT_CELLS**0.5)
         pixels = side * vae.spatial_stride
         video, latents = torch.zeros(1, 9, 3, pixels, pixels), torch.zeros(1, 3, vae.latent_channels, side, side)
