@@ -27,6 +27,8 @@ EXTRAS = {
     "tensorboard": "train",
     "torchmetrics": "evaluate",
     "matplotlib": "evaluate",
+    "pandas": "evaluate",
+    "scipy": "evaluate",
     "diffusers": "wan",
     "transformers": "wan",
 }
