@@ -21,7 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 from motionstream.serve import Limits, ServeSettings, create_app
 from motionstream.serve.protocol import unpack_chunk
 from motionstream.serve.server import bind
-from motionstream.serve.viewer import Studio
+from motionstream.serve.connection import Studio
 
 
 @dataclass

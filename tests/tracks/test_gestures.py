@@ -63,6 +63,22 @@ def test_a_drag_starts_under_the_hand_and_ends_at_the_newest_sample() -> None:
     np.testing.assert_allclose(later[:, 0], 90 + np.arange(1, 13), rtol=1e-6)
 
 
+@pytest.mark.parametrize("released", [False, True])
+def test_a_first_chunk_of_one_frame_marks_where_the_pointer_pressed(released: bool) -> None:
+    session = GestureSession(SIZE)
+    session.apply(one_point(50, 50))
+    session.apply(Move("a", 90, 70, time=0.10))
+    if released:
+        session.apply(Up("a", time=0.12))
+    first = session.tracks(0, 1)
+    assert first.xy[0, 0].tolist() == [50, 50], "born where the pointer pressed, not where it is by now"
+    second = session.tracks(1, 4)
+    assert second.ids.tolist() == first.ids.tolist()
+    assert second.xy[-1, 0].tolist() == [90, 70], "nothing of the movement is lost"
+    assert np.all(np.diff(second.xy[:, 0, 0]) > 0)
+    assert session.tracks(5, 4).points == (0 if released else 1)
+
+
 def test_an_even_hand_moves_evenly_across_chunks() -> None:
     session = GestureSession(SIZE)
     session.apply(one_point(10, 50, time=0))

@@ -123,8 +123,8 @@ class ShardWriter:
         for number, clip in enumerate(self._waiting):
             parts = {
                 "latents": clip.latents.to(torch.bfloat16),
-                "xy": torch.from_numpy(clip.tracks.xy),
-                "visible": torch.from_numpy(clip.tracks.visible),
+                "xy": torch.tensor(clip.tracks.xy),
+                "visible": torch.tensor(clip.tracks.visible),
                 "text": clip.text.to(torch.bfloat16),
                 **({} if clip.seen is None else {"seen": clip.seen.to(torch.bfloat16)}),
             }

@@ -23,8 +23,8 @@ from motionstream.serve.pictures import PictureStore
 from motionstream.serve.protocol import PROTOCOL
 from motionstream.serve.replays import parse_recording
 from motionstream.serve.settings import ServeSettings
-from motionstream.serve.viewer import Studio, Viewer
-from motionstream.serve.worker import ModelLike, Worker
+from motionstream.serve.connection import Connection, Studio
+from motionstream.serve.model_thread import ModelLike, ModelThread
 from motionstream.tracks.record import Recording
 
 DRAIN_SECONDS = 0.2
@@ -36,7 +36,7 @@ def create_app(model: ModelLike, settings: ServeSettings, limits: Limits | None 
     limits = limits or Limits()
     app = FastAPI(lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.make_studio = lambda folder: Studio(
-        worker=Worker(model),
+        model_thread=ModelThread(model),
         pictures=PictureStore(limits),
         limits=limits,
         token=settings.token,
@@ -57,15 +57,15 @@ def create_app(model: ModelLike, settings: ServeSettings, limits: Limits | None 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Recordings live in a folder of their own that goes with the server; the worker ends after its last job."""
+    """Recordings live in a folder of their own that goes with the server; the model thread ends after its last job."""
     with tempfile.TemporaryDirectory(prefix="motionstream-") as folder:
         studio: Studio = app.state.make_studio(Path(folder))
-        studio.size, studio.fps = await studio.worker.warm_up()
+        studio.size, studio.fps = await studio.model_thread.warm_up()
         app.state.studio = studio
         try:
             yield
         finally:
-            await run_in_threadpool(studio.worker.close)
+            await run_in_threadpool(studio.model_thread.close)
 
 
 async def _answer_error(_request: Request, error: Exception) -> JSONResponse:
@@ -168,4 +168,4 @@ async def _gestures(request: Request, name: str) -> PlainTextResponse:
 
 
 async def _live(socket: WebSocket) -> None:
-    await Viewer(socket, socket.app.state.studio).serve()
+    await Connection(socket, socket.app.state.studio).serve()

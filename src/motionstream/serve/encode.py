@@ -1,4 +1,4 @@
-"""Frames → bytes: JPEG for the live view, H.264 in MP4 for a recording. Runs in the worker, never on the loop."""
+"""Frames → bytes: JPEG for the live view, H.264 in MP4 for a recording. Runs in the model thread, never on the loop."""
 
 from __future__ import annotations
 

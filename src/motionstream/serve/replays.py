@@ -1,4 +1,4 @@
-"""Gesture recordings at the wire: from an uploaded file to a scene to open and a script to play on it."""
+"""Gesture recordings at the wire: from an uploaded file to a session to open and a script to play on it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def parse_recording(data: bytes, size: tuple[int, int], fps: float) -> Recording
 
 
 def script_of(recording: Recording) -> Script:
-    """What is played on the scene."""
+    """What is played on the session."""
     return deque(recording.script)
 
 

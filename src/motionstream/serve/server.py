@@ -10,7 +10,7 @@ import uvicorn
 from motionstream.serve.app import create_app
 from motionstream.serve.limits import Limits
 from motionstream.serve.settings import ServeSettings
-from motionstream.serve.worker import ModelLike
+from motionstream.serve.model_thread import ModelLike
 
 
 def bind(settings: ServeSettings) -> socket.socket:

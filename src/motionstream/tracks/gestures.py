@@ -88,6 +88,11 @@ class _Points(ABC):
         self.ids: npt.NDArray[np.int64] | None = None  # given at birth
         self.released = False
 
+    @property
+    def finished(self) -> bool:
+        """Whether no later frame has these points."""
+        return self.released
+
     def follow(self, hand: Array) -> Array:
         """(F, 2) positions of the hand → (F, N, 2) positions of the points."""
         moved = (hand - self.origin)[:, None] * self.share
@@ -106,6 +111,10 @@ class _Drag(_Points):
         self.hand_time = event.time
         self.samples: list[tuple[float, float, float]] = []
 
+    @property
+    def finished(self) -> bool:
+        return self.released and not self.samples  # its last movement is still to be shown
+
     def move(self, event: Move) -> None:
         newest = self.samples[-1][0] if self.samples else self.hand_time
         self.samples.append((max(event.time, newest), event.x, event.y))
@@ -113,9 +122,9 @@ class _Drag(_Points):
             self.samples[:-1] = self.samples[:-1:2]
 
     def walk(self, first_frame: int, frames: int, fps: float) -> tuple[Array, npt.NDArray[np.bool_]] | None:
-        if self.released and not self.samples:
+        if self.finished:
             return None
-        if self.samples:
+        if self.samples and (frames > 1 or self.ids is not None):  # one frame alone shows where the pointer pressed
             hand = self._resampled(frames, fps, newborn=self.ids is None)
             self.hand, self.hand_time = hand[-1], self.samples[-1][0]
             self.samples.clear()
@@ -129,7 +138,7 @@ class _Drag(_Points):
         gaps = np.diff(samples[:, 0], prepend=max(self.hand_time, samples[0, 0] - 1 / fps))
         knots = np.concatenate([[0.0], np.cumsum(np.maximum(gaps, CLOSEST))])
         places = np.concatenate([self.hand[None], samples[:, 1:]])
-        if newborn and frames > 1:  # its first frame marks what is under the hand, before any movement
+        if newborn:  # its first frame marks what is under the pointer, before any movement
             when = np.linspace(0, knots[-1], frames)
         else:
             when = np.linspace(0, knots[-1], frames + 1)[1:]
@@ -240,7 +249,7 @@ class GestureSession:
                 f"tracks for {frames} frames from {first_frame}: ask for at least one, from {self.next_frame} on"
             )
         parts = [part for points in self._gestures.values() if (part := self._part(points, first_frame, frames))]
-        self._gestures = {name: points for name, points in self._gestures.items() if not points.released}
+        self._gestures = {name: points for name, points in self._gestures.items() if not points.finished}
         self.next_frame += frames
         if not parts:
             return Tracks.empty(frames)
@@ -289,7 +298,7 @@ class GestureSession:
         if points is None or isinstance(points, _Pin):
             raise ValueError(f"Up: no drag or path named {event.gesture!r} is in force (a pin ends by Unpin)")
         points.released = True
-        if not (isinstance(points, _Drag) and points.samples):  # a last movement is still shown
+        if points.finished:
             del self._gestures[event.gesture]
 
     def _unpin(self, event: Unpin) -> None:

@@ -22,8 +22,8 @@ from motionstream.serve.pictures import PictureStore
 from motionstream.serve.playout import Playout
 from motionstream.serve.rates import Bucket
 from motionstream.serve.replays import Script, image_of, script_of
-from motionstream.serve.scene import Origin, Scene
-from motionstream.serve.worker import Worker
+from motionstream.serve.session import Origin, Session
+from motionstream.serve.model_thread import ModelThread
 from motionstream.stream.sink import opening
 from motionstream.tracks.record import Recording
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 class Studio:
     """What all viewers of one server share."""
 
-    worker: Worker
+    model_thread: ModelThread
     pictures: PictureStore
     limits: Limits
     token: SecretStr | None
@@ -55,13 +55,13 @@ class Studio:
         return hmac.compare_digest(self.token.get_secret_value().encode(), (given or "").encode())
 
 
-class Viewer:
+class Connection:
     """Serves one WebSocket from greeting to farewell. States: none → ready → running ⇄ paused → ready."""
 
     def __init__(self, socket: WebSocket, studio: Studio) -> None:
         self._socket = socket
         self._studio = studio
-        self._scene: Scene | None = None
+        self._session: Session | None = None
         self._mapper = GestureMapper(studio.size)
         self._playout = Playout(studio.fps)
         self._running = asyncio.Event()
@@ -88,7 +88,7 @@ class Viewer:
             await self._farewell(self._incident())
         finally:
             self._studio.viewers -= 1
-            self._drop_scene()
+            self._drop_session()
 
     async def _greet(self) -> None:
         """Room, protocol and token, before anything else is done for this viewer."""
@@ -152,33 +152,33 @@ class Viewer:
             case protocol.Pause():
                 await self._pause()
             case protocol.Stop():
-                await self._open(self._need_scene().origin)
+                await self._open(self._need_session().origin)
             case protocol.SetPrompt():
-                self._need_scene().set_prompt(message.seq, message.text)
+                self._need_session().set_prompt(message.seq, message.text)
             case protocol.Record():
                 await self._record(message.on)
             case protocol.SaveGestures():
                 await self._save_gestures()
             case _:
-                self._need_scene().apply(message.seq, self._mapper.translate(message))
+                self._need_session().apply(message.seq, self._mapper.translate(message))
 
-    def _need_scene(self) -> Scene:
-        if self._scene is None:
+    def _need_session(self) -> Session:
+        if self._session is None:
             raise ViewerError(ErrorCode.MESSAGE_ORDER, "no picture is open: send open first")
-        return self._scene
+        return self._session
 
     async def _open(self, origin: Origin, script: Script | None = None) -> None:
-        """Begin a new scene; the one before ends, and its recording with it, once the new one stands."""
+        """Begin a new session; the one before ends, and its recording with it, once the new one stands."""
         studio = self._studio
         picture = studio.pictures.get(origin.source, origin.picture)
-        if self._scene is not None:
-            await self._finish_recording(self._scene)
-        stream = await studio.worker.run(
-            lambda: studio.worker.model.open(picture, prompt=origin.prompt, seed=origin.seed, **opening(studio.sink))
+        if self._session is not None:
+            await self._finish_recording(self._session)
+        stream = await studio.model_thread.run(
+            lambda: studio.model_thread.model.open(picture, prompt=origin.prompt, seed=origin.seed, **opening(studio.sink))
         )
-        self._drop_scene()
-        self._scene = Scene(stream, origin, studio.limits, studio.jpeg_quality, script)
-        self._mapper, self._playout = GestureMapper(self._scene.size), Playout(self._scene.fps)
+        self._drop_session()
+        self._session = Session(stream, origin, studio.limits, studio.jpeg_quality, script)
+        self._mapper, self._playout = GestureMapper(self._session.size), Playout(self._session.fps)
         self._acknowledged.set()
         await self._send(
             {
@@ -187,26 +187,26 @@ class Viewer:
                 "picture": origin.picture,
                 "prompt": origin.prompt,
                 "seed": origin.seed,
-                "size": list(self._scene.size),
-                "fps": self._scene.fps,
-                "chunk_frames": self._scene.chunk_frames,
+                "size": list(self._session.size),
+                "fps": self._session.fps,
+                "chunk_frames": self._session.chunk_frames,
                 "replay": bool(script),
             }
         )
         await self._tell_state("ready")
 
     async def _run(self) -> None:
-        scene = self._need_scene()
+        session = self._need_session()
         if not self._running.is_set():
-            scene.note_running(True)
+            session.note_running(True)
             self._playout.resume()
             self._running.set()
         await self._tell_state("running")
 
     async def _pause(self) -> None:
-        scene = self._need_scene()
+        session = self._need_session()
         if self._running.is_set():
-            scene.note_running(False)
+            session.note_running(False)
             self._running.clear()
             self._playout.pause()
         await self._tell_state("paused")
@@ -215,29 +215,29 @@ class Viewer:
         await self._send({"type": "state", "state": state})
 
     async def _record(self, on: bool) -> None:
-        scene = self._need_scene()
+        session = self._need_session()
         if on:
-            await self._studio.worker.run(lambda: scene.start_recording(self._studio.folder))
+            await self._studio.model_thread.run(lambda: session.start_recording(self._studio.folder))
             await self._send({"type": "recording", "on": True, "id": None, "frames": 0})
         else:
-            await self._finish_recording(scene)
+            await self._finish_recording(session)
 
-    async def _finish_recording(self, scene: Scene) -> None:
-        finished = await self._studio.worker.run(scene.stop_recording)
+    async def _finish_recording(self, session: Session) -> None:
+        finished = await self._studio.model_thread.run(session.stop_recording)
         if finished is not None:
             name = self._studio.recordings.put(finished[0])
             await self._send({"type": "recording", "on": False, "id": name, "frames": finished[1]})
 
-    def _drop_scene(self) -> None:
-        """Let the scene go: the worker closes it after whatever it is doing for it now."""
-        scene, self._scene = self._scene, None
+    def _drop_session(self) -> None:
+        """Let the session go: the model thread closes it after whatever it is doing for it now."""
+        session, self._session = self._session, None
         self._running.clear()
-        if scene is not None:
-            self._studio.worker.later(scene.close)
+        if session is not None:
+            self._studio.model_thread.later(session.close)
 
     async def _save_gestures(self) -> None:
         """Put the gestures so far where they can be fetched."""
-        recording = self._need_scene().recording()
+        recording = self._need_session().recording()
         text = "".join(f"{line}\n" for line in recording.lines())
         name = self._studio.gesture_logs.put(text)
         await self._send({"type": "gestures", "id": name, "events": len(recording.events)})
@@ -246,18 +246,18 @@ class Viewer:
         """Chunk after chunk while running, each as late as the player allows."""
         while True:
             await self._running.wait()
-            scene, playout = self._scene, self._playout
-            if scene is None or not await self._due(playout):
+            session, playout = self._session, self._playout
+            if session is None or not await self._due(playout):
                 continue
             asked = time.monotonic()
-            chunk = await self._studio.worker.run(scene.next_chunk)
-            if scene is self._scene:
+            chunk = await self._studio.model_thread.run(session.next_chunk)
+            if session is self._session:
                 playout.sent(chunk.number, chunk.frames, asked)
-                self._studio.worker.later(scene.settle)
+                self._studio.model_thread.later(session.settle)
                 await self._send_chunk(chunk.data)
 
     async def _due(self, playout: Playout) -> bool:
-        """Wait for credit and for the moment; False if the scene changed or paused meanwhile."""
+        """Wait for credit and for the moment; False if the session changed or paused meanwhile."""
         await self._credit(playout)
         while self._running.is_set() and playout is self._playout and (wait := playout.wait()) > 0:
             await asyncio.sleep(min(wait, 0.05))

@@ -17,7 +17,7 @@ from motionstream.serve.errors import ErrorCode, ViewerError
 from motionstream.serve.limits import Limits
 from motionstream.serve.protocol import pack_chunk
 from motionstream.serve.replays import Script
-from motionstream.serve.worker import StreamLike
+from motionstream.serve.model_thread import StreamLike
 from motionstream.tracks import Tracks
 from motionstream.tracks.events import Event, Gesture, Pause, Prompt, Resume
 from motionstream.tracks.record import Header, Recorder, Recording
@@ -30,7 +30,7 @@ OVERLAY_HIDDEN = -32768
 
 @dataclass(frozen=True)
 class Origin:
-    """What a scene was opened with: enough to open it again."""
+    """What a session was opened with: enough to open it again."""
 
     source: str
     picture: str
@@ -47,10 +47,10 @@ class Chunk:
     data: bytes
 
 
-class Scene:
+class Session:
     """State of one stream for one viewer.
 
-    Gestures and prompts come in on the event loop at any time; `next_chunk` runs in the worker. A lock held for
+    Gestures and prompts come in on the event loop at any time; `next_chunk` runs in the model thread. A lock held for
     microseconds keeps them apart. script: events of a recording that act at their own frames.
     """
 
@@ -96,8 +96,8 @@ class Scene:
 
     def note_running(self, running: bool) -> None:
         """Write a pause or its end down; it costs no stream time."""
-        time_now = self.next_frame / self.fps
         with self._lock:
+            time_now = self.next_frame / self.fps
             self._apply(Resume(time_now) if running else Pause(time_now))
 
     def _apply(self, event: Event) -> None:
@@ -115,7 +115,7 @@ class Scene:
         return self._gestures.session.tracks(self.next_frame, frames)
 
     def next_chunk(self) -> Chunk:
-        """Make, encode and record the next chunk. Runs in the worker."""
+        """Make, encode and record the next chunk. Runs in the model thread."""
         asked = time.perf_counter()
         header, tracks = self._sample_input()
         frames = self.stream.step(tracks)
@@ -157,17 +157,17 @@ class Scene:
                 self._prompt = event.text
 
     def settle(self) -> None:
-        """Do what the stream left for later, while the viewer looks at the chunk. Runs in the worker."""
+        """Do what the stream left for later, while the viewer looks at the chunk. Runs in the model thread."""
         self.stream.settle()
 
     def start_recording(self, folder: Path) -> None:
-        """Write every later frame to a new MP4 file in `folder`. Runs in the worker."""
+        """Write every later frame to a new MP4 file in `folder`. Runs in the model thread."""
         if self._mp4 is None:
             limit = int(self.limits.record_seconds * self.fps)
             self._mp4 = Mp4Recorder(folder, self.size, self.fps, limit)
 
     def stop_recording(self) -> tuple[Path, int] | None:
-        """Finish the file: its path and its frames; None if there is nothing in it. Runs in the worker."""
+        """Finish the file: its path and its frames; None if there is nothing in it. Runs in the model thread."""
         recorder, self._mp4 = self._mp4, None
         if recorder is None:
             return None
@@ -181,7 +181,7 @@ class Scene:
             self._mp4.write(frames)
 
     def close(self) -> None:
-        """Drop an unfinished recording. Runs in the worker."""
+        """Drop an unfinished recording. Runs in the model thread."""
         recorder, self._mp4 = self._mp4, None
         if recorder is not None:
             recorder.discard()
