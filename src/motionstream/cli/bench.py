@@ -60,7 +60,7 @@ def bench_live_command(
         return
     if viewers != "1" or journal is not None:
         raise ValueError("--viewers and --journal: only with --through server")
-    from motionstream.evaluate.latency.live import bench_model
+    from motionstream.evaluate.live.in_process import bench_model
 
     figures = bench_model(load_model(model, device), seconds)
     console.report(f"{model}, live", {"model": model, "through": through, "seconds": seconds, **figures}, json_out)
@@ -78,7 +78,7 @@ def _through_server(
     model: str, seconds: float, counts: list[int], device: str, journal: Path | None, json_out: Path | None
 ) -> None:
     from motionstream.evaluate.journal import Journal
-    from motionstream.evaluate.latency.served import bench_server, weights_hash
+    from motionstream.evaluate.live.served import bench_server, weights_hash
 
     weights = {"model": model, "model_hash": weights_hash(model)}
     key = {**weights, "bench": "live through server", "seconds": seconds, "device": device}

@@ -1,4 +1,4 @@
-"""Videos → prepared clips (`shards.py`): frames fitted and resampled, points tracked, latents and prompts encoded once.
+"""Videos → prepared training clips (`clip_shards.py`): frames resampled, points tracked, latents and prompts encoded.
 
 A folder of NAME.mp4. Captions are in `clips.jsonl`, a line {"clip": "NAME", "caption": "…"} each, as `motionstream data
 synth --out` writes it, or in NAME.txt. Tracks are NAME.npz where that is there, else a tracker follows a grid.
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from motionstream.conditioning import PictureEncoder, PromptEncoder
-from motionstream.data.shards import EncodedClip, Prepared, ShardWriter
+from motionstream.data.clip_shards import ClipShardWriter, EncodedClip, Prepared
 from motionstream.stream.model import fitted
 from motionstream.stream.video import read_video
 from motionstream.trackers.registry import PointTracker
@@ -93,11 +93,11 @@ def encode_folder(
     over: wraps the (name, caption) of clips as they are worked on, for a progress bar. Raises ValueError where nothing
     could be prepared, or a file is not what it should be.
     """
-    named, unsaid = captions(folder), encoders.text.encode([""]).row(0)
+    named, null_prompt = captions(folder), encoders.text.encode([""]).row(0)
     vae = encoders.vae
     if vae.spatial_stride not in VAES:
         raise ValueError(f"a VAE with cells of {vae.spatial_stride} pixels is none of Wan's: {VAES}")
-    writer: ShardWriter | None = None
+    writer: ClipShardWriter | None = None
     made = short = 0
     for name, caption in over(named.items()):
         video = prepared_video(folder / f"{name}.mp4", cut)
@@ -109,8 +109,8 @@ def encode_folder(
         if writer is None:
             seen = 0 if clip.seen is None else clip.seen.shape[-1]
             kind = VAES[vae.spatial_stride]
-            about = Prepared(kind, cut.size, cut.frames, vae.latent_channels, unsaid.shape[-1], seen)
-            writer = ShardWriter(out, about, unsaid)
+            about = Prepared(kind, cut.size, cut.frames, vae.latent_channels, null_prompt.shape[-1], seen)
+            writer = ClipShardWriter(out, about, null_prompt)
         writer.add(clip)
         made += 1
     if writer is None:

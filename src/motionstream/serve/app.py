@@ -16,15 +16,15 @@ from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
 from motionstream.serve.artifacts import FileShelf, Shelf
+from motionstream.serve.connection import Connection, Studio
 from motionstream.serve.errors import ErrorCode, ViewerError
 from motionstream.serve.guard import Guard
 from motionstream.serve.limits import Limits
+from motionstream.serve.model_thread import ModelLike, ModelThread
 from motionstream.serve.pictures import PictureStore
 from motionstream.serve.protocol import PROTOCOL
 from motionstream.serve.replays import parse_recording
 from motionstream.serve.settings import ServeSettings
-from motionstream.serve.connection import Connection, Studio
-from motionstream.serve.model_thread import ModelLike, ModelThread
 from motionstream.tracks.record import Recording
 
 DRAIN_SECONDS = 0.2

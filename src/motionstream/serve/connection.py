@@ -18,12 +18,12 @@ from motionstream.serve.artifacts import FileShelf, Shelf
 from motionstream.serve.errors import ErrorCode, ViewerError
 from motionstream.serve.gestures import GestureMapper
 from motionstream.serve.limits import Limits
+from motionstream.serve.model_thread import ModelThread
 from motionstream.serve.pictures import PictureStore
 from motionstream.serve.playout import Playout
 from motionstream.serve.rates import Bucket
 from motionstream.serve.replays import Script, image_of, script_of
 from motionstream.serve.session import Origin, Session
-from motionstream.serve.model_thread import ModelThread
 from motionstream.stream.sink import opening
 from motionstream.tracks.record import Recording
 
@@ -173,8 +173,9 @@ class Connection:
         picture = studio.pictures.get(origin.source, origin.picture)
         if self._session is not None:
             await self._finish_recording(self._session)
+        model = studio.model_thread.model
         stream = await studio.model_thread.run(
-            lambda: studio.model_thread.model.open(picture, prompt=origin.prompt, seed=origin.seed, **opening(studio.sink))
+            lambda: model.open(picture, prompt=origin.prompt, seed=origin.seed, **opening(studio.sink))
         )
         self._drop_session()
         self._session = Session(stream, origin, studio.limits, studio.jpeg_quality, script)

@@ -255,11 +255,3 @@ def pack_chunk(header: Mapping[str, Any], frames: Sequence[bytes]) -> bytes:
     """Header and JPEG frames → one binary message: kind byte, then a MessagePack map with `frames` in it."""
     packed: bytes = msgpack.packb({**header, "frames": list(frames)})
     return bytes([CHUNK_KIND]) + packed
-
-
-def unpack_chunk(data: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """Inverse of `pack_chunk`, for clients in Python. Raises ValueError on another kind of message."""
-    if not data or data[0] != CHUNK_KIND:
-        raise ValueError(f"message of kind {data[:1].hex() or 'none'}: a chunk begins with {CHUNK_KIND:02x}")
-    header = msgpack.unpackb(data[1:])
-    return header, header.pop("frames")

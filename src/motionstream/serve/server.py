@@ -9,8 +9,8 @@ import uvicorn
 
 from motionstream.serve.app import create_app
 from motionstream.serve.limits import Limits
-from motionstream.serve.settings import ServeSettings
 from motionstream.serve.model_thread import ModelLike
+from motionstream.serve.settings import ServeSettings
 
 
 def bind(settings: ServeSettings) -> socket.socket:

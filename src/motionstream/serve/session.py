@@ -15,9 +15,9 @@ import numpy as np
 from motionstream.serve.encode import Mp4Recorder, jpeg_frames
 from motionstream.serve.errors import ErrorCode, ViewerError
 from motionstream.serve.limits import Limits
+from motionstream.serve.model_thread import StreamLike
 from motionstream.serve.protocol import pack_chunk
 from motionstream.serve.replays import Script
-from motionstream.serve.model_thread import StreamLike
 from motionstream.tracks import Tracks
 from motionstream.tracks.events import Event, Gesture, Pause, Prompt, Resume
 from motionstream.tracks.record import Header, Recorder, Recording

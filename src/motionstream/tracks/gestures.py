@@ -138,10 +138,8 @@ class _Drag(_Points):
         gaps = np.diff(samples[:, 0], prepend=max(self.hand_time, samples[0, 0] - 1 / fps))
         knots = np.concatenate([[0.0], np.cumsum(np.maximum(gaps, CLOSEST))])
         places = np.concatenate([self.hand[None], samples[:, 1:]])
-        if newborn:  # its first frame marks what is under the pointer, before any movement
-            when = np.linspace(0, knots[-1], frames)
-        else:
-            when = np.linspace(0, knots[-1], frames + 1)[1:]
+        # the first frame of a newborn marks what is under the pointer, before any movement
+        when = np.linspace(0, knots[-1], frames if newborn else frames + 1)[-frames:]
         hand = np.stack([np.interp(when, knots, places[:, axis]) for axis in (0, 1)], axis=-1)
         hand[-1] = places[-1]
         return hand

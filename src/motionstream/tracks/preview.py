@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from motionstream.trackers.following import Video
 from motionstream.tracks.tracks import Tracks
 
 WIDEST = 480  # pixels of a drawn frame
@@ -17,6 +16,7 @@ MOST = 900  # points drawn
 DOT = 1.5  # pixels
 
 Colour = tuple[int, int, int]
+Video = npt.NDArray[np.uint8]
 
 
 def drawn(video: Video, tracks: Tracks, pictures: int = 12, widest: int = WIDEST) -> npt.NDArray[np.uint8]:

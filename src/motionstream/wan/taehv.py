@@ -24,8 +24,8 @@ from einops import rearrange
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from motionstream.tensor_file import read_tensors
 from motionstream.tiny.vae import delayed, flat
-from motionstream.trackers.source import read_weights
 from motionstream.vae.contract import Memory
 
 SPATIAL, TEMPORAL = 8, 4
@@ -171,7 +171,7 @@ class TaehvDecoder(nn.Module):
 
         Raises FileNotFoundError, or ValueError that names what is missing, unknown or of another shape.
         """
-        weights = read_weights(Path(path))
+        weights = read_tensors(Path(path))
         return _loaded(cls(config_of(weights, str(path))), DECODER, weights, str(path), device, dtype)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -223,7 +223,7 @@ class TaehvEncoder(nn.Module):
         cls, path: str | os.PathLike[str], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> TaehvEncoder:
         """The encoder of a published file; see `TaehvDecoder.load`."""
-        weights = read_weights(Path(path))
+        weights = read_tensors(Path(path))
         return _loaded(cls(config_of(weights, str(path))), ENCODER, weights, str(path), device, dtype)
 
     def encode(self, video: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from motionstream.trackers.source import read_weights
+from motionstream.tensor_file import read_tensors
 from motionstream.vae.contract import Memory
 
 CLASS, CONVOLUTION = "AutoencoderKLWan", "WanCausalConv3d"
@@ -285,7 +285,7 @@ def _original(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from diffusers.loaders import single_file_utils
 
     renamed: Any = single_file_utils.convert_wan_vae_to_diffusers
-    state = read_weights(path)
+    state = read_tensors(path)
     if not {"conv2.weight", "encoder.conv1.weight"} <= state.keys():
         raise ValueError(f"{path}: not Wan's own VAE file; if it is one of Diffusers, give the folder it lies in")
     if (channels := len(state["conv2.weight"])) != SIZES[WAN_2_1]["z_dim"]:

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from tests.evaluate.live.composed_session import compose
 
-from motionstream.evaluate.latency.live import Clock, bench_live, bench_model, growth, recorded_session
-from motionstream.evaluate.latency.session import FILE, compose
+from motionstream.evaluate.live.in_process import Clock, bench_live, bench_model, growth
+from motionstream.evaluate.live.session import FILE, recorded_session
 from motionstream.tracks import Tracks
 from motionstream.tracks.events import GridDown, Move, Path, Pin, Prompt, Up
 from motionstream.tracks.record import Header, Recording
@@ -218,7 +219,7 @@ def test_a_model_is_driven_through_its_public_contract() -> None:
 
 
 def test_the_committed_session_is_what_its_script_makes() -> None:
-    assert recorded_session() == compose(), f"write {FILE.name} anew: python -m motionstream.evaluate.latency.session"
+    assert recorded_session() == compose(), f"write {FILE.name} anew: python -m tests.evaluate.live.composed_session"
 
 
 def test_the_session_has_all_that_people_do() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from motionstream.evaluate.latency.session import textured_picture
-from motionstream.evaluate.latency.witness import MOVED, Witness, displacement
+from motionstream.evaluate.live.motion_to_photon import MOVED, MotionToPhotonProbe, displacement
+from motionstream.evaluate.live.session import textured_picture
 from motionstream.tracks.events import GridDown, Move
 
 SIZE = (256, 144)
@@ -19,13 +19,13 @@ def picture(dx: int, dy: int, size: tuple[int, int] = SIZE) -> npt.NDArray[np.ui
 
 def dragged(delay: int, size: tuple[int, int] = SIZE, scale: int = 1) -> list[float | None]:
     """Verdicts on a hand that goes two pixels a frame, in a picture that follows `delay` frames later."""
-    witness = Witness(size[0])
-    witness.hand(GridDown("a", 128 * scale, 72 * scale, time=0), 0.0, picture(0, 0, size))
+    witness = MotionToPhotonProbe(size[0])
+    witness.pointer(GridDown("a", 128 * scale, 72 * scale, time=0), 0.0, picture(0, 0, size))
     for frame in range(1, 12):
         gone = 2 * scale * frame
-        witness.hand(Move("a", 128 * scale + gone, 72 * scale), frame / 24, picture(0, 0, size))
-        witness.screen(picture(max(0, gone - 2 * scale * delay), 0, size), frame / 24)
-    return witness.verdicts()
+        witness.pointer(Move("a", 128 * scale + gone, 72 * scale), frame / 24, picture(0, 0, size))
+        witness.shown(picture(max(0, gone - 2 * scale * delay), 0, size), frame / 24)
+    return witness.reactions()
 
 
 @pytest.mark.parametrize("delay", [0, 3])
@@ -43,27 +43,27 @@ def test_a_picture_that_does_not_follow_is_seen_to_stand() -> None:
 
 
 def test_a_flat_picture_and_a_hand_at_rest_say_nothing() -> None:
-    flat, witness = np.full((144, 256, 3), 90, np.uint8), Witness(256)
-    witness.hand(GridDown("flat", 50, 50), 0.0, flat)
-    witness.hand(Move("flat", 80, 50), 0.1, flat)
-    witness.hand(GridDown("rest", 90, 70), 0.0, picture(0, 0))
-    witness.hand(Move("rest", 91, 70), 0.1, picture(0, 0))
-    witness.hand(GridDown("before the first frame", 90, 70), 0.0, None)
-    witness.hand(Move("before the first frame", 120, 70), 0.1, picture(0, 0))
-    witness.screen(flat, 0.2)
-    assert witness.verdicts() == []
+    flat, witness = np.full((144, 256, 3), 90, np.uint8), MotionToPhotonProbe(256)
+    witness.pointer(GridDown("flat", 50, 50), 0.0, flat)
+    witness.pointer(Move("flat", 80, 50), 0.1, flat)
+    witness.pointer(GridDown("rest", 90, 70), 0.0, picture(0, 0))
+    witness.pointer(Move("rest", 91, 70), 0.1, picture(0, 0))
+    witness.pointer(GridDown("before the first frame", 90, 70), 0.0, None)
+    witness.pointer(Move("before the first frame", 120, 70), 0.1, picture(0, 0))
+    witness.shown(flat, 0.2)
+    assert witness.reactions() == []
 
 
 def test_a_place_at_the_border_is_found_too() -> None:
-    witness = Witness(256)
+    witness = MotionToPhotonProbe(256)
     before, after = (witness._near(picture(dx, dy), (12, 130)) for dx, dy in ((0, 0), (7, -5)))
     assert displacement(before, after) == (7, -5)
-    witness.hand(GridDown("cut off", 3, 70), 0.0, picture(0, 0))
-    witness.hand(Move("cut off", 30, 70), 0.1, picture(0, 0))
-    assert witness.verdicts() == [], "half of what it holds is not there to be compared"
+    witness.pointer(GridDown("cut off", 3, 70), 0.0, picture(0, 0))
+    witness.pointer(Move("cut off", 30, 70), 0.1, picture(0, 0))
+    assert witness.reactions() == [], "half of what it holds is not there to be compared"
 
 
 def test_noise_is_no_movement() -> None:
-    witness, rng = Witness(256), np.random.default_rng(0)
+    witness, rng = MotionToPhotonProbe(256), np.random.default_rng(0)
     noisy = np.clip(picture(0, 0) + rng.normal(0, 12, (144, 256, 3)), 0, 255).astype(np.uint8)
     assert displacement(witness._near(picture(0, 0), (128, 72)), witness._near(noisy, (128, 72))) == (0, 0)

@@ -1,7 +1,7 @@
-"""The studio page's player without a screen: frames at the stream's own pace from a small queue, and when they came.
+"""A play-out buffer: shows received frames at the stream's own rate, and counts gaps.
 
-The rule is that of `serve/web/js/player.js`: a frame is shown at the first refresh of the screen after it is due; after
-a gap of more than a frame the pace starts afresh, it does not rush.
+The rule is that of the page (`serve/web/js/player.js`): a frame is shown at the first refresh of the screen after it is
+due; after a gap of more than a frame the rate starts anew from there, it does not catch up.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-LATE_FRAMES = 1  # a frame so many frames after it was due is a missed deadline, and the pace starts afresh
+LATE_FRAMES = 1  # a frame shown so many frames after it was due is a missed deadline
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of the stream: its number, the newest message that shaped it (`applied_seq`), (H, W, 3) uint8."""
+    """One frame: its number, the `seq` of the newest message in its chunk (`applied_seq`), (H, W, 3) uint8."""
 
     number: int
     applied: int
@@ -29,8 +29,9 @@ class Frame:
 class Player:
     """Shows at `fps` frames a second; all times are wall seconds of the caller's clock.
 
-    intervals: between frames shown one after another. missed: frames shown more than a frame late. underruns: times
-    that nothing was there when a frame was due; starved: seconds by which the picture then stood too long.
+    queue: frames not shown yet. due: when the next one is. intervals: between frames shown. missed: frames shown more
+    than a frame late. underruns: times that the queue was empty when a frame was due; starved: seconds that the picture
+    then stood too long.
     """
 
     fps: float
@@ -57,7 +58,7 @@ class Player:
         return self.shown.number / self.fps + min(now - self.shown_at, 1 / self.fps)
 
     def tick(self, now: float) -> Frame | None:
-        """The screen refreshes: the frame that is newly shown, or None."""
+        """The screen refreshes: the frame newly shown, or None."""
         if self.shown is not None and now < self.due:
             return None
         if not self.queue:
@@ -70,7 +71,7 @@ class Player:
         return frame
 
     def finish(self, now: float) -> None:
-        """The viewer leaves: a picture that stands still counts up to here."""
+        """The viewer leaves: a picture that stands still counts up to `now`."""
         if self.dry:
             self.starved += max(0.0, now - self.due)
 
