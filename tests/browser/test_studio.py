@@ -330,6 +330,6 @@ def test_a_lost_connection_comes_back_by_itself(studio: Page) -> None:
     studio.page.evaluate("sockets.at(-1).close()")
     studio.page.wait_for_selector(".toast.error:has-text('connection was lost')")
     studio.until("running")
-    assert studio.frame < 30, "the scene began again"
+    assert studio.frame < 30, "the session began again"
     studio.frames(20)
     assert studio.page.evaluate("sockets.length") == 2

@@ -1,4 +1,4 @@
-"""One connected viewer: reads its messages, makes its chunks just in time, and never lets it hold up the others."""
+"""One connected viewer: reads its messages and sends its chunks just in time, without blocking other viewers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from motionstream.serve import protocol
-from motionstream.serve.artifacts import FileShelf, Shelf
+from motionstream.serve.artifacts import Recent, RecentFiles
 from motionstream.serve.errors import ErrorCode, ViewerError
 from motionstream.serve.gestures import GestureMapper
 from motionstream.serve.limits import Limits
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Studio:
-    """What all viewers of one server share."""
+    """What all connections of one server share."""
 
     model_thread: ModelThread
     pictures: PictureStore
@@ -41,22 +41,22 @@ class Studio:
     jpeg_quality: int
     sink: str
     folder: Path
-    recordings: FileShelf
-    gesture_logs: Shelf[str]
-    replays: Shelf[Recording]
+    recordings: RecentFiles
+    gesture_logs: Recent[str]
+    replays: Recent[Recording]
     size: tuple[int, int] = (0, 0)
     fps: float = 0.0
     viewers: int = 0
 
     def token_fits(self, given: str | None) -> bool:
-        """Whether the token is right, or none is wanted; takes the same time either way."""
+        """Whether the token is right, or none is required; compared in constant time."""
         if self.token is None:
             return True
         return hmac.compare_digest(self.token.get_secret_value().encode(), (given or "").encode())
 
 
 class Connection:
-    """Serves one WebSocket from greeting to farewell. States: none → ready → running ⇄ paused → ready."""
+    """Serves one WebSocket from hello to close. States: none → ready → running ⇄ paused → ready."""
 
     def __init__(self, socket: WebSocket, studio: Studio) -> None:
         self._socket = socket
@@ -81,20 +81,20 @@ class Connection:
                 tasks.create_task(self._receive())
                 tasks.create_task(self._generate())
         except* ViewerError as group:
-            await self._farewell(_first_viewer_error(group))
+            await self._close(_first_viewer_error(group))
         except* WebSocketDisconnect:
             pass
         except* Exception:
-            await self._farewell(self._incident())
+            await self._close(self._incident())
         finally:
             self._studio.viewers -= 1
             self._drop_session()
 
     async def _greet(self) -> None:
-        """Room, protocol and token, before anything else is done for this viewer."""
+        """Check the number of viewers, the protocol and the token before anything else."""
         limits = self._studio.limits
         if self._studio.viewers > limits.viewers:
-            raise ViewerError(ErrorCode.SERVER_FULL, "all places are taken: try again in a while")
+            raise ViewerError(ErrorCode.SERVER_FULL, "too many viewers: try again later")
         try:
             async with asyncio.timeout(limits.hello_seconds):
                 hello = protocol.parse(await self._read(), limits)
@@ -118,7 +118,7 @@ class Connection:
         return str(text)
 
     async def _receive(self) -> None:
-        """Handle messages one by one; a bad one is answered and changes nothing."""
+        """Handle messages one by one; a wrong one is answered with an error and changes nothing."""
         while True:
             raw = ""
             try:
@@ -168,7 +168,7 @@ class Connection:
         return self._session
 
     async def _open(self, origin: Origin, script: Script | None = None) -> None:
-        """Begin a new session; the one before ends, and its recording with it, once the new one stands."""
+        """Begin a new session; the one before, and its recording, end once the new one is open."""
         studio = self._studio
         picture = studio.pictures.get(origin.source, origin.picture)
         if self._session is not None:
@@ -230,42 +230,42 @@ class Connection:
             await self._send({"type": "recording", "on": False, "id": name, "frames": finished[1]})
 
     def _drop_session(self) -> None:
-        """Let the session go: the model thread closes it after whatever it is doing for it now."""
+        """End the session; the model thread closes it after its current job."""
         session, self._session = self._session, None
         self._running.clear()
         if session is not None:
             self._studio.model_thread.later(session.close)
 
     async def _save_gestures(self) -> None:
-        """Put the gestures so far where they can be fetched."""
+        """Keep the gestures so far for download."""
         recording = self._need_session().recording()
         text = "".join(f"{line}\n" for line in recording.lines())
         name = self._studio.gesture_logs.put(text)
         await self._send({"type": "gestures", "id": name, "events": len(recording.events)})
 
     async def _generate(self) -> None:
-        """Chunk after chunk while running, each as late as the player allows."""
+        """Make chunks while running, each as late as the play-out buffer allows."""
         while True:
             await self._running.wait()
             session, playout = self._session, self._playout
             if session is None or not await self._due(playout):
                 continue
-            asked = time.monotonic()
+            started = time.monotonic()
             chunk = await self._studio.model_thread.run(session.next_chunk)
             if session is self._session:
-                playout.sent(chunk.number, chunk.frames, asked)
+                playout.sent(chunk.number, chunk.frames, started)
                 self._studio.model_thread.later(session.settle)
                 await self._send_chunk(chunk.data)
 
     async def _due(self, playout: Playout) -> bool:
-        """Wait for credit and for the moment; False if the session changed or paused meanwhile."""
-        await self._credit(playout)
+        """Wait until the next chunk should start; False if the session changed or paused meanwhile."""
+        await self._acknowledgements(playout)
         while self._running.is_set() and playout is self._playout and (wait := playout.wait()) > 0:
             await asyncio.sleep(min(wait, 0.05))
         return self._running.is_set() and playout is self._playout
 
-    async def _credit(self, playout: Playout) -> None:
-        """Hold while too much is unacknowledged; nothing is generated for a viewer that does not read."""
+    async def _acknowledgements(self, playout: Playout) -> None:
+        """Wait while too many chunks are unacknowledged: none are made for a viewer that does not read."""
         try:
             async with asyncio.timeout(self._studio.limits.stall_seconds):
                 while playout is self._playout and playout.unacknowledged >= self._studio.limits.unacknowledged_chunks:
@@ -290,13 +290,13 @@ class Connection:
         return ViewerError(ErrorCode.VIEWER_SLOW, f"no chunk was acknowledged for {seconds:g} s: connect again")
 
     def _incident(self) -> ViewerError:
-        """An error of ours: details go to the log, a number to the viewer."""
+        """An error of the server: details go to the log, a number to the viewer."""
         incident = secrets.token_hex(4)
         log.exception("incident %s: the stream of a viewer failed", incident)
         return ViewerError(ErrorCode.ENGINE_FAILED, f"the stream failed (incident {incident}): start again")
 
-    async def _farewell(self, error: ViewerError) -> None:
-        """Say why, then close; a viewer that is gone or does not read is not waited for."""
+    async def _close(self, error: ViewerError) -> None:
+        """Send the error, then close; a viewer that is gone or does not read is not waited for."""
         if self._socket.client_state is not WebSocketState.CONNECTED:
             return
         try:
@@ -304,7 +304,7 @@ class Connection:
                 await self._socket.send_json(error.as_message())
                 await self._socket.close(error.close_code if error.fatal else 1008)
         except (TimeoutError, WebSocketDisconnect, RuntimeError):
-            log.info("a viewer was gone before it could be told %s", error.code)
+            log.info("a viewer was gone before it could be sent %s", error.code)
 
 
 def _first_viewer_error(group: BaseExceptionGroup[ViewerError]) -> ViewerError:

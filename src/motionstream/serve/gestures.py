@@ -1,4 +1,4 @@
-"""Wire messages → gesture events of the model's frame."""
+"""Protocol messages → gesture events in pixels of the model's frame."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from motionstream.tracks import gestures as events
 
 
 class GestureMapper:
-    """Turns shares of the shown frame into pixels of the model's frame.
+    """Converts shares of the frame into pixels.
 
-    size: (W, H) of the model's frame. It remembers which gestures are pins, as those end by an event of their own.
+    size: (W, H) of the model's frame. It keeps which gestures are pins, because those end by `Unpin`.
     """
 
     def __init__(self, size: tuple[int, int]) -> None:

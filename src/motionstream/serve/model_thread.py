@@ -85,7 +85,7 @@ class ModelThread:
         return stream.size, stream.fps
 
     def close(self) -> None:
-        """Finish the job at hand, drop the others."""
+        """Finish the current job, drop the others."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
 

@@ -1,4 +1,4 @@
-"""Start pictures: the gallery in the package, and uploads checked before they are decoded."""
+"""First frames: the gallery in the package, and uploads, checked before they are decoded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from motionstream.serve.limits import Limits
 Picture = npt.NDArray[np.uint8]
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-KEPT_SIDE = 1_536  # pixels; larger than any model's frame, so that the fit loses nothing
+KEPT_SIDE = 1_536  # pixels; larger than any model's frame
 
 
 def _format_of(data: bytes) -> str:
@@ -68,7 +68,7 @@ def decode_picture(data: bytes, limits: Limits) -> Picture:
 
 
 class PictureStore:
-    """The gallery, and the newest uploads of this run (in memory; the oldest goes when a new one comes)."""
+    """The gallery, and the newest uploads since the server started (in memory)."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

@@ -1,4 +1,4 @@
-"""One opened picture, its stream and the gestures on it. The chain of a chunk: gestures → tracks → frames → bytes."""
+"""One opened picture, its stream and its gestures. Each chunk: gestures → tracks → frames → bytes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OVERLAY_HIDDEN = -32768
 
 @dataclass(frozen=True)
 class Origin:
-    """What a session was opened with: enough to open it again."""
+    """What a session was opened with, so that it can be opened again."""
 
     source: str
     picture: str
@@ -39,8 +39,8 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """One packed chunk: its number and how many frames it holds."""
+class PackedChunk:
+    """One chunk ready to send: its number, how many frames it has, and the message."""
 
     number: int
     frames: int
@@ -48,10 +48,10 @@ class Chunk:
 
 
 class Session:
-    """State of one stream for one viewer.
+    """One stream of one viewer.
 
-    Gestures and prompts come in on the event loop at any time; `next_chunk` runs in the model thread. A lock held for
-    microseconds keeps them apart. script: events of a recording that act at their own frames.
+    Gestures and prompts arrive on the event loop at any time; `next_chunk` runs in the model thread; a lock guards what
+    both use. script: events of a recording, each with the frame from which on it acts.
     """
 
     def __init__(
@@ -82,20 +82,20 @@ class Session:
             return self._gestures.recording()
 
     def apply(self, seq: int, events: Sequence[Gesture]) -> None:
-        """Take in gestures; they act from the next chunk on. Raises ViewerError at the first that is refused."""
+        """Apply gestures from the next chunk on. Raises ViewerError at the first that is refused."""
         with self._lock:
             for event in events:
                 self._apply(event)
             self._applied_seq = seq
 
     def set_prompt(self, seq: int, text: str) -> None:
-        """Change the words from the next chunk on."""
+        """Change the prompt from the next chunk on."""
         with self._lock:
             self._apply(Prompt(text, self.next_frame / self.fps))
             self._prompt, self._applied_seq = text, seq
 
     def note_running(self, running: bool) -> None:
-        """Write a pause or its end down; it costs no stream time."""
+        """Record that the stream was paused or resumed; the stream clock does not advance meanwhile."""
         with self._lock:
             time_now = self.next_frame / self.fps
             self._apply(Resume(time_now) if running else Pause(time_now))
@@ -114,32 +114,32 @@ class Session:
             return self._gestures.tracks(self.next_frame, frames)
         return self._gestures.session.tracks(self.next_frame, frames)
 
-    def next_chunk(self) -> Chunk:
+    def next_chunk(self) -> PackedChunk:
         """Make, encode and record the next chunk. Runs in the model thread."""
-        asked = time.perf_counter()
+        began = time.perf_counter()
         header, tracks = self._sample_input()
         frames = self.stream.step(tracks)
         stepped = time.perf_counter()
         pictures = list(jpeg_frames(frames, self._jpeg_quality))
         self._record(frames)
         encoded = time.perf_counter()
-        header["step_ms"] = (stepped - asked) * 1e3
+        header["step_ms"] = (stepped - began) * 1e3
         header["encode_ms"] = (encoded - stepped) * 1e3
         header |= overlay(tracks, self.size)
-        return Chunk(int(str(header["chunk"])), len(frames), pack_chunk(header, pictures))
+        return PackedChunk(int(str(header["chunk"])), len(frames), pack_chunk(header, pictures))
 
     def _sample_input(self) -> tuple[dict[str, object], Tracks]:
-        """Take all input that came so far: the latest moment at which it can still shape this chunk.
+        """All input that arrived so far: it is read as late as possible.
 
-        New words are encoded outside the lock, as that takes the model's time; what comes meanwhile is taken too.
+        A new prompt is encoded outside the lock, because that takes long; input that arrives meanwhile is included.
         """
         while True:
             with self._lock:
                 self._play_script()
                 if self._prompt is None:
                     return self._header(), self._tracks(self.stream.chunk_frames)
-                words, self._prompt = self._prompt, None
-            self.stream.prompt = words
+                prompt, self._prompt = self._prompt, None
+            self.stream.prompt = prompt
 
     def _header(self) -> dict[str, object]:
         number, self._chunks = self._chunks, self._chunks + 1
@@ -150,14 +150,14 @@ class Session:
             event = self._script.popleft()[1]
             try:
                 self._apply(event)
-            except ViewerError as error:  # a viewer's own gesture may have taken the name or the room
+            except ViewerError as error:  # a viewer's own gesture may use its name, or the last of the points
                 log.info("replay: %s", error.message)
                 continue
             if isinstance(event, Prompt):
                 self._prompt = event.text
 
     def settle(self) -> None:
-        """Do what the stream left for later, while the viewer looks at the chunk. Runs in the model thread."""
+        """Commit the chunk while it is shown (`Stream.settle`). Runs in the model thread."""
         self.stream.settle()
 
     def start_recording(self, folder: Path) -> None:
@@ -188,7 +188,7 @@ class Session:
 
 
 def overlay(tracks: Tracks, size: tuple[int, int]) -> dict[str, object]:
-    """The points as the model was given them: count and (F, N, 2) int16 in eighths of a pixel, hidden ones marked."""
+    """The tracks given to the model: count and (F, N, 2) int16 in eighths of a pixel; hidden points are marked."""
     reach = 4 * max(size)
     steps = np.round(np.clip(tracks.xy, -reach, reach) * OVERLAY_STEPS)
     places = np.clip(steps, OVERLAY_HIDDEN + 1, 32767).astype("<i2")

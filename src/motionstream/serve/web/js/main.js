@@ -176,7 +176,7 @@ connection.addEventListener("link", ({ detail }) => {
   if (detail === "open" && studio.entry) sendOpen();
   if (detail === "lost" && studio.state !== "none") {
     studio.startWhenReady = studio.state === "running";
-    toast("The connection was lost. The scene begins again as soon as it is back.", "error");
+    toast("The connection was lost. The video begins again once it is back.", "error");
     setState("none");
   }
 });
