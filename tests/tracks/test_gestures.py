@@ -10,23 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motionstream.geometry import Fit
-from motionstream.tracks.events import grid_count, grid_points
-from motionstream.tracks.gestures import (
-    Clear,
-    GestureSession,
-    GridDown,
-    Move,
-    Path,
-    Pause,
-    Pin,
-    Prompt,
-    Resume,
-    Unpin,
-    Up,
-    fitted,
-    from_json,
-    to_json,
-)
+from motionstream.tracks import GestureSession, events
+from motionstream.tracks.events import GridDown, Move, Path, Pin, Unpin, Up, fitted, from_json, to_json
 
 SIZE = (256, 144)
 
@@ -44,7 +29,7 @@ def test_a_grid_is_square_centred_and_within_its_size() -> None:
     session = GestureSession(SIZE)
     session.apply(GridDown("a", 100, 60, spacing=10, size=45))
     xy = session.tracks(0, 9).xy[0]
-    assert len(xy) == grid_count(10, 45) == 25
+    assert len(xy) == events.grid_count(10, 45) == 25
     np.testing.assert_allclose(xy.mean(0), (100, 60))
     assert xy.min(0).tolist() == [80, 40]
     assert xy.max(0).tolist() == [120, 80]
@@ -190,7 +175,7 @@ def test_ids_stay_with_their_points_and_are_never_used_twice() -> None:
     session.apply(Pin("p", 100, 50, spacing=10, size=20))
     second = session.tracks(9, 12).ids
     assert second[:9].tolist() == first.tolist()
-    session.apply(Clear())
+    session.apply(events.Clear())
     session.apply(GridDown("a", 50, 50, spacing=10, size=20))
     third = session.tracks(21, 12).ids
     assert not set(third.tolist()) & set(second.tolist())
@@ -284,8 +269,8 @@ def test_all_kinds_combine() -> None:
         (Unpin("a"), "no pin named 'a'"),
         (GridDown("a", 1, 1), "in use"),
         (Pin("p", 1, 1), "in use"),
-        (Prompt("snow"), "not a gesture"),
-        (Pause(), "not a gesture"),
+        (events.Prompt("snow"), "not a gesture"),
+        (events.Pause(), "not a gesture"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_changes_nothing(event: object, message: str) -> None:
@@ -303,7 +288,7 @@ def test_the_limit_of_points_holds_exactly() -> None:
     session.apply(GridDown("a", 50, 50, spacing=10, size=40))
     with pytest.raises(ValueError, match="over the limit of 25"):
         session.apply(Pin("p", 50, 50, size=0))
-    session.apply(Clear())
+    session.apply(events.Clear())
     session.apply(Pin("p", 50, 50, size=0))
     with pytest.raises(ValueError, match="over the limit"):
         session.apply(GridDown("huge", 50, 50, spacing=1, size=1e5))  # counted, not made
@@ -324,11 +309,11 @@ EVENTS = st.one_of(
     st.builds(Move, st.just("a"), NUMBERS, NUMBERS, st.floats(0, 1e6)),
     st.builds(Up, st.just("a")),
     st.builds(Unpin, st.just("a")),
-    st.builds(Clear),
+    st.builds(events.Clear),
     st.builds(Path, st.just("b"), st.tuples(st.tuples(NUMBERS, NUMBERS, st.just(0.0)), st.just((1.0, 2.0, 3.5)))),
-    st.builds(Prompt, st.text(max_size=50)),
-    st.builds(Pause),
-    st.builds(Resume),
+    st.builds(events.Prompt, st.text(max_size=50)),
+    st.builds(events.Pause),
+    st.builds(events.Resume),
 )
 
 
@@ -386,4 +371,4 @@ def test_events_of_a_picture_land_where_the_picture_lies() -> None:
 @settings(max_examples=50)
 @given(st.floats(1, 100), st.floats(0, 300))
 def test_counting_a_grid_equals_making_it(spacing: float, size: float) -> None:
-    assert len(grid_points(spacing, size)) == grid_count(spacing, size)
+    assert len(events.grid_points(spacing, size)) == events.grid_count(spacing, size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from motionstream.serve import protocol
 from motionstream.serve.errors import ErrorCode, ViewerError
-from motionstream.tracks import gestures as events
+from motionstream.tracks import events
 
 
 class GestureMapper:

@@ -18,7 +18,6 @@ from motionstream.serve.limits import Limits
 
 Picture = npt.NDArray[np.uint8]
 
-FORMATS = ("PNG", "JPEG", "WEBP")
 KEPT_SIDE = 1_536  # pixels; larger than any model's frame
 
 

@@ -1,8 +1,8 @@
-"""What a user does, as data: the closed set of events that a live session is made of, and their JSON form.
+"""Gesture events: all that a user can do in a live session, as checked dataclasses, and their JSON form.
 
-Every event is frozen, checks itself, and carries `time`: seconds of the display clock of the stream, that is
-the stream time of the frame the user was looking at. That clock stands still while the stream is paused.
-Lengths and positions are pixels of the model's frame; `fitted` maps an event from the picture the user sees.
+`time` of every event is in seconds of the display clock: the stream time of the frame that the user was looking at.
+That clock stops while the stream is paused. Lengths and positions are pixels of the model's frame; `fitted` maps an
+event from another frame to it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _number(owner: object, name: str, value: object, low: float, high: float) ->
 
 
 class _Checked:
-    """Turns fields into plain floats within their ranges and checks the name of the gesture."""
+    """Checks that numbers are within their ranges, and the name of the gesture."""
 
     RANGES: ClassVar = {
         "x": (-FARTHEST, FARTHEST),
@@ -59,9 +59,9 @@ class _Checked:
 
 @dataclass(frozen=True)
 class GridDown(_Checked):
-    """The hand takes hold at (x, y) of a square grid of points, `size` wide, `spacing` apart.
+    """A drag begins at (x, y): a square grid of points, `size` wide, `spacing` apart.
 
-    falloff: 0 moves the grid rigidly; otherwise the radius at which a cosine fall-off reaches standing still.
+    falloff: 0 moves the grid rigidly; otherwise the radius at which a cosine fall-off of the movement reaches 0.
     """
 
     gesture: str
@@ -75,7 +75,7 @@ class GridDown(_Checked):
 
 @dataclass(frozen=True)
 class Move(_Checked):
-    """The hand of a drag is now at (x, y)."""
+    """The pointer of a drag is now at (x, y)."""
 
     gesture: str
     x: float
@@ -85,7 +85,7 @@ class Move(_Checked):
 
 @dataclass(frozen=True)
 class Up(_Checked):
-    """The hand lets go of a drag, or a path is taken away."""
+    """A drag or a path ends."""
 
     gesture: str
     time: float = 0.0
@@ -93,7 +93,7 @@ class Up(_Checked):
 
 @dataclass(frozen=True)
 class Pin(_Checked):
-    """A grid of points around (x, y) that stays where it is."""
+    """A grid of points around (x, y) that does not move."""
 
     gesture: str
     x: float
@@ -105,7 +105,7 @@ class Pin(_Checked):
 
 @dataclass(frozen=True)
 class Unpin(_Checked):
-    """A pin is taken away."""
+    """A pin ends."""
 
     gesture: str
     time: float = 0.0
@@ -113,12 +113,12 @@ class Unpin(_Checked):
 
 @dataclass(frozen=True)
 class Path(_Checked):
-    """A grid of points that follows a path drawn ahead, with its own timing.
+    """A grid of points that follows a path drawn in advance, with its own timing.
 
     knots: (x, y, seconds) in order of time, seconds counted from the start of the path.
     start: stream seconds at which it starts; None, or a time already generated, means at the next chunk.
-    loop: round and round if the path ends where it began, otherwise there and back.
-    hold: points stay at the end of the path rather than being released there.
+    loop: repeat the path; if it does not end where it began, forth and back.
+    hold: points stay at the end of the path instead of being released there.
     """
 
     gesture: str
@@ -162,14 +162,14 @@ class Path(_Checked):
 
 @dataclass(frozen=True)
 class Clear(_Checked):
-    """Everything is let go at once: drags, pins and paths."""
+    """All drags, pins and paths end."""
 
     time: float = 0.0
 
 
 @dataclass(frozen=True)
 class Prompt(_Checked):
-    """The words change; takes effect at the next chunk."""
+    """The prompt changes; takes effect at the next chunk."""
 
     text: str
     time: float = 0.0
@@ -182,14 +182,14 @@ class Prompt(_Checked):
 
 @dataclass(frozen=True)
 class Pause(_Checked):
-    """The stream, and with it the display clock, stops."""
+    """The stream, and with it the display clock, is paused."""
 
     time: float = 0.0
 
 
 @dataclass(frozen=True)
 class Resume(_Checked):
-    """The stream goes on where it stopped."""
+    """The stream is resumed."""
 
     time: float = 0.0
 
@@ -218,7 +218,7 @@ def to_json(event: Event) -> dict[str, Any]:
 
 
 def from_json(message: Any) -> Event:
-    """The event a JSON object stands for.
+    """The event of a JSON object.
 
     Raises ValueError naming the field on an unknown type, an unknown, missing or wrong field.
     """
@@ -238,7 +238,7 @@ def from_json(message: Any) -> Event:
 
 
 def fitted(event: Event, fit: Fit) -> Event:
-    """The same event with positions and lengths taken from the source picture to the model's frame."""
+    """The same event with positions and lengths mapped from the source picture to the model's frame."""
     changes: dict[str, Any] = {
         name: getattr(event, name) * fit.scale for name in ("size", "falloff") if hasattr(event, name)
     }
@@ -265,5 +265,5 @@ def grid_points(spacing: float, size: float) -> np.ndarray[Any, np.dtype[np.floa
 
 
 def grid_count(spacing: float, size: float) -> int:
-    """Points that `grid_points` returns, without making them."""
+    """How many points `grid_points` returns."""
     return (2 * math.floor(size / 2 / spacing + 1e-9) + 1) ** 2

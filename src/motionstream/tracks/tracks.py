@@ -1,4 +1,4 @@
-"""`Tracks`: where points are, frame by frame. The one form in which control reaches a model."""
+"""`Tracks`: positions and visibility of points over frames, the control signal of every model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Tracks:
     """N points over T pixel frames.
 
     xy: (T, N, 2) float32, pixels of the model's frame, x right, y down, pixel centres at +0.5.
-    visible: (T, N) bool; False means occluded, outside, not yet born or already released.
+    visible: (T, N) bool; False means occluded, outside, not yet born or released.
     ids: (N,) int64, the same number for the same point in every chunk of a stream.
 
     The arrays are read-only copies of those given: what was checked stays true. Copy one to change it.
