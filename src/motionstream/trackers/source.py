@@ -21,7 +21,7 @@ from motionstream.tensor_file import read_tensors
 class Source:
     """Where a tracker is taken from.
 
-    path: a folder with its code (a checkout) or a file of weights, as the tracker says. download: it may be fetched.
+    path: a folder with its code (a checkout) or a file of weights, as the tracker needs. download: whether it may be.
     device: auto, cpu, cuda, cuda:1, …
     """
 
@@ -31,7 +31,7 @@ class Source:
 
 
 def chosen_device(name: str) -> torch.device:
-    """The device of this name; "auto" is a GPU if there is one. Raises ValueError where there is none such."""
+    """The device of this name; "auto" is a GPU if there is one. Raises ValueError where it does not exist."""
     try:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
         torch.empty(0, device=device)
@@ -41,10 +41,7 @@ def chosen_device(name: str) -> torch.device:
 
 
 def package(name: str, how: str) -> Any:
-    """The module of this dotted name. how: what to do when it, or something that it needs, is not installed.
-
-    Raises ValueError saying so.
-    """
+    """The module of this dotted name. Raises ValueError saying `how` to install it where it is missing."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -53,7 +50,7 @@ def package(name: str, how: str) -> Any:
 
 
 def load_weights(network: nn.Module, path: Path, tracker: str) -> None:
-    """Put a file of weights into a network. Raises ValueError when they are another network's."""
+    """Load a file of weights into a network. Raises ValueError when they are another network's."""
     try:
         network.load_state_dict(read_tensors(path))
     except RuntimeError:
@@ -61,7 +58,7 @@ def load_weights(network: nn.Module, path: Path, tracker: str) -> None:
 
 
 def hash_of(network: nn.Module) -> str:
-    """Twelve hex digits that tell one set of weights from another."""
+    """Twelve hex digits that identify the weights."""
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
         digest.update(name.encode())
