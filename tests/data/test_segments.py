@@ -11,7 +11,7 @@ from torch import Tensor
 
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.layers import Layer
-from motionstream.data.pieces import MARGIN, lifted
+from motionstream.data.segments import MARGIN, cut_segment
 from motionstream.data.synthetic import STILL, SyntheticWorlds, World
 
 WINDOW = (32, 16, 224, 128)
@@ -30,7 +30,7 @@ def photograph(middle: tuple[int, int] = MIDDLE) -> tuple[Tensor, Tensor]:
 
 
 def pieces(ground: Tensor, count: int = 20) -> list[tuple[Tensor, np.ndarray, Tensor]]:
-    found = [lifted(ground, WINDOW, np.random.default_rng(seed)) for seed in range(count)]
+    found = [cut_segment(ground, WINDOW, np.random.default_rng(seed)) for seed in range(count)]
     return [(one.texture, one.centre, one.ground) for one in found if one is not None]
 
 
