@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,6 @@ class Frame:
     pixels: npt.NDArray[np.uint8]
 
 
-@dataclass
 class Player:
     """Shows at `fps` frames a second; all times are wall seconds of the caller's clock.
 
@@ -34,18 +33,15 @@ class Player:
     then stood too long.
     """
 
-    fps: float
-    queue: deque[Frame] = field(default_factory=deque)
-    shown: Frame | None = None
-    shown_at: float = 0.0
-    first_at: float = 0.0
-    due: float = 0.0
-    dry: bool = False
-    frames: int = 0
-    missed: int = 0
-    underruns: int = 0
-    starved: float = 0.0
-    intervals: list[float] = field(default_factory=list)
+    def __init__(self, fps: float) -> None:
+        self.fps = fps
+        self.queue: deque[Frame] = deque()
+        self.shown: Frame | None = None
+        self.shown_at = self.first_at = self.due = 0.0
+        self.frames = self.missed = self.underruns = 0
+        self.intervals: list[float] = []
+        self.starved = 0.0
+        self._empty = False  # since a frame was due
 
     def add(self, frames: Iterable[Frame]) -> None:
         """Frames that have arrived."""
@@ -62,7 +58,7 @@ class Player:
         if self.shown is not None and now < self.due:
             return None
         if not self.queue:
-            self._run_dry()
+            self._underrun()
             return None
         frame = self.queue.popleft()
         self._time(now)
@@ -72,12 +68,12 @@ class Player:
 
     def finish(self, now: float) -> None:
         """The viewer leaves: a picture that stands still counts up to `now`."""
-        if self.dry:
+        if self._empty:
             self.starved += max(0.0, now - self.due)
 
-    def _run_dry(self) -> None:
-        if self.shown is not None and not self.dry:
-            self.dry = True
+    def _underrun(self) -> None:
+        if self.shown is not None and not self._empty:
+            self._empty = True
             self.underruns += 1
 
     def _time(self, now: float) -> None:
@@ -87,7 +83,7 @@ class Player:
             return
         late = now - self.due
         self.intervals.append(now - self.shown_at)
-        self.starved += late if self.dry else 0.0
-        self.dry = False
+        self.starved += late if self._empty else 0.0
+        self._empty = False
         self.missed += late > LATE_FRAMES * step
         self.due = now + step if late > LATE_FRAMES * step else self.due + step

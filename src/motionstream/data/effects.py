@@ -105,14 +105,15 @@ def _density(frames: Tensor) -> float:
     synonyms=("snow", "snowing", "snowy", "snowflakes", "snowstorm", "blizzard"),
 )
 def _snow(frames: Tensor, strength: Tensor, rng: np.random.Generator) -> Tensor:
+    size = _size(frames)
     count = int(rng.integers(90, 220) * _density(frames))
     nearness = rng.uniform(0.4, 1.6, count)
     wind = rng.normal(0, 1.2)
     velocity = np.stack([wind * nearness, rng.uniform(1.6, 2.6) * nearness], -1)
-    xy = _falling(rng, count, len(frames), _size(frames), velocity)
+    xy = _falling(rng, count, len(frames), size, velocity)
     time = np.arange(len(frames))[:, None]
     xy[..., 0] += nearness * 1.5 * np.sin(time * 0.25 + rng.uniform(0, 6, count))
-    flakes = _splat(xy, 0.35 + 0.55 * nearness, np.full(count, 0.95), _size(frames), 3, frames.device)
+    flakes = _splat(xy, 0.35 + 0.55 * nearness, np.full(count, 0.95), size, 3, frames.device)
     _blend(frames, _colour(frames, 0.86, 0.89, 0.94), strength * 0.18)
     return _blend(frames, _colour(frames, 0.98, 0.98, 1.0), flakes * strength[:, None, None, None])
 

@@ -12,36 +12,26 @@ from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 
+from motionstream.stream.contract import Frames, StreamLike
 from motionstream.tracks import Tracks
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Frames = npt.NDArray[np.uint8]
 WARM_UP_CHUNKS = 3  # the first chunk is shorter, the second fills the cache, the third is as all others
 
 
-class StreamLike(Protocol):
+class SettlingStream(StreamLike, Protocol):
     """What serving needs of a stream: the public contract, and `settle`, which commits the last chunk ahead of time."""
 
-    prompt: str
-
-    @property
-    def size(self) -> tuple[int, int]: ...
-    @property
-    def fps(self) -> float: ...
-    @property
-    def chunk_frames(self) -> int: ...
-    def step(self, tracks: Tracks | None) -> Frames: ...
     def settle(self) -> None: ...
 
 
 class ModelLike(Protocol):
     """What serving needs of a model: the public contract. sink: passed only where it is not "fixed"."""
 
-    def open(self, image: Frames, prompt: str = "", seed: int = 0, sink: str = ...) -> StreamLike: ...
+    def open(self, image: Frames, prompt: str = "", seed: int = 0, sink: str = ...) -> SettlingStream: ...
 
 
 _locks: WeakKeyDictionary[ModelLike, threading.Lock] = WeakKeyDictionary()

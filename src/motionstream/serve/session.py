@@ -15,7 +15,7 @@ import numpy as np
 from motionstream.serve.encode import Mp4Recorder, jpeg_frames
 from motionstream.serve.errors import ErrorCode, ViewerError
 from motionstream.serve.limits import Limits
-from motionstream.serve.model_thread import StreamLike
+from motionstream.serve.model_thread import SettlingStream
 from motionstream.serve.protocol import pack_chunk
 from motionstream.serve.replays import Script
 from motionstream.tracks import Tracks
@@ -55,7 +55,7 @@ class Session:
     """
 
     def __init__(
-        self, stream: StreamLike, origin: Origin, limits: Limits, jpeg_quality: int, script: Script | None = None
+        self, stream: SettlingStream, origin: Origin, limits: Limits, jpeg_quality: int, script: Script | None = None
     ) -> None:
         self.stream, self.origin, self.limits = stream, origin, limits
         self.size, self.fps, self.chunk_frames = stream.size, stream.fps, stream.chunk_frames

@@ -17,19 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from motionstream.trackers.following import (
-    Births,
-    Mask,
-    Over,
-    Points,
-    Video,
-    check_frame,
-    checked,
-    checked_points,
-    every,
-    inside,
-    tracks_of,
-)
+from motionstream.trackers import following
+from motionstream.trackers.following import Births, Mask, Over, Points, Video, every
 from motionstream.trackers.source import Source, chosen_device, hash_of, load_weights, package
 from motionstream.tracks.tracks import Tracks
 
@@ -63,11 +52,11 @@ class CoTracker:
         self, video: Video, queries: npt.ArrayLike, births: npt.ArrayLike | None = None, over: Over = every
     ) -> Tracks:
         """As `PointTracker.track`."""
-        points, born = checked(video, queries, births)
+        points, born = following.checked(video, queries, births)
         if not len(points):
             return Tracks.empty(len(video))
         xy, visible = self._whole(video, points, born, over)
-        return tracks_of(xy, visible, points, born, video[0])
+        return following.tracks_of(xy, visible, points, born, video[0])
 
     def track_frames(self, frames: Iterable[Video], queries: npt.ArrayLike) -> Iterator[tuple[Points, Mask]]:
         """Refused: this network needs the whole video."""
@@ -98,7 +87,7 @@ class CoTrackerOnline(CoTracker):
 
     def track_frames(self, frames: Iterable[Video], queries: npt.ArrayLike) -> Iterator[tuple[Points, Mask]]:
         """As `PointTracker.track_frames`, late by up to two steps of the network."""
-        points = checked_points(queries)
+        points = following.checked_points(queries)
         return self._live(iter(frames), points)
 
     def _live(self, frames: Iterator[Video], points: Points) -> Iterator[tuple[Points, Mask]]:
@@ -112,8 +101,8 @@ class CoTrackerOnline(CoTracker):
         done = 0
         for tracks, visible in self._windows(chain([first], frames), points, born):
             xy, seen = _converted(tracks, visible, done)
-            for place, here in zip(xy, seen & inside(xy, first), strict=True):
-                yield (points, inside(points, first)) if done == 0 else (place, here)
+            for place, here in zip(xy, seen & following.inside(xy, first), strict=True):
+                yield (points, following.inside(points, first)) if done == 0 else (place, here)
                 done += 1
 
     def _whole(self, video: Video, points: Points, born: Births, over: Over) -> tuple[Points, Mask]:
@@ -126,7 +115,7 @@ class CoTrackerOnline(CoTracker):
         held: Frames = []
         new, first = 0, True
         for frame in frames:
-            check_frame(frame)
+            following.check_frame(frame)
             held.append(frame)
             new += 1
             if len(held) == 2 * step:

@@ -27,12 +27,10 @@ class PointTracker(Protocol):
     hash: twelve hex digits; the same tracker with the same hash finds the same tracks.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def licence(self) -> str: ...
-    @property
-    def live(self) -> bool: ...
+    name: str
+    licence: str
+    live: bool
+
     @property
     def hash(self) -> str: ...
 
@@ -53,7 +51,7 @@ class PointTracker(Protocol):
         """
 
 
-@dataclass(frozen=True)
+@dataclass
 class LucasKanadeTracker:
     """Our own tracker (lucas_kanade.py)."""
 

@@ -16,18 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from motionstream.trackers.following import (
-    Mask,
-    Over,
-    Points,
-    Video,
-    check_frame,
-    checked_points,
-    every,
-    follow,
-    follow_frames,
-    inside,
-)
+from motionstream.trackers import following
+from motionstream.trackers.following import Mask, Over, Points, Video, every
 from motionstream.trackers.source import Source, chosen_device, hash_of, load_weights, package
 from motionstream.tracks.tracks import Tracks
 
@@ -83,11 +73,11 @@ class Tapnet:
         self, video: Video, queries: npt.ArrayLike, births: npt.ArrayLike | None = None, over: Over = every
     ) -> Tracks:
         """As `PointTracker.track`."""
-        return follow(_Following(self._network, self._device), video, queries, births, over)
+        return following.follow(_Following(self._network, self._device), video, queries, births, over)
 
     def track_frames(self, frames: Iterable[Video], queries: npt.ArrayLike) -> Iterator[tuple[Points, Mask]]:
         """As `PointTracker.track_frames`."""
-        return follow_frames(_Following(self._network, self._device), frames, queries)
+        return following.follow_frames(_Following(self._network, self._device), frames, queries)
 
 
 class _Following:
@@ -104,9 +94,9 @@ class _Following:
     def add(self, queries: npt.ArrayLike) -> None:
         if self._frame is None:
             raise ValueError("no frame yet: give the tracker the frame in which the points are")
-        new = checked_points(queries)
+        new = following.checked_points(queries)
         self.xy = np.concatenate([self.xy, new])
-        self.kept = np.concatenate([self.kept, inside(new, self._frame)])
+        self.kept = np.concatenate([self.kept, following.inside(new, self._frame)])
         if len(new):
             y, x = (new / self._scale()).T[::-1]
             asked = torch.from_numpy(np.stack([np.zeros_like(y), y, x], axis=-1).astype(np.float32))
@@ -114,7 +104,7 @@ class _Following:
                 self._states.append(self._network.begin(self._features, asked[None].to(self._device)))
 
     def step(self, frame: Video) -> tuple[Points, Mask]:
-        check_frame(frame)
+        following.check_frame(frame)
         self._frame = frame
         with torch.inference_mode():
             self._features = self._network.features(self._square(frame))
@@ -123,7 +113,9 @@ class _Following:
             self._states = [state for _, _, state in tracked]
             xy = torch.cat([xy for xy, _, _ in tracked]).float().cpu().numpy()
             self.xy = (xy * self._scale()).astype(np.float32)
-            self.kept = torch.cat([visible for _, visible, _ in tracked]).cpu().numpy() & inside(self.xy, frame)
+            self.kept = torch.cat([visible for _, visible, _ in tracked]).cpu().numpy() & following.inside(
+                self.xy, frame
+            )
         return self.xy.copy(), self.kept.copy()
 
     def _square(self, frame: Video) -> Tensor:

@@ -58,17 +58,23 @@ class _Checked:
 
 
 @dataclass(frozen=True)
-class GridDown(_Checked):
-    """A drag begins at (x, y): a square grid of points, `size` wide, `spacing` apart.
-
-    falloff: 0 moves the grid rigidly; otherwise the radius at which a cosine fall-off of the movement reaches 0.
-    """
+class _GridAt(_Checked):
+    """A square grid of points around (x, y), `size` wide, `spacing` apart."""
 
     gesture: str
     x: float
     y: float
     spacing: float = 12.0
     size: float = 48.0
+
+
+@dataclass(frozen=True)
+class GridDown(_GridAt):
+    """A drag of a grid begins.
+
+    falloff: 0 moves the grid rigidly; otherwise the radius at which a cosine fall-off of the movement reaches 0.
+    """
+
     falloff: float = 0.0
     time: float = 0.0
 
@@ -92,14 +98,9 @@ class Up(_Checked):
 
 
 @dataclass(frozen=True)
-class Pin(_Checked):
-    """A grid of points around (x, y) that does not move."""
+class Pin(_GridAt):
+    """A grid that does not move."""
 
-    gesture: str
-    x: float
-    y: float
-    spacing: float = 12.0
-    size: float = 48.0
     time: float = 0.0
 
 

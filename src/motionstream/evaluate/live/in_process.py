@@ -13,14 +13,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from motionstream.evaluate import machine
 from motionstream.evaluate.live.session import POINTER, LoopedSession, recorded_session
-from motionstream.tracks import Tracks
+from motionstream.stream.contract import StreamLike
 from motionstream.tracks.events import Gesture, Prompt
 from motionstream.tracks.record import Recording
 
@@ -28,20 +27,6 @@ MARGIN = 1.05  # a chunk is started this many times its expected duration before
 SLACK = 0.01  # seconds on top
 REMEMBERED = 8  # chunks; the slowest of them is the expected duration
 LEAST_CHUNKS = 4  # fewer cannot be split into quarters
-
-
-class LiveStream(Protocol):
-    """What is driven here of the public contract of a stream."""
-
-    prompt: str
-
-    @property
-    def size(self) -> tuple[int, int]: ...
-    @property
-    def fps(self) -> float: ...
-    @property
-    def chunk_frames(self) -> int: ...
-    def step(self, tracks: Tracks | None) -> npt.NDArray[np.uint8]: ...
 
 
 @dataclass(frozen=True)
@@ -67,7 +52,7 @@ def bench_model(model: Any, seconds: float, seed: int = 0) -> dict[str, Any]:
 
 
 def bench_live(
-    stream_factory: Callable[[], LiveStream],
+    stream_factory: Callable[[], StreamLike],
     recording: Recording,
     seconds: float,
     clock: Clock | None = None,
@@ -99,7 +84,7 @@ class _Run:
     the next chunk is the first to include. late: by how much each late chunk was.
     """
 
-    stream_factory: Callable[[], LiveStream]
+    stream_factory: Callable[[], StreamLike]
     recording: Recording
     clock: Clock
     memory_mib: Callable[[], float | None]
