@@ -27,7 +27,7 @@ Through = Annotated[str, typer.Option(help="library: a stream in this process; s
 Viewers = Annotated[str, typer.Option(metavar="N,…", help="Viewers at once, one number after another; server only.")]
 JournalFile = Annotated[
     Path | None,
-    typer.Option("--journal", metavar="FILE", help="Results so far; a stopped run is resumed from it. Server only."),
+    typer.Option("--journal", metavar="FILE", help="Results so far, to resume a stopped run; server only."),
 ]
 Checkout = Annotated[
     Path | None,
