@@ -76,15 +76,14 @@ def test_coordinates_survive_the_way_there_and_back(
 
 
 @given(source=sizes, frame=sizes)
-def test_a_picture_fills_the_frame_and_is_centred(source: tuple[int, int], frame: tuple[int, int]) -> None:
-    corners = np.array([[0, 0], source], np.float64)
-    filled = Fit.of(source, frame).to_frame(corners)
+def test_a_picture_fills_the_frame_around_its_middle(source: tuple[int, int], frame: tuple[int, int]) -> None:
+    filled = Fit.of(source, frame).to_frame(np.array([[0, 0], source], np.float64))
     slack = 1e-6 * max(*source, *frame)
     assert (filled[0] <= slack).all()
     assert (filled[1] >= np.array(frame) - slack).all()
     np.testing.assert_allclose(filled.mean(0), np.array(frame) / 2, atol=slack)
 
 
-def test_a_picture_without_pixels_is_refused() -> None:
+def test_an_empty_picture_is_refused() -> None:
     with pytest.raises(ValueError, match="positive"):
         Fit.of((0, 5), (256, 144))

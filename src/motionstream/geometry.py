@@ -95,9 +95,9 @@ def chunk_spans(latents: int, chunk: int) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Fit:
-    """How a picture of any size is fitted into the model's frame: resized and centre-cropped, never distorted.
+    """How a picture of any size was laid into the model's frame; maps coordinates both ways.
 
-    frame = source · scale + offset, in pixels with centres at +0.5. Maps coordinates both ways.
+    frame = source · scale + offset, in pixels with centres at +0.5. The picture fills the frame; its margins are cut.
     """
 
     source: tuple[int, int]
@@ -107,7 +107,7 @@ class Fit:
 
     @classmethod
     def of(cls, source: tuple[int, int], frame: tuple[int, int]) -> Fit:
-        """Fit a source (W, H) into a frame (W, H)."""
+        """Fit a source (W, H) into a frame (W, H), never distorted."""
         if min(*source, *frame) < 1:
             raise ValueError(f"cannot fit a picture of {source} into {frame}: sizes must be positive")
         scale = max(frame[0] / source[0], frame[1] / source[1])

@@ -25,8 +25,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from motionstream.tensor_file import read_tensors
-from motionstream.tiny.vae import delayed, flat
 from motionstream.vae.contract import Memory
+from motionstream.vae.steps import delayed, flat
 
 SPATIAL, TEMPORAL = 8, 4
 """Pixels a latent cell spans before the last shuffle, and frames a latent spans."""
