@@ -35,7 +35,7 @@ def test_a_grid_is_square_centred_and_within_its_size() -> None:
     assert xy.max(0).tolist() == [120, 80]
 
 
-def test_a_drag_starts_under_the_hand_and_ends_at_the_newest_sample() -> None:
+def test_a_drag_starts_under_the_pointer_and_ends_at_the_newest_sample() -> None:
     session = GestureSession(SIZE)
     session.apply(one_point(50, 50))
     session.apply(Move("a", 60, 50, time=0.05))
@@ -64,7 +64,7 @@ def test_a_first_chunk_of_one_frame_marks_where_the_pointer_pressed(released: bo
     assert session.tracks(5, 4).points == (0 if released else 1)
 
 
-def test_an_even_hand_moves_evenly_across_chunks() -> None:
+def test_an_even_pointer_moves_evenly_across_chunks() -> None:
     session = GestureSession(SIZE)
     session.apply(one_point(10, 50, time=0))
     places = []
@@ -77,16 +77,16 @@ def test_an_even_hand_moves_evenly_across_chunks() -> None:
     np.testing.assert_allclose(steps[11:], 2.5, atol=1e-4)  # the first chunk has one frame at rest
 
 
-def test_no_lag_builds_up_however_long_the_hand_moves() -> None:
+def test_no_lag_builds_up_however_long_the_pointer_moves() -> None:
     session = GestureSession(SIZE)
     session.apply(one_point(128, 72))
     for chunk in range(400):
-        hand = (128 + 100 * np.cos(chunk), 72 + 60 * np.sin(chunk))
-        session.apply(Move("a", *hand, time=chunk * 0.5))
-        np.testing.assert_allclose(session.tracks(chunk * 12, 12).xy[-1, 0], hand, rtol=1e-6)
+        pointer = (128 + 100 * np.cos(chunk), 72 + 60 * np.sin(chunk))
+        session.apply(Move("a", *pointer, time=chunk * 0.5))
+        np.testing.assert_allclose(session.tracks(chunk * 12, 12).xy[-1, 0], pointer, rtol=1e-6)
 
 
-def test_a_resting_hand_gives_resting_points() -> None:
+def test_a_resting_pointer_gives_resting_points() -> None:
     session = GestureSession(SIZE)
     session.apply(one_point(50, 50))
     session.apply(Move("a", 80, 50, time=0.1))

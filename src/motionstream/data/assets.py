@@ -73,7 +73,7 @@ class AssetLibrary:
         return _choose(self.backgrounds, rng)
 
     def choose_cutout(self, rng: np.random.Generator) -> Asset | None:
-        """A cut-out, by kind first and then within the kind; None stands for a patch of a photograph."""
+        """A cut-out, by kind first and then within the kind; None means a patch of a photograph."""
         kinds = [PATCH, *sorted(self._by_kind)]
         weights = np.array([KIND_WEIGHTS.get(kind, OTHER_KIND_WEIGHT) for kind in kinds])
         kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]

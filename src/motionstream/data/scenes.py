@@ -67,9 +67,9 @@ class Plane:
         found = grid_sample(
             self.texture[None], where, "bilinear", "reflection" if endless else "zeros", align_corners=False
         )[0, :, 0]
-        met = torch.from_numpy(np.isfinite(texels).all(-1))
+        hit = torch.from_numpy(np.isfinite(texels).all(-1))
         colour = torch.cat([found, torch.ones_like(found[:1])]) if endless else found
-        return colour * met
+        return colour * hit
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class CameraScene:
         return np.asarray(colour.permute(1, 2, 0).mul(255).add(0.5).clamp(0, 255).to(torch.uint8))
 
     def depth_map(self, frame: int = 0) -> Floats:
-        """(H, W) depth at the pixels' centres; NaN where no plane is met."""
+        """(H, W) depth at the pixels' centres; NaN where there is no plane."""
         return self.depth(frame, pixel_centres(self.lens.size))
 
     def depth(self, frame: int, xy: Floats) -> Floats:

@@ -18,7 +18,7 @@ class GestureMapper:
         self._pins: set[int] = set()
 
     def translate(self, message: protocol.GestureMessage) -> list[events.Gesture]:
-        """The events that a message stands for, oldest first. Raises ViewerError where the values contradict."""
+        """The events of a message, oldest first. Raises ViewerError where its values are inconsistent."""
         try:
             return self._translate(message)
         except ValueError as error:

@@ -22,7 +22,7 @@ KEPT_SIDE = 1_536  # pixels; larger than any model's frame
 
 
 def _format_of(data: bytes) -> str:
-    """Format by magic bytes, whatever the name or the header says."""
+    """Format by magic bytes, whatever name or content type were given."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG"
     if data.startswith(b"\xff\xd8\xff"):

@@ -1,8 +1,8 @@
 """Motion-to-photon latency: from a pointer movement to the first shown frame in which the picture moved with it.
 
-`applied_seq` says which gestures a chunk includes; only the pixels show that the picture followed. For every drag: when
-was the pointer `MOVED` pixels from where it pressed, and which shown frame is the first in which what was there moved
-that far too? Found by comparing the patch under the pointer, as it was shown at the press, with later frames.
+`applied_seq` tells which gestures a chunk includes; only the pixels show that the picture followed. For every drag:
+when was the pointer `MOVED` pixels from where it pressed, and which shown frame is the first in which what was there
+moved that far too? Found by comparing the patch under the pointer, as it was shown at the press, with later frames.
 """
 
 from __future__ import annotations
