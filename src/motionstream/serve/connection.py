@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
+from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from motionstream.serve import protocol
@@ -170,7 +171,7 @@ class Connection:
     async def _open(self, origin: Origin, script: Script | None = None) -> None:
         """Begin a new session; the one before, and its recording, end once the new one is open."""
         studio = self._studio
-        picture = studio.pictures.get(origin.source, origin.picture)
+        picture = await run_in_threadpool(studio.pictures.get, origin.source, origin.picture)
         if self._session is not None:
             await self._finish_recording(self._session)
         model = studio.model_thread.model

@@ -89,6 +89,7 @@ class PictureStore:
         """The picture as (H, W, 3) uint8. source: "gallery" or "upload". Raises ViewerError if there is none."""
         if source == "gallery" and name in self._titles:
             return decode_picture((self._folder / f"{name}.jpg").read_bytes(), self._limits)
-        if source == "upload" and name in self._uploads:
-            return self._uploads[name]
+        upload = self._uploads.get(name) if source == "upload" else None  # one look-up: another thread may drop it
+        if upload is not None:
+            return upload
         raise ViewerError(ErrorCode.PICTURE_UNKNOWN, "no such picture: choose one of the gallery or upload it again")
