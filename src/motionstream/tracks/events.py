@@ -58,12 +58,33 @@ class _Checked:
 
 
 @dataclass(frozen=True)
-class _GridAt(_Checked):
-    """A square grid of points around (x, y), `size` wide, `spacing` apart."""
+class _Timed(_Checked):
+    """Something that happens at a time and has nothing else to it."""
+
+    time: float = 0.0
+
+
+@dataclass(frozen=True)
+class _End(_Checked):
+    """The end of a gesture."""
+
+    gesture: str
+    time: float = 0.0
+
+
+@dataclass(frozen=True)
+class _At(_Checked):
+    """A position of a gesture."""
 
     gesture: str
     x: float
     y: float
+
+
+@dataclass(frozen=True)
+class _GridAt(_At):
+    """A square grid of points around (x, y), `size` wide, `spacing` apart."""
+
     spacing: float = 12.0
     size: float = 48.0
 
@@ -80,21 +101,15 @@ class GridDown(_GridAt):
 
 
 @dataclass(frozen=True)
-class Move(_Checked):
+class Move(_At):
     """The pointer of a drag is now at (x, y)."""
 
-    gesture: str
-    x: float
-    y: float
     time: float = 0.0
 
 
 @dataclass(frozen=True)
-class Up(_Checked):
+class Up(_End):
     """A drag or a path ends."""
-
-    gesture: str
-    time: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -105,11 +120,8 @@ class Pin(_GridAt):
 
 
 @dataclass(frozen=True)
-class Unpin(_Checked):
+class Unpin(_End):
     """A pin ends."""
-
-    gesture: str
-    time: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -162,10 +174,8 @@ class Path(_Checked):
 
 
 @dataclass(frozen=True)
-class Clear(_Checked):
+class Clear(_Timed):
     """All drags, pins and paths end."""
-
-    time: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -182,17 +192,13 @@ class Prompt(_Checked):
 
 
 @dataclass(frozen=True)
-class Pause(_Checked):
+class Pause(_Timed):
     """The stream, and with it the display clock, is paused."""
-
-    time: float = 0.0
 
 
 @dataclass(frozen=True)
-class Resume(_Checked):
+class Resume(_Timed):
     """The stream is resumed."""
-
-    time: float = 0.0
 
 
 Gesture = GridDown | Move | Up | Pin | Unpin | Path | Clear
