@@ -12,7 +12,7 @@ from tests.evaluate.views.llff_folder import write
 
 from motionstream import cli, errors
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.scenes import Scenes
+from motionstream.data.scenes import CameraScenes
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
 pytest.importorskip("torchmetrics", reason="PSNR and SSIM need torchmetrics (extra: evaluate)")
@@ -34,7 +34,7 @@ def test_synthetic_scenes_are_measured_drawn_and_resumed(folder: Path, capsys: p
 
 
 def test_llff_is_measured(folder: Path) -> None:
-    write(Path("llff/fern"), Scenes(AssetLibrary(ASSETS), (96, 64), 9, seed=1).scene(0), range(9))
+    write(Path("llff/fern"), CameraScenes(AssetLibrary(ASSETS), (96, 64), 9, seed=1).scene(0), range(9))
     arguments = ["evaluate", "camera", "--data", "llff", "-m", str(folder), "--frames", "5", "--pairs", "1"]
     arguments += ["--grid", "8x6", "--compare-at", "128x96", "--json", "llff.json", "--sheet", "llff.png"]
     assert cli.run(arguments) == errors.DONE

@@ -21,7 +21,7 @@ from PIL import Image
 from motionstream.camera.camera import Lens, camera_tracks, depth_at, to_camera, to_world
 from motionstream.camera.path import CameraPath, interpolated
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.scenes import Scenes
+from motionstream.data.scenes import CameraScenes
 from motionstream.evaluate import machine
 from motionstream.evaluate.baselines import Generate, still, warp
 from motionstream.evaluate.journal import Journal
@@ -50,7 +50,7 @@ class UnusablePhotograph(ValueError):
 
 
 class World(Protocol):
-    """What is needed of a scene whose truth is known: data's `Scene`."""
+    """What is needed of a scene whose truth is known: data's `CameraScene`."""
 
     @property
     def lens(self) -> Lens: ...
@@ -80,7 +80,7 @@ def synthetic(
     assets: Path, split: str, size: Size, frames: int, seed: int, count: int
 ) -> list[tuple[str, Callable[[], World]]]:
     """The first `count` synthetic scenes, by name, each made when it is asked for."""
-    scenes = Scenes(AssetLibrary(assets, split), size, frames, seed)
+    scenes = CameraScenes(AssetLibrary(assets, split), size, frames, seed)
     return [(f"scene {index}", partial(scenes.scene, index)) for index in range(count)]
 
 

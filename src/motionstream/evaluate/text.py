@@ -167,7 +167,7 @@ def _true(world: World, effect: str, number: int, seed: int) -> Video:
 
 def _laid_over(video: Video, world: World) -> Video:
     """Any frames (F, H, W, 3) of a world's length and size under that world's effect."""
-    frames = world.affected(unit_frames(video))
+    frames = world.with_effect(unit_frames(video))
     return to_frames(frames * 2 - 1)
 
 

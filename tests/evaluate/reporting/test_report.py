@@ -14,7 +14,7 @@ from PIL import Image
 
 from motionstream import cli, errors
 from motionstream.evaluate import ablate, long
-from motionstream.evaluate.latency.viewer import Measures
+from motionstream.evaluate.live.simulated_viewer import Measures
 from motionstream.evaluate.motion import Score
 from motionstream.evaluate.reporting import page, report, subjects, tables
 from motionstream.evaluate.reporting.results import Result, read
