@@ -8,18 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.evaluate.views.llff_folder import write
 
 from motionstream import cli, errors
 from motionstream.camera.path import MOVES
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.scenes import Scene, Scenes
-from motionstream.evaluate.baselines import still, warp
-from motionstream.evaluate.camera import Setting, averaged, evaluate_llff, evaluate_scenes
+from motionstream.evaluate.baselines import still
+from motionstream.evaluate.camera import Setting, averaged, evaluate_scenes
 from motionstream.evaluate.journal import Journal
 from motionstream.evaluate.metrics import Video
 from motionstream.evaluate.motion import Example
-from motionstream.evaluate.views import llff
 from motionstream.evaluate.views.depth import DepthMap, estimator
 from motionstream.tracks import Tracks, io
 
@@ -128,63 +126,6 @@ def test_means_skip_what_could_not_be_measured() -> None:
         averaged([])
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, orbit: Scene) -> Path:
-    folder = tmp_path_factory.mktemp("llff")
-    write(folder / "fern", orbit, range(FRAMES))
-    write(folder / "leaves", scene("truck", seed=2), range(FRAMES), sparse=False)
-    (folder / "nothing").mkdir()
-    return folder
-
-
-def truth_of(data: Path, name: str) -> DepthMap:
-    found = scene("orbit") if name == "fern" else scene("truck", seed=2)
-    middle = llff.read_scene(data / name).pairs(1)[0][0]
-    return DepthMap(found.depth_map(middle), "truth", "")
-
-
-def test_llff_compares_the_last_frame_with_the_target(data: Path) -> None:
-    found, skipped = llff.scenes(data)
-    fern = [each for each in found if each.name == "fern"]
-    shown: list[Example] = []
-    exact = truth_of(data, "fern")
-    figures = evaluate_llff(
-        Setting(warp, lambda picture: exact, grid=(24, 16)), SIZE, fern, skipped, 5, no_journal(), examples=shown
-    )
-    json.dumps(figures, allow_nan=False)
-    assert figures["skipped"].keys() == {"nothing"}
-    assert (figures["scenes"], figures["pairs"]) == (1, 2)
-    assert (figures["size"], figures["compared_at"], figures["paper_size"]) == ("96x64", "96x64", False)
-    assert figures["by_scene"]["fern"]["poses"] == "colmap"
-    assert figures["tracks"]["epe_px"] < 0.5
-    assert figures["scores"]["model"] == figures["scores"]["warp"]
-    assert figures["scores"]["warp"]["psnr_db"] > figures["scores"]["still"]["psnr_db"] + 1
-    assert list(shown[0].videos) == ["target", "model", "warp", "still"]
-
-
-def test_a_poor_depth_shows_against_the_cloud(data: Path) -> None:
-    found, _ = llff.scenes(data)
-    figures = evaluate_llff(Setting(still, PLANE, grid=(12, 8)), SIZE, found, {}, 5, no_journal(), (512, 288), pairs=1)
-    assert (figures["compared_at"], figures["paper_size"]) == ("512x288", True)
-    assert figures["tracks"]["epe_px"] > 0.5
-    assert figures["by_scene"]["leaves"]["tracks"]["epe_px"] is None, "no cloud, no truth"
-    assert figures["by_scene"]["leaves"]["poses"] == "poses_bounds.npy"
-
-
-def test_an_unreadable_photograph_leaves_out_its_pair(data: Path, tmp_path: Path, orbit: Scene) -> None:
-    folder = write(tmp_path / "fern", orbit, range(FRAMES))
-    (folder / "images" / "008.png").write_text("words")
-    found, _ = llff.scenes(folder)
-    setting = Setting(still, PLANE, grid=(6, 4))
-    figures = evaluate_llff(setting, SIZE, found, {}, 5, no_journal())
-    assert figures["pairs"] == 1
-    assert "008.png" in next(iter(figures["skipped"].values()))
-    for picture in (folder / "images").iterdir():
-        picture.write_text("words")
-    with pytest.raises(ValueError, match="no pair of views could be measured"):
-        evaluate_llff(setting, SIZE, found, {}, 5, no_journal())
-
-
 # --- the program ------------------------------------------------------------------------------------------------------
 
 
@@ -266,12 +207,9 @@ def test_wrong_input_is_one_line_and_two(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--data", "scenes"], "--assets"),
+        ([], "--assets"),
         (["--assets", "nowhere"], "no assets folder at nowhere"),
-        (["--data", "nowhere"], "no folder at nowhere"),
-        (["--data", "."], "no LLFF scene in ."),
-        (["--data", "scenes", "--assets", ".", "--compare-at", "big"], "--compare-at"),
-        (["--data", "scenes", "--assets", ".", "--depth", "sonar"], "use plane"),
+        (["--assets", ".", "--depth", "sonar"], "use plane"),
     ],
 )
 def test_an_evaluation_says_what_is_wrong(capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:

@@ -7,12 +7,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.evaluate.views.llff_folder import write
 from tests.small import small_model, small_vae
 
 from motionstream import cli, errors, model_folder
-from motionstream.data.assets import AssetLibrary
-from motionstream.data.scenes import Scenes
 from motionstream.tiny import bundle
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
@@ -48,14 +45,3 @@ def test_synthetic_scenes_are_measured_drawn_and_resumed(folder: Path, capsys: p
     assert cli.run(arguments) == errors.DONE
     assert "not drawn" in capsys.readouterr().err
     assert json.loads(Path("camera.json").read_text()) == figures
-
-
-def test_llff_is_measured(folder: Path) -> None:
-    write(Path("llff/fern"), Scenes(AssetLibrary(ASSETS), (96, 64), 9, seed=1).scene(0), range(9))
-    arguments = ["evaluate", "camera", "--data", "llff", "-m", str(folder), "--frames", "5", "--pairs", "1"]
-    arguments += ["--grid", "8x6", "--compare-at", "128x96", "--json", "llff.json", "--sheet", "llff.png"]
-    assert cli.run(arguments) == errors.DONE
-    figures = json.loads(Path("llff.json").read_text())
-    assert (figures["size"], figures["compared_at"], figures["paper_size"]) == ("64x48", "128x96", False)
-    assert figures["skipped"] == {}
-    assert Path("llff.png").exists()
