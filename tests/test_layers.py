@@ -23,7 +23,7 @@ USERS = {"data": set(), "train": {"data"}, "evaluate": {"data"}, "serve": set()}
 TOP = {"", "__init__", "__main__", "allocator", "cli", "console", "doctor", "errors", "plan"}
 # Large or optional: only imported where they are used. serve/ is the one folder that stands on its packages.
 HEAVY = {
-    *("av", "cv2", "diffusers", "fastapi", "matplotlib", "msgpack", "starlette", "tensorboard"),
+    *("av", "cv2", "diffusers", "fastapi", "matplotlib", "msgpack", "pandas", "scipy", "starlette", "tensorboard"),
     *("torchmetrics", "transformers", "uvicorn", "websockets"),
 }
 ALLOWED_HEAVY = {"serve": {"av", "fastapi", "msgpack", "starlette", "uvicorn", "websockets"}}
