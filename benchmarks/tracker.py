@@ -2,18 +2,15 @@
 
 Every figure that a tracker measures on a generated video stands on it, so it is reported beside them. Points are
 followed from where and when they are first visible; what counts are the later frames. Distances are pixels of the
-frame over places where the point is truly visible, whether the tracker says so or not. Beside them stand the figures
-of TAP-Vid (Doersch et al., NeurIPS 2022, queried first): at the scale of a 256 × 256 frame, a mean over clips.
-
-What is kept of a clip (`measure`) are counts that add up, so that a journal can go on where it was cut.
+frame over places where the point is truly visible, whether the tracker finds it visible or not. Beside them stand the
+figures of TAP-Vid (Doersch et al., NeurIPS 2022, queried first): at the scale of a 256 × 256 frame, a mean over clips.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from itertools import pairwise
 from typing import Annotated, Any, Protocol
 
 import numpy as np
@@ -38,19 +35,23 @@ from motionstream.cli.options import (
 )
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.synthetic import SyntheticWorlds
-from motionstream.evaluate import machine
-from motionstream.evaluate.journal import Journal
+from motionstream.evaluate.harness import Item, Results, Row, means, measure, stamp, table, total
 from motionstream.evaluate.metrics import Floats, Mask, Video, after_birth, births, distance
 from motionstream.trackers.registry import PointTracker
 from motionstream.tracks import Tracks
 
 WITHIN = (1, 2, 4, 8)  # pixels of the frame
-SPEEDS = (0.0, 0.5, 2.0, 4.0, 8.0, np.inf)  # pixels a frame that a point truly moves
+SPEEDS = {
+    "0-0.5_px_a_frame": (0.0, 0.5),
+    "0.5-2_px_a_frame": (0.5, 2.0),
+    "2-4_px_a_frame": (2.0, 4.0),
+    "4-8_px_a_frame": (4.0, 8.0),
+    "from_8_px_a_frame": (8.0, np.inf),
+}
+"""Pixels that a point truly moves into a frame: from, to."""
 THRESHOLDS = (1, 2, 4, 8, 16)  # pixels of a frame of SCALE × SCALE
 SCALE = 256
 EDGES = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 1613), [np.inf]])  # of errors, 1 % apart: for the median
-
-Record = dict[str, Any]
 
 
 class TrueClip(Protocol):
@@ -63,47 +64,50 @@ class TrueClip(Protocol):
 
 
 def own_error(
-    tracker: PointTracker, sample: Callable[[int], TrueClip], clips: Iterable[int], journal: Journal | None = None
+    tracker: PointTracker, sample: Callable[[int], TrueClip], clips: Iterable[int], results: Results | None = None
 ) -> dict[str, Any]:
     """Measure a tracker on the clips of these numbers, JSON-ready.
 
-    sample: makes a clip by number; not called for one that the journal has. Raises ValueError without clips, or
+    sample: makes a clip by number; not called for one that the results have. Raises ValueError without clips, or
     when none has a place that could be measured.
     """
-    kept = journal or Journal(None, {})
-    records = [kept.measured(f"clip {number}", partial(_measured, tracker, sample, number)) for number in clips]
-    if not records or not sum(record["places"] for record in records):
+
+    def measured(number: int) -> Row:
+        return measure_clip(tracker, sample(number))
+
+    rows = measure((Item(f"clip {n}", partial(measured, n)) for n in clips), results or Results()).rows
+    if not any(row["epe_px"][1] for row in rows.values()):
         raise ValueError("no clip with a visible point after its first frame: measure on at least one")
-    return {**summary(records), "machine": machine.describe(), "date": machine.today()}
+    return {**summary(rows), **stamp()}
 
 
-def _measured(tracker: PointTracker, sample: Callable[[int], TrueClip], number: int) -> Record:
-    return measure(tracker, sample(number))
-
-
-def measure(tracker: PointTracker, clip: TrueClip) -> Record:
-    """One clip's counts and sums, JSON values. See `summary` for what becomes of them."""
+def measure_clip(tracker: PointTracker, clip: TrueClip) -> dict[str, Any]:
+    """One clip's sums, and a histogram of the errors. See `summary` for what becomes of them."""
     given = clip.tracks.select(clip.tracks.visible.any(0))
     begun = time.perf_counter()
     found = tracker.track(clip.video, given.xy[births(given), np.arange(given.points)], births(given))
-    seconds = time.perf_counter() - begun
+    milliseconds = 1000 * (time.perf_counter() - begun)
     seen = after_birth(given)
     apart, speed = distance(given, found)[seen], _speed(given)[seen]
-    height, width = clip.video.shape[1:3]
+    near, size = apart <= WITHIN[0], clip.video.shape[2:0:-1]
+    moved = {name: (speed >= low) & (speed < high) for name, (low, high) in SPEEDS.items()}
     return {
+        "size": "{}x{}".format(*size),
         "frames": given.frames,
-        "size": [width, height],
         "points": given.points,
-        "places": apart.size,
-        "total_px": float(apart.sum()),
-        "within": [int((apart <= limit).sum()) for limit in WITHIN],
-        "histogram": np.histogram(apart, EDGES)[0].tolist(),
-        "speeds": [
-            [int(here.sum()), float(apart[here].sum()), int((apart[here] <= WITHIN[0]).sum())]
-            for here in ((speed >= low) & (speed < high) for low, high in pairwise(SPEEDS))
+        "epe_px": [float(apart.sum()), apart.size],
+        **{f"within_{limit}px": [int((apart <= limit).sum()), apart.size] for limit in WITHIN},
+        "by_speed": [
+            {
+                "share": [int(here.sum()), apart.size],
+                "epe_px": [float(apart[here].sum()), int(here.sum())],
+                "within_1px": [int(near[here].sum()), int(here.sum())],
+            }
+            for here in moved.values()
         ],
-        "tap_vid": tap_vid(given, found, (width, height)),
-        "seconds": seconds,
+        "tap_vid_256": tap_vid(given, found, size),
+        "frame_ms": [milliseconds, given.frames],
+        "histogram": np.histogram(apart, EDGES)[0].tolist(),
     }
 
 
@@ -117,7 +121,7 @@ def tap_vid(given: Tracks, found: Tracks, size: tuple[int, int]) -> dict[str, fl
     """
     queried = births(given)
     later = (np.arange(given.frames)[:, None] > queried) & given.visible.any(0)
-    true, said = given.visible & later, found.visible & later
+    true, found_visible = given.visible & later, found.visible & later
     if not true.any():
         return None
     apart = np.linalg.norm((given.xy.astype(np.float64) - found.xy) * (SCALE / np.array(size)), axis=-1)
@@ -125,13 +129,13 @@ def tap_vid(given: Tracks, found: Tracks, size: tuple[int, int]) -> dict[str, fl
     return {
         "occlusion_accuracy": float((given.visible == found.visible)[later].mean()),
         "delta_avg": float(np.mean([close[true].mean() for close in near])),
-        "average_jaccard": float(np.mean([_jaccard(true, said, close) for close in near])),
+        "average_jaccard": float(np.mean([_jaccard(true, found_visible, close) for close in near])),
     }
 
 
-def _jaccard(true: Mask, said: Mask, close: Mask) -> float:
-    hits = int((true & said & close).sum())
-    false = int((said & ~(true & close)).sum())
+def _jaccard(true: Mask, found: Mask, close: Mask) -> float:
+    hits = int((true & found & close).sum())
+    false = int((found & ~(true & close)).sum())
     return hits / (int(true.sum()) + false)
 
 
@@ -141,24 +145,27 @@ def _speed(given: Tracks) -> Floats:
     return np.asarray(moved, np.float64)
 
 
-def summary(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def summary(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Figures of several clips: means over all places, TAP-Vid's over clips, the median to 1 %."""
-    places = sum(record["places"] for record in records)
-    within = np.sum([record["within"] for record in records], axis=0)
-    frames = sum(record["frames"] for record in records)
-    width, height = records[0]["size"]
+    apart = ("by_speed", "histogram")
+    sums = table({name: {key: value for key, value in row.items() if key not in apart} for name, row in rows.items()})
+    first, figures = next(iter(rows.values())), means(sums)
+    by_speed = {
+        name: means(table({clip: row["by_speed"][number] for clip, row in rows.items()}))
+        for number, name in enumerate(SPEEDS)
+    }
     return {
-        "clips": len(records),
-        "frames": records[0]["frames"],
-        "size": f"{width}x{height}",
-        "points": sum(record["points"] for record in records),
-        "places": places,
-        "epe_px": sum(record["total_px"] for record in records) / places,
-        "epe_median_px": _median(np.sum([record["histogram"] for record in records], axis=0)),
-        **{f"within_{limit}px": float(count / places) for limit, count in zip(WITHIN, within, strict=True)},
-        "by_speed": _by_speed(np.sum([record["speeds"] for record in records], axis=0), places),
-        "tap_vid_256": _mean_tap_vid(records),
-        "frame_ms": 1000 * sum(record["seconds"] for record in records) / frames,
+        "clips": len(rows),
+        "frames": first["frames"],
+        "size": first["size"],
+        "points": int(total(sums, "points")[0]),
+        "places": total(sums, "epe_px")[1],
+        "epe_px": figures["epe_px"],
+        "epe_median_px": _median(np.sum([row["histogram"] for row in rows.values()], axis=0)),
+        **{f"within_{limit}px": figures[f"within_{limit}px"] for limit in WITHIN},
+        "by_speed": {name: one for name, one in by_speed.items() if one["share"]},
+        "tap_vid_256": figures["tap_vid_256"],
+        "frame_ms": figures["frame_ms"],
     }
 
 
@@ -166,24 +173,6 @@ def _median(counts: npt.NDArray[np.int64]) -> float:
     """The middle of counted errors, in pixels: the upper edge of the bin that it is in."""
     middle = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2))
     return float(EDGES[min(middle + 1, len(EDGES) - 2)])
-
-
-def _by_speed(sums: npt.NDArray[np.float64], places: int) -> dict[str, Any]:
-    """sums: (bins, 3) of places, pixels of error, places within a pixel. Empty bins are left out."""
-    return {
-        f"{low:g}-{high:g}_px_a_frame" if np.isfinite(high) else f"from_{low:g}_px_a_frame": {
-            "share": float(count / places),
-            "epe_px": float(total / count),
-            "within_1px": float(near / count),
-        }
-        for (low, high), (count, total, near) in zip(pairwise(SPEEDS), sums, strict=True)
-        if count
-    }
-
-
-def _mean_tap_vid(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    measured = [record["tap_vid"] for record in records if record["tap_vid"] is not None]
-    return {name: float(np.mean([figures[name] for figures in measured])) for name in measured[0]}
 
 
 def tracker_command(
@@ -209,13 +198,11 @@ def tracker_command(
 
     Every distance that a tracker measures on a generated video is to be read beside this one (docs/trackers.md).
     """
-    from benchmarks.tracker import own_error
-
     library = AssetLibrary(assets, split=split)
     worlds = SyntheticWorlds(library, size=size_of(size), frames=frames, seed=seed, points=points)
     opened = open_tracker(tracker, tracker_path, download, device)
     settings = {**weights_of(tracker, opened), "split": split, "seed": seed}
     key = {"evaluation": "tracker", **settings, "size": size_of(size), "frames": frames, "points": points}
     with console.progress("worlds", clips) as bar:
-        figures = own_error(opened, worlds.sample, bar.over(range(clips)), Journal(journal, key))
+        figures = own_error(opened, worlds.sample, bar.over(range(clips)), Results(journal, key))
     console.report(f"{tracker}, own error", {**settings, **figures}, json_out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,13 +12,24 @@ import typer
 from torch.utils.flop_counter import FlopCounterMode
 
 from motionstream import console
-from motionstream.cli.options import Assets, Device, HeldOut, JsonOut, LpipsWeights, Model, Seed, load_model, weights_of
+from motionstream.cli.options import (
+    Assets,
+    Device,
+    EvaluationJournal,
+    HeldOut,
+    JsonOut,
+    LpipsWeights,
+    Model,
+    Seed,
+    load_model,
+    weights_of,
+)
 from motionstream.conditioning import Warped
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.synthetic import SyntheticWorlds
-from motionstream.evaluate import machine
+from motionstream.evaluate.harness import Item, Results, mean, measure, ratio, stamp, table
 from motionstream.evaluate.lpips import Lpips
-from motionstream.evaluate.metrics import Mean, Video, psnr, ssim
+from motionstream.evaluate.metrics import Video, psnr, ssim
 from motionstream.evaluate.motion import EvaluationClip
 from motionstream.geometry import chunk_spans
 from motionstream.stream.model import StreamingModel
@@ -25,33 +37,37 @@ from motionstream.vae.pixels import to_frames, to_model
 
 
 def evaluate_vae(
-    model: StreamingModel, clips: Iterable[EvaluationClip], chunk: int = 3, perceptual: Lpips | None = None
+    model: StreamingModel,
+    clips: Iterable[EvaluationClip],
+    chunk: int = 3,
+    perceptual: Lpips | None = None,
+    results: Results | None = None,
 ) -> dict[str, Any]:
     """Figures of a model's VAE on true clips, decoded chunk by chunk as a stream does; LPIPS where there is a network.
 
     seam_ratio: mean change of the error between the last frame of a chunk and the first of the next, over the same
-    between neighbours within chunks; 1 means that borders cannot be told. decoder_gflop: of one later chunk.
+    between neighbours within chunks; 1 means that borders cannot be seen. decoder_gflop: of one later chunk.
     """
-    quality, similarity, distance, seams, inside, count = Mean(), Mean(), Mean(), Mean(), Mean(), 0
-    for clip in clips:
-        rebuilt = rebuild(model, clip.video, chunk)
-        quality.add(psnr(rebuilt, clip.video))
-        similarity.add(ssim(rebuilt, clip.video))
-        if perceptual is not None:
-            distance.add(perceptual.video(rebuilt, clip.video))
-        at_borders, elsewhere = flicker(rebuilt, clip.video, border_frames(model, len(clip.video), chunk))
-        seams.add(at_borders)
-        inside.add(elsewhere)
-        count += 1
+    items = (Item(f"clip {n}", partial(_measured, model, clip, chunk, perceptual)) for n, clip in enumerate(clips))
+    rows = table(measure(items, results or Results()).rows)
     return {
-        "clips": count,
-        "psnr_db": quality.value,
-        "ssim": similarity.value,
-        "lpips": distance.value,
-        "seam_ratio": None if not inside.value or seams.value is None else seams.value / inside.value,
+        "clips": len(rows),
+        **{name: mean(rows, name) for name in ("psnr_db", "ssim", "lpips")},
+        "seam_ratio": ratio(mean(rows, "at_borders"), mean(rows, "elsewhere")),
         "decoder_gflop": decoder_gflop(model, chunk),
-        "machine": machine.describe(),
-        "date": machine.today(),
+        **stamp(),
+    }
+
+
+def _measured(model: StreamingModel, clip: EvaluationClip, chunk: int, perceptual: Lpips | None) -> dict[str, Any]:
+    rebuilt = rebuild(model, clip.video, chunk)
+    at_borders, elsewhere = flicker(rebuilt, clip.video, border_frames(model, len(clip.video), chunk))
+    return {
+        "psnr_db": psnr(rebuilt, clip.video),
+        "ssim": ssim(rebuilt, clip.video),
+        "lpips": perceptual.video(rebuilt, clip.video) if perceptual else None,
+        "at_borders": at_borders,
+        "elsewhere": elsewhere,
     }
 
 
@@ -105,18 +121,19 @@ def vae_command(
     split: HeldOut = "heldout",
     seed: Seed = 0,
     lpips: LpipsWeights = None,
+    journal: EvaluationJournal = None,
     json_out: JsonOut = None,
 ) -> None:
     """Measure what a model's VAE keeps of true clips, seams at chunk borders, and its arithmetic.
 
     [bold]python -m benchmarks vae --assets pictures --clips 32 --json vae.json[/]
     """
-    from benchmarks.vae import evaluate_vae
-
     perceptual = Lpips.load(lpips) if lpips else None
     loaded = load_model(model, device)
     worlds = SyntheticWorlds(AssetLibrary(assets, split=split), size=loaded.size, frames=frames, seed=seed)
+    head = {**weights_of(model, loaded), "split": split}
+    key = {"evaluation": "vae", **head, "assets": str(assets), "frames": frames, "seed": seed, "lpips": str(lpips)}
     with console.progress("worlds", clips) as bar:
         samples = bar.over(worlds.sample(index) for index in range(clips))
-        figures = evaluate_vae(loaded, samples, perceptual=perceptual)
-    console.report(f"{model}, VAE", {**weights_of(model, loaded), "split": split, **figures}, json_out)
+        figures = evaluate_vae(loaded, samples, perceptual=perceptual, results=Results(journal, key))
+    console.report(f"{model}, VAE", {**head, **figures}, json_out)

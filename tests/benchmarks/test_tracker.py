@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from benchmarks.tracker import own_error, tap_vid
-from motionstream.evaluate.journal import Journal
+from motionstream.evaluate.harness import Results
 from motionstream.trackers.registry import open_tracker
 from motionstream.tracks import Tracks
 
@@ -152,8 +152,8 @@ def test_it_goes_on_where_it_was_cut(tmp_path: Path) -> None:
         return clip()
 
     tracker = Answering(clip().tracks, (1.5, 0.0))
-    own_error(tracker, sample, range(2), Journal(tmp_path / "j.jsonl", {"seed": 0}))
-    resumed = own_error(tracker, sample, range(3), Journal(tmp_path / "j.jsonl", {"seed": 0}))
+    own_error(tracker, sample, range(2), Results(tmp_path / "j.jsonl", {"seed": 0}))
+    resumed = own_error(tracker, sample, range(3), Results(tmp_path / "j.jsonl", {"seed": 0}))
     assert made == [0, 1, 2], "a clip that was measured is not even drawn"
     whole = own_error(tracker, lambda number: clip(), range(3))
     resumed.pop("frame_ms"), whole.pop("frame_ms")
