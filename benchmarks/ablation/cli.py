@@ -26,8 +26,7 @@ from motionstream.cli.options import (
 )
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.synthetic import SyntheticWorlds
-from motionstream.evaluate import machine
-from motionstream.evaluate.journal import Journal
+from motionstream.evaluate.harness import Results, stamp
 from motionstream.evaluate.lpips import Lpips
 from motionstream.evaluate.pictures.plots import check_target
 from motionstream.evaluate.variant import shift_of
@@ -79,10 +78,10 @@ def ablation_command(
     worlds = SyntheticWorlds(library, size=loaded.size, frames=frames, seed=seed)
     teacher = load_teacher(runs, stage, str(loaded.device)) if settings.GUIDANCE in tables and runs else None
     head = {**weights_of(model, loaded), "split": split, "frames": frames, "seed": seed}
-    book = Journal(journal, {"evaluation": "ablation", **head, "lpips": lpips is not None})
+    kept = Results(journal, {"evaluation": "ablation", **head, "lpips": lpips is not None})
     chosen = evaluation.distinct(settings.student_settings(loaded, tables))
     with console.progress("clips", clips * (len(chosen) + len(grid[0]) * len(grid[1]) * bool(teacher))) as bar:
-        study = evaluation.Study(book, clips, perceptual, seed, bar.over)
+        study = evaluation.Study(kept, clips, perceptual, seed, bar.over)
         figures = evaluation.evaluate_student(loaded, shift_of(model), worlds.sample, tables, study)
         if teacher:
             own = SyntheticWorlds(library, size=teacher.geometry.size, frames=teacher.frames, seed=seed)
@@ -91,7 +90,7 @@ def ablation_command(
     if not timed:
         figures, missing = evaluation.untimed(figures), [*missing, evaluation.TIME]
     about = {"clips": clips, "size": "{}x{}".format(*worlds.size), "missing": missing}
-    whole = {**head, **figures, **about, "machine": machine.describe(), "date": machine.today()}
+    whole = {**head, **figures, **about, **stamp()}
     report.show(model, whole)
     for drawn in plots.draw(whole, plots_out) if plots_out else ():
         typer.echo(f"{drawn}: drawn")

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.ablation.settings import GUIDANCE, RECIPES, Setting, student_settings
 from benchmarks.ablation.teacher import Teacher
 from motionstream.evaluate.baselines import Generate
-from motionstream.evaluate.journal import Journal
+from motionstream.evaluate.harness import Item, Results, Row, means, measure, table
 from motionstream.evaluate.lpips import Lpips
 from motionstream.evaluate.metrics import Mask, Video, distance, measurable, psnr, ssim
 from motionstream.evaluate.motion import WITHIN, EvaluationClip, retrack
@@ -32,15 +32,16 @@ Clips = Callable[[int], EvaluationClip]
 Made = tuple[Video, list[float]]
 """Frames (F, H, W, 3) of a clip, and the ms that each chunk after the first took."""
 Make = Callable[[EvaluationClip, Tracks], Made]
-Row = Mapping[str, Any]
-"""Figures of one clip under one setting."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is common to all settings. count: clips. seed: of the noise. progress: passes items through, counting."""
+    """What is common to all settings.
 
-    journal: Journal
+    results: of all of them. count: clips. seed: of the noise. progress: passes items through, counting.
+    """
+
+    results: Results
     count: int
     lpips: Lpips | None = None
     seed: int = 0
@@ -121,22 +122,18 @@ def measured(makers: Mapping[str, Make], clips: Clips, study: Study) -> dict[str
         given = clip.tracks.select(clip.tracks.visible.any(0))
         return clip, given, measurable(given, retrack(clip.video, given), WITHIN)
 
-    def measure(name: str, index: int) -> Row:
+    def row(name: str, index: int) -> Row:
         clip, given, trusted = opened(index)
         return score(makers[name](clip, given), clip.video, given, trusted, study.lpips)
 
-    rows: dict[str, list[Row]] = {name: [] for name in makers}
-    for name, index in study.progress([(name, index) for index in range(study.count) for name in makers]):
-        rows[name].append(study.journal.measured(f"{name}, clip {index}", partial(measure, name, index)))
-    return rows
+    names = {(name, index): f"{name}, clip {index}" for index in range(study.count) for name in makers}
+    items = [Item(item, partial(row, *which)) for which, item in names.items()]
+    rows = measure(study.progress(items), study.results).rows
+    return {name: [rows[names[name, index]] for index in range(study.count)] for name in makers}
 
 
-def score(made: Made, true: Video, given: Tracks, trusted: Mask, lpips: Lpips | None) -> dict[str, Any]:
-    """Figures of one clip, JSON values.
-
-    spans: sums over spans of frames: frame (the last), frames, places, and epe_px (over places), psnr_db and lpips
-    (over frames).
-    """
+def score(made: Made, true: Video, given: Tracks, trusted: Mask, lpips: Lpips | None) -> Row:
+    """Figures of one clip. spans: those that are means over frames or places, by spans of frames; frame: the last."""
     video, took = made
     apart = distance(given, retrack(video, given))
     spans = []
@@ -146,11 +143,9 @@ def score(made: Made, true: Video, given: Tracks, trusted: Mask, lpips: Lpips | 
         spans.append(
             {
                 "frame": begin + frames - 1,
-                "frames": frames,
-                "places": int(places.sum()),
-                "epe_px": float(apart[here][places].sum()),
-                "psnr_db": frames * psnr(*both),
-                "lpips": frames * lpips.video(*both) if lpips else None,
+                "epe_px": [float(apart[here][places].sum()), int(places.sum())],
+                "lpips": [frames * lpips.video(*both), frames] if lpips else None,
+                "psnr_db": [frames * psnr(*both), frames],
             }
         )
     return {"ssim": ssim(video, true), TIME: float(np.median(took)) if took else None, "spans": spans}
@@ -158,28 +153,21 @@ def score(made: Made, true: Video, given: Tracks, trusted: Mask, lpips: Lpips | 
 
 def figures(rows: Sequence[Row]) -> dict[str, float | None]:
     """Means over the clips' frames; EPE over all trusted places; SSIM and time over clips."""
-    spans = [span for row in rows for span in row["spans"]]
-    return {**_means(spans), **{key: _mean([row[key] for row in rows]) for key in ("ssim", TIME)}}
+    whole = {clip: {name: row[name] for name in ("ssim", TIME)} for clip, row in enumerate(rows)}
+    return {**_means(span for row in rows for span in row["spans"]), **means(table(whole))}
 
 
 def curve(rows: Sequence[Row]) -> dict[str, list[Any]]:
     """The same over time: `frame` and the figures of the spans that end there."""
     spans = [span for row in rows for span in row["spans"]]
     frames = sorted({span["frame"] for span in spans})
-    means = [_means([span for span in spans if span["frame"] == frame]) for frame in frames]
-    return {"frame": frames, **{key: [one[key] for one in means] for key in means[0]}}
+    points = [_means(span for span in spans if span["frame"] == frame) for frame in frames]
+    return {"frame": frames, **{name: [point[name] for point in points] for name in points[0]}}
 
 
-def _means(spans: Sequence[Row]) -> dict[str, float | None]:
-    over = {"epe_px": "places", "lpips": "frames", "psnr_db": "frames"}
-    counts = {key: sum(span[count] for span in spans) for key, count in over.items()}
-    totals = {key: [span[key] for span in spans] for key in over}
-    return {key: sum(totals[key]) / counts[key] if counts[key] and None not in totals[key] else None for key in over}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+def _means(spans: Iterable[Row]) -> dict[str, float | None]:
+    measured = {n: {name: value for name, value in span.items() if name != "frame"} for n, span in enumerate(spans)}
+    return means(table(measured))
 
 
 def untimed(figures: Mapping[str, Any]) -> dict[str, Any]:

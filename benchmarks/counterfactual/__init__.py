@@ -16,8 +16,8 @@ the tracker can see, and is no rival of the model here. That choice favours a mo
 the same over all visible places (`…_all`), where the tracker's own failures count against the model. The truth is
 between the two; where they are far apart, `counted_share` is small and the headline says little.
 
-`task` is what is controlled, `variants` what is given, `found` where it went in a video, `measure` the figures of one
-clip, `scores` those of all, `evaluation` the whole.
+`tasks` is what is controlled and what is given, `measure` the figures of one clip, `evaluation` those of all, `release`
+how released points leave a live stream, `cli` the command.
 
 Legend: F frames, N points given, M other points.
 """

@@ -10,7 +10,8 @@ import typer
 
 from benchmarks.counterfactual.evaluation import evaluate_counterfactual, examples
 from benchmarks.counterfactual.release import releasing
-from benchmarks.counterfactual.task import checked_control
+from benchmarks.counterfactual.tasks import checked_control
+from benchmarks.report import report
 from motionstream import console
 from motionstream.cli.options import (
     Assets,
@@ -25,7 +26,7 @@ from motionstream.cli.options import (
 )
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.synthetic import SyntheticWorlds
-from motionstream.evaluate.journal import Journal
+from motionstream.evaluate.harness import Results
 from motionstream.evaluate.motion import by_model
 from motionstream.evaluate.pictures import sheets
 
@@ -49,13 +50,12 @@ def counterfactual_command(
 
     [bold]python -m benchmarks counterfactual --assets pictures --control hand --journal hand.jsonl --json hand.json[/]
 
-    Movement is mirrored, turned, delayed, taken from another clip, and stopped. control_ratio: how many times
-    nearer the video is to the tracks given than to the true ones; a model that ignores its tracks has 1 or less.
+    Movement is mirrored, turned, delayed, taken from another clip, and stopped. control_ratio: distance of
+    the video to the true tracks over its distance to those given; a model that ignores its tracks has 1 or less.
     It counts where the tracker works on the warped picture: read it beside counted_share and control_ratio_all,
     the same of all visible places. The truth is between the two.
     Then what else moved (leakage), and what hidden, released and pinned points do.
     """
-
     checked_control(control)
     library = AssetLibrary(assets, split=split)
     loaded = load_model(model, device)
@@ -63,7 +63,7 @@ def counterfactual_command(
     clip_at = lru_cache(maxsize=4)(worlds.sample)
     head = {**weights_of(model, loaded), "split": split}
     key = {"evaluation": "counterfactual", **head, "assets": str(assets), "clips": clips, "frames": frames}
-    kept = Journal(journal, {**key, "control": control, "seed": seed})
+    kept = Results(journal, {**key, "control": control, "seed": seed})
     generate = by_model(loaded)
     with console.progress("worlds", clips) as bar:
         figures = evaluate_counterfactual(
@@ -71,7 +71,6 @@ def counterfactual_command(
         )
     if sheet:
         sheets.draw(examples(generate, clip_at, clips, control, seed), sheet)
-    report = {**head, **figures}
-    headline = {name: {**one, "variants": len(one["variants"])} for name, one in figures["scores"].items()}
-    console.report(f"{model}, counterfactual", {**report, "scores": headline}, None)
-    console.write_json(report, json_out)
+    whole = {**head, **figures}
+    report.show(model, whole)
+    console.write_json(whole, json_out)

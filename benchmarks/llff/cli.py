@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.llff.evaluation import evaluate_llff
+from benchmarks.llff.evaluation import Setup, evaluate_llff
 from benchmarks.llff.scenes import scenes
 from motionstream import console
 from motionstream.cli.options import (
@@ -26,8 +26,7 @@ from motionstream.cli.options import (
     size_of,
     weights_of,
 )
-from motionstream.evaluate.camera import Setting
-from motionstream.evaluate.journal import Journal
+from motionstream.evaluate.harness import Results
 from motionstream.evaluate.lpips import Lpips
 from motionstream.evaluate.motion import Example, by_model
 from motionstream.evaluate.pictures import sheets
@@ -60,14 +59,12 @@ def llff_command(
     estimate, perceptual = open_depth(depth, depth_weights, download), Lpips.load(lpips) if lpips else None
     found, skipped = scenes(data)
     loaded = load_model(model, device)
-    setting = Setting(by_model(loaded), estimate, points, seed, perceptual)
     shown: list[Example] | None = [] if sheet else None
+    setup = Setup(by_model(loaded), estimate, loaded.size, frames, at, points, seed, perceptual, shown)
     head = {**weights_of(model, loaded), "data": str(data), "depth": depth, "frames": frames, "seed": seed}
     key = {"evaluation": "llff", **head, "grid": points, "at": at, "lpips": bool(lpips), "size": loaded.size}
     with console.progress("pairs", sum(len(scene.pairs(pairs)) for scene in found)) as bar:
-        figures = evaluate_llff(
-            setting, loaded.size, found, skipped, frames, Journal(journal, key), at, pairs, shown, bar.over
-        )
+        figures = evaluate_llff(setup, found, skipped, pairs, Results(journal, key), bar.over)
     if sheet and shown:
         sheets.draw(shown, sheet)
     elif sheet:

@@ -28,7 +28,7 @@ from benchmarks.ablation.evaluation import (
 from benchmarks.ablation.plots import draw
 from benchmarks.ablation.settings import RECIPES, Setting, Withheld, tables_of, tables_of_recipe
 from benchmarks.ablation.teacher import Teacher
-from motionstream.evaluate.journal import Journal
+from motionstream.evaluate.harness import Results
 from motionstream.evaluate.lpips import Lpips
 from motionstream.evaluate.metrics import Video, distance, measurable, psnr, ssim
 from motionstream.evaluate.motion import WITHIN, retrack
@@ -72,8 +72,8 @@ def teacher() -> Teacher:
     return Teacher("teacher-mask", network, small_vae(), GEOMETRY, FRAMES, shift=3.0, hash="abc")
 
 
-def study(journal: Path | None = None, **more: Any) -> Study:
-    return Study(Journal(journal, {}), count=2, **more)
+def study(file: Path | None = None, **more: Any) -> Study:
+    return Study(Results(file), count=2, **more)
 
 
 def test_tables_vary_one_thing_and_names_tell_settings_apart() -> None:
@@ -138,10 +138,10 @@ def test_scores_are_those_of_motion_transfer() -> None:
 
 
 def test_clips_count_by_their_places() -> None:
-    span = {"frame": 4, "frames": 4, "psnr_db": 80.0, "lpips": None}
-    few = {"ssim": 0.5, TIME: None, "spans": [{**span, "epe_px": 10.0, "places": 1}]}
-    many = {"ssim": 0.7, TIME: 4.0, "spans": [{**span, "epe_px": 9.0, "places": 9}]}
-    none = {"ssim": 0.6, TIME: 6.0, "spans": [{**span, "epe_px": 0.0, "places": 0}]}
+    span = {"frame": 4, "psnr_db": [80.0, 4], "lpips": None}
+    few = {"ssim": 0.5, TIME: None, "spans": [{**span, "epe_px": [10.0, 1]}]}
+    many = {"ssim": 0.7, TIME: 4.0, "spans": [{**span, "epe_px": [9.0, 9]}]}
+    none = {"ssim": 0.6, TIME: 6.0, "spans": [{**span, "epe_px": [0.0, 0]}]}
     found = figures([few, many, none])
     assert found["epe_px"] == pytest.approx(1.9)
     assert found["psnr_db"] == pytest.approx(20)
@@ -164,8 +164,8 @@ def test_the_students_tables_are_measured_once_and_resumed(model: StreamingModel
         drawn.append(index)
         return clip(index)
 
-    journal = tmp_path / "ablate.jsonl"
-    found = evaluate_student(model, 3.0, clips, ("sink", "steps"), study(journal))
+    file = tmp_path / "ablation.jsonl"
+    found = evaluate_student(model, 3.0, clips, ("sink", "steps"), study(file))
     assert drawn == [0, 1]
     assert set(found["sink"]) == {"c1s0w3, 2 steps", "c1s3w3, 2 steps"}
     assert found["sink"]["c1s3w3, 2 steps"] == found["steps"]["c1s3w3, 2 steps"]
@@ -173,12 +173,12 @@ def test_the_students_tables_are_measured_once_and_resumed(model: StreamingModel
     assert len(set(psnrs)) == 4
     assert found["sink"]["c1s0w3, 2 steps"]["psnr_db"] != found["sink"]["c1s3w3, 2 steps"]["psnr_db"]
     assert len(found["curves"]) == 5
-    lines = journal.read_text().splitlines()
+    lines = file.read_text().splitlines()
     assert len(lines) == 1 + 2 * 5
-    journal.write_text("\n".join(lines[:8]) + "\n" + lines[8][:20])
-    assert_same(evaluate_student(model, 3.0, clips, ("sink", "steps"), study(journal)), found)
+    file.write_text("\n".join(lines[:8]) + "\n" + lines[8][:20])
+    assert_same(evaluate_student(model, 3.0, clips, ("sink", "steps"), study(file)), found)
     assert drawn == [0, 1, 1]
-    assert evaluate_student(model, 3.0, clips, ("sink",), study(journal))["sink"] is not None
+    assert evaluate_student(model, 3.0, clips, ("sink",), study(file))["sink"] is not None
     assert drawn == [0, 1, 1]
 
 

@@ -14,12 +14,11 @@ import numpy.typing as npt
 import pytest
 
 from benchmarks.counterfactual.evaluation import evaluate_counterfactual, examples
-from benchmarks.counterfactual.found import followable
+from benchmarks.counterfactual.measure import followable
 from benchmarks.counterfactual.release import releasing
-from benchmarks.counterfactual.task import CONTROLS, controlled
-from benchmarks.counterfactual.variants import VARIANTS, variants
+from benchmarks.counterfactual.tasks import CONTROLS, VARIANTS, controlled, variants
 from motionstream.evaluate.baselines import Generate, still, warp
-from motionstream.evaluate.journal import Journal
+from motionstream.evaluate.harness import Results
 from motionstream.evaluate.metrics import Video
 from motionstream.tracks import Tracks
 
@@ -163,7 +162,7 @@ def test_one_that_keeps_what_was_left_is_told_from_one_that_lets_it_spring_back(
         xy = tracks.xy[held, np.arange(tracks.points)]
         return warp(first, Tracks(xy, np.ones_like(tracks.visible)))
 
-    released = measured(warp, let_go=keeps)["scores"]["model"]["sensitivity"]["released"]
+    released = measured(warp, release=keeps)["scores"]["model"]["sensitivity"]["released"]
     assert released["stayed_where_left_share"] > 0.9
     assert released["went_home_share"] < 0.4
 
@@ -230,15 +229,15 @@ def test_an_evaluation_that_was_cut_goes_on(tmp_path: Path) -> None:
         yield next(iter(numbers))
         raise KeyboardInterrupt
 
-    file = tmp_path / "journal.jsonl"
+    file = tmp_path / "results.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        measured(warp, journal=Journal(file, {"a": 1}), over=cut)
+        measured(warp, results=Results(file, {"a": 1}), over=cut)
 
     def no_second_time(first: Video, tracks: Tracks, caption: str, seed: int) -> Video:
         assert first_of(first) is CLIPS[1]
         return warp(first, tracks)
 
-    assert measured(no_second_time, journal=Journal(file, {"a": 1})) == measured(warp)
+    assert measured(no_second_time, results=Results(file, {"a": 1})) == measured(warp)
 
 
 def test_a_sheet_shows_every_variant() -> None:

@@ -99,7 +99,7 @@ def evaluate_scenes(
         "prompt": PROMPT,
         **averaged([each["figures"] for each in figures]),
         "by_move": {move: _short(some) for move, some in by_move.items()},
-        **stamp(setting),
+        **_stamp(setting),
     }
 
 
@@ -212,7 +212,7 @@ def averaged(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def stamp(setting: Setting) -> dict[str, Any]:
+def _stamp(setting: Setting) -> dict[str, Any]:
     return {
         "grid": "{}x{}".format(*setting.grid),
         "seed": setting.seed,

@@ -10,15 +10,13 @@ from tests.benchmarks.llff.llff_folder import write
 from tests.small import small_model, small_vae
 
 from benchmarks.__main__ import app
-from benchmarks.llff.evaluation import evaluate_llff
+from benchmarks.llff.evaluation import Setup, evaluate_llff
 from benchmarks.llff.scenes import read_scene, scenes
 from motionstream import cli, errors, model_folder
 from motionstream.camera.path import MOVES
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.scenes import Scene, Scenes
 from motionstream.evaluate.baselines import still, warp
-from motionstream.evaluate.camera import Setting
-from motionstream.evaluate.journal import Journal
 from motionstream.evaluate.motion import Example
 from motionstream.evaluate.views.depth import DepthMap, estimator
 from motionstream.tiny import bundle
@@ -41,10 +39,6 @@ def orbit() -> Scene:
     return scene("orbit")
 
 
-def no_journal() -> Journal:
-    return Journal(None, {})
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory, orbit: Scene) -> Path:
     folder = tmp_path_factory.mktemp("llff")
@@ -65,9 +59,8 @@ def test_llff_compares_the_last_frame_with_the_target(data: Path) -> None:
     fern = [each for each in found if each.name == "fern"]
     shown: list[Example] = []
     exact = truth_of(data, "fern")
-    figures = evaluate_llff(
-        Setting(warp, lambda picture: exact, grid=(24, 16)), SIZE, fern, skipped, 5, no_journal(), examples=shown
-    )
+    setup = Setup(warp, lambda picture: exact, SIZE, 5, grid=(24, 16), examples=shown)
+    figures = evaluate_llff(setup, fern, skipped)
     json.dumps(figures, allow_nan=False)
     assert figures["skipped"].keys() == {"nothing"}
     assert (figures["scenes"], figures["pairs"]) == (1, 2)
@@ -81,7 +74,7 @@ def test_llff_compares_the_last_frame_with_the_target(data: Path) -> None:
 
 def test_a_poor_depth_shows_against_the_cloud(data: Path) -> None:
     found, _ = scenes(data)
-    figures = evaluate_llff(Setting(still, PLANE, grid=(12, 8)), SIZE, found, {}, 5, no_journal(), (512, 288), pairs=1)
+    figures = evaluate_llff(Setup(still, PLANE, SIZE, 5, (512, 288), (12, 8)), found, {}, pairs=1)
     assert (figures["compared_at"], figures["paper_size"]) == ("512x288", True)
     assert figures["tracks"]["epe_px"] > 0.5
     assert figures["by_scene"]["leaves"]["tracks"]["epe_px"] is None, "no cloud, no truth"
@@ -92,14 +85,14 @@ def test_an_unreadable_photograph_leaves_out_its_pair(data: Path, tmp_path: Path
     folder = write(tmp_path / "fern", orbit, range(FRAMES))
     (folder / "images" / "008.png").write_text("words")
     found, _ = scenes(folder)
-    setting = Setting(still, PLANE, grid=(6, 4))
-    figures = evaluate_llff(setting, SIZE, found, {}, 5, no_journal())
+    setup = Setup(still, PLANE, SIZE, 5, grid=(6, 4))
+    figures = evaluate_llff(setup, found, {})
     assert figures["pairs"] == 1
     assert "008.png" in next(iter(figures["skipped"].values()))
     for picture in (folder / "images").iterdir():
         picture.write_text("words")
     with pytest.raises(ValueError, match="no pair of views could be measured"):
-        evaluate_llff(setting, SIZE, found, {}, 5, no_journal())
+        evaluate_llff(setup, found, {})
 
 
 def test_the_command_measures_draws_and_says_what_is_wrong(
