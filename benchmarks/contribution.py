@@ -15,8 +15,8 @@ import typer
 
 from benchmarks.parts import anchor_only
 from motionstream import console, serve
-from motionstream.cli.options import Device, JsonOut, Model, Seed, load_model, weights_of
-from motionstream.evaluate import machine
+from motionstream.cli import options
+from motionstream.evaluate.harness import stamp
 from motionstream.evaluate.metrics import Video
 from motionstream.evaluate.motion import by_model
 from motionstream.stream.model import StreamingModel, fitted
@@ -58,22 +58,22 @@ def evaluate_contribution(model: StreamingModel, pictures: Sequence[Video], fram
         drags[name]["distance_px"] = distance * model.size[0]
     about = {"pictures": len(pictures), "frames": frames, "size": "{}x{}".format(*model.size), "seed": seed}
     about["dtype"] = str(model.dtype).removeprefix("torch.")
-    return {**about, "drags": drags, "machine": machine.describe(), "date": machine.today()}
+    return {**about, "drags": drags, **stamp()}
 
 
 def contribution_command(
     pictures: Annotated[list[Path] | None, typer.Argument(help="Start pictures; else the studio's.")] = None,
-    model: Model = "tiny",
-    device: Device = "auto",
+    model: options.Model = "tiny",
+    device: options.Device = "auto",
     frames: Annotated[int, typer.Option(help="1 + 4·n.", min=5, max=241)] = 45,
-    seed: Seed = 0,
-    json_out: JsonOut = None,
+    seed: options.Seed = 0,
+    json_out: options.JsonOut = None,
 ) -> None:
     """Measure what the transformer changes: the model beside its warped anchor alone, on a large and a small drag.
 
     [bold]python -m benchmarks contribution --json docs/results/contribution_tiny.json[/]
     """
-    loaded = load_model(model, device)
+    loaded = options.load_model(model, device)
     shown = [read_image(path) for path in pictures or sorted(GALLERY.glob("*.jpg"))]
-    figures = evaluate_contribution(loaded, shown, frames, seed)
-    console.report(f"{model}, contribution of the transformer", {**weights_of(model, loaded), **figures}, json_out)
+    figures = {**options.weights_of(model, loaded), **evaluate_contribution(loaded, shown, frames, seed)}
+    console.report(f"{model}, contribution of the transformer", figures, json_out)

@@ -18,21 +18,7 @@ import numpy.typing as npt
 import typer
 
 from motionstream import console
-from motionstream.cli.options import (
-    Assets,
-    Device,
-    Download,
-    EvaluationJournal,
-    HeldOut,
-    JsonOut,
-    Seed,
-    Size,
-    Tracker,
-    TrackerPath,
-    open_tracker,
-    size_of,
-    weights_of,
-)
+from motionstream.cli import options
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.synthetic import SyntheticWorlds
 from motionstream.evaluate.harness import Item, Results, Row, means, measure, stamp, table, total
@@ -176,19 +162,19 @@ def _median(counts: npt.NDArray[np.int64]) -> float:
 
 
 def tracker_command(
-    assets: Assets,
-    tracker: Tracker = "lucas-kanade",
-    tracker_path: TrackerPath = None,
-    download: Download = False,
-    device: Device = "auto",
+    assets: options.Assets,
+    tracker: options.Tracker = "lucas-kanade",
+    tracker_path: options.TrackerPath = None,
+    download: options.Download = False,
+    device: options.Device = "auto",
     clips: Annotated[int, typer.Option(help="Held-out worlds.", min=1)] = 16,
     frames: Annotated[int, typer.Option(help="1 + 4·n.", min=5, max=241)] = 45,
-    size: Size = "256x144",
+    size: options.Size = "256x144",
     points: Annotated[int, typer.Option(help="Tracks in each world.", min=16)] = 400,
-    split: HeldOut = "heldout",
-    seed: Seed = 0,
-    journal: EvaluationJournal = None,
-    json_out: JsonOut = None,
+    split: options.HeldOut = "heldout",
+    seed: options.Seed = 0,
+    journal: options.EvaluationJournal = None,
+    json_out: options.JsonOut = None,
 ) -> None:
     """Measure a point tracker's own error on synthetic worlds, whose tracks are exact.
 
@@ -199,10 +185,10 @@ def tracker_command(
     Every distance that a tracker measures on a generated video is to be read beside this one (docs/trackers.md).
     """
     library = AssetLibrary(assets, split=split)
-    worlds = SyntheticWorlds(library, size=size_of(size), frames=frames, seed=seed, points=points)
-    opened = open_tracker(tracker, tracker_path, download, device)
-    settings = {**weights_of(tracker, opened), "split": split, "seed": seed}
-    key = {"evaluation": "tracker", **settings, "size": size_of(size), "frames": frames, "points": points}
+    worlds = SyntheticWorlds(library, size=options.size_of(size), frames=frames, seed=seed, points=points)
+    opened = options.open_tracker(tracker, tracker_path, download, device)
+    settings = {**options.weights_of(tracker, opened), "split": split, "seed": seed}
+    key = {"evaluation": "tracker", **settings, "size": options.size_of(size), "frames": frames, "points": points}
     with console.progress("worlds", clips) as bar:
         figures = own_error(opened, worlds.sample, bar.over(range(clips)), Results(journal, key))
     console.report(f"{tracker}, own error", {**settings, **figures}, json_out)

@@ -12,18 +12,7 @@ import typer
 from torch.utils.flop_counter import FlopCounterMode
 
 from motionstream import console
-from motionstream.cli.options import (
-    Assets,
-    Device,
-    EvaluationJournal,
-    HeldOut,
-    JsonOut,
-    LpipsWeights,
-    Model,
-    Seed,
-    load_model,
-    weights_of,
-)
+from motionstream.cli import options
 from motionstream.conditioning import Warped
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.synthetic import SyntheticWorlds
@@ -113,25 +102,25 @@ def decoder_gflop(model: StreamingModel, chunk: int) -> float:
 
 
 def vae_command(
-    assets: Assets,
-    model: Model = "tiny",
-    device: Device = "auto",
+    assets: options.Assets,
+    model: options.Model = "tiny",
+    device: options.Device = "auto",
     clips: Annotated[int, typer.Option(help="Held-out worlds.", min=1)] = 32,
     frames: Annotated[int, typer.Option(help="1 + 4·n.", min=21, max=241)] = 33,
-    split: HeldOut = "heldout",
-    seed: Seed = 0,
-    lpips: LpipsWeights = None,
-    journal: EvaluationJournal = None,
-    json_out: JsonOut = None,
+    split: options.HeldOut = "heldout",
+    seed: options.Seed = 0,
+    lpips: options.LpipsWeights = None,
+    journal: options.EvaluationJournal = None,
+    json_out: options.JsonOut = None,
 ) -> None:
     """Measure what a model's VAE keeps of true clips, seams at chunk borders, and its arithmetic.
 
     [bold]python -m benchmarks vae --assets pictures --clips 32 --json vae.json[/]
     """
     perceptual = Lpips.load(lpips) if lpips else None
-    loaded = load_model(model, device)
+    loaded = options.load_model(model, device)
     worlds = SyntheticWorlds(AssetLibrary(assets, split=split), size=loaded.size, frames=frames, seed=seed)
-    head = {**weights_of(model, loaded), "split": split}
+    head = {**options.weights_of(model, loaded), "split": split}
     key = {"evaluation": "vae", **head, "assets": str(assets), "frames": frames, "seed": seed, "lpips": str(lpips)}
     with console.progress("worlds", clips) as bar:
         samples = bar.over(worlds.sample(index) for index in range(clips))

@@ -11,19 +11,7 @@ from benchmarks.ablation import evaluation, plots, settings
 from benchmarks.ablation.teacher import load_teacher
 from benchmarks.report import report
 from motionstream import console
-from motionstream.cli.options import (
-    Assets,
-    Device,
-    EvaluationJournal,
-    HeldOut,
-    JsonOut,
-    LpipsWeights,
-    Model,
-    Seed,
-    load_model,
-    parts_of,
-    weights_of,
-)
+from motionstream.cli import options
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.synthetic import SyntheticWorlds
 from motionstream.evaluate.harness import Results, stamp
@@ -33,16 +21,16 @@ from motionstream.evaluate.variant import shift_of
 
 
 def ablation_command(
-    assets: Assets,
-    model: Model = "tiny",
-    device: Device = "auto",
+    assets: options.Assets,
+    model: options.Model = "tiny",
+    device: options.Device = "auto",
     recipe: Annotated[
         str, typer.Option(help="all, rollout, or one table: sink, window, chunk, steps, tracks, guidance.")
     ] = "all",
     clips: Annotated[int, typer.Option(help="Held-out worlds.", min=1)] = 4,
     frames: Annotated[int, typer.Option(help="Of the student's clips, 1 + 4·n.", min=5, max=961)] = 81,
-    split: HeldOut = "heldout",
-    seed: Seed = 0,
+    split: options.HeldOut = "heldout",
+    seed: options.Seed = 0,
     runs: Annotated[
         Path | None, typer.Option(help="The folder that `motionstream train --out` wrote: its teacher is measured.")
     ] = None,
@@ -50,15 +38,15 @@ def ablation_command(
     w_t: Annotated[str, typer.Option("--w-t", help="Weights of the text.")] = "0,1.5,3,4.5",
     w_m: Annotated[str, typer.Option("--w-m", help="Weights of the tracks.")] = "0,0.75,1.5,3",
     teacher_steps: Annotated[int, typer.Option(help="Steps of the teacher's ODE.", min=1)] = 24,
-    lpips: LpipsWeights = None,
+    lpips: options.LpipsWeights = None,
     plots_out: Annotated[
         Path | None, typer.Option("--plots", help="A folder for time.png and, with LPIPS, guidance.png.")
     ] = None,
-    journal: EvaluationJournal = None,
+    journal: options.EvaluationJournal = None,
     timed: Annotated[
         bool, typer.Option("--timed/--untimed", help="Without times, where the machine does other work too.")
     ] = True,
-    json_out: JsonOut = None,
+    json_out: options.JsonOut = None,
 ) -> None:
     """Change one thing at a time and measure what it is worth: sink, window, chunk, steps, tracks, guidance.
 
@@ -74,10 +62,10 @@ def ablation_command(
         check_target(plots_out / "time.png")
     library = AssetLibrary(assets, split=split)
     perceptual = Lpips.load(lpips) if lpips else None
-    loaded = load_model(model, device)
+    loaded = options.load_model(model, device)
     worlds = SyntheticWorlds(library, size=loaded.size, frames=frames, seed=seed)
     teacher = load_teacher(runs, stage, str(loaded.device)) if settings.GUIDANCE in tables and runs else None
-    head = {**weights_of(model, loaded), "split": split, "frames": frames, "seed": seed}
+    head = {**options.weights_of(model, loaded), "split": split, "frames": frames, "seed": seed}
     kept = Results(journal, {"evaluation": "ablation", **head, "lpips": lpips is not None})
     chosen = evaluation.distinct(settings.student_settings(loaded, tables))
     with console.progress("clips", clips * (len(chosen) + len(grid[0]) * len(grid[1]) * bool(teacher))) as bar:
@@ -100,7 +88,7 @@ def ablation_command(
 def _numbers(option: str, text: str) -> list[float]:
     """ "0,1.5" → [0.0, 1.5]. Raises ValueError that names the option."""
     try:
-        numbers = [float(part) for part in parts_of(text)]
+        numbers = [float(part) for part in options.parts_of(text)]
     except ValueError:
         numbers = []
     if not numbers or not all(0 <= number < float("inf") for number in numbers):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.ablation.settings import GUIDANCE, RECIPES
-from benchmarks.plots import Mark, scatter
 from motionstream.evaluate.pictures import plots
+from motionstream.evaluate.pictures.plots import COLOURS, canvas, dress, write
+
+Mark = tuple[float, float, str]
+"""x, y, and what is written beside it."""
 
 
 def draw(figures: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -54,3 +57,23 @@ def _curves(figures: Mapping[str, Any], table: str, key: str) -> dict[str, plots
         if points:
             found[setting] = ([frame for frame, _ in points], [value for _, value in points])
     return found
+
+
+def scatter(path: Path, series: Mapping[str, Sequence[Mark]], *, x: str, y: str, title: str = "") -> None:
+    """Write a PNG of labelled marks; those of one series are joined in their order. x, y: the axes, with units.
+
+    Raises ValueError where there is no mark at all.
+    """
+    if not any(series.values()):
+        raise ValueError("no marks: a plot needs at least one")
+    figure = canvas(1, 1, scale=1.6)
+    axes = figure.add_subplot()
+    for number, (name, marks) in enumerate(series.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        axes.plot([mark[0] for mark in marks], [mark[1] for mark in marks], "o-", color=colour, label=name, alpha=0.8)
+        for place_x, place_y, words in marks:
+            axes.annotate(
+                words, (place_x, place_y), xytext=(5, 3), textcoords="offset points", fontsize=7, color=colour
+            )
+    dress(axes, title, x, y, named=True)
+    write(figure, path)

@@ -13,17 +13,7 @@ from benchmarks.counterfactual.release import releasing
 from benchmarks.counterfactual.tasks import checked_control
 from benchmarks.report import report
 from motionstream import console
-from motionstream.cli.options import (
-    Assets,
-    Device,
-    EvaluationJournal,
-    HeldOut,
-    JsonOut,
-    Model,
-    Seed,
-    load_model,
-    weights_of,
-)
+from motionstream.cli import options
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.synthetic import SyntheticWorlds
 from motionstream.evaluate.harness import Results
@@ -32,17 +22,17 @@ from motionstream.evaluate.pictures import sheets
 
 
 def counterfactual_command(
-    assets: Assets,
-    model: Model = "tiny",
-    device: Device = "auto",
+    assets: options.Assets,
+    model: options.Model = "tiny",
+    device: options.Device = "auto",
     clips: Annotated[int, typer.Option(help="Held-out worlds.", min=1)] = 16,
     frames: Annotated[int, typer.Option(help="1 + 4·n.", min=9, max=241)] = 45,
     control: Annotated[str, typer.Option(help="dense, object (a grid on it) or hand (a small rigid grid).")] = "object",
-    split: HeldOut = "heldout",
-    seed: Seed = 0,
-    journal: EvaluationJournal = None,
+    split: options.HeldOut = "heldout",
+    seed: options.Seed = 0,
+    journal: options.EvaluationJournal = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw every variant of two clips, .png.")] = None,
-    json_out: JsonOut = None,
+    json_out: options.JsonOut = None,
 ) -> None:
     """Measure whether control is more than luck: the same picture with tracks that did not happen.
 
@@ -58,10 +48,10 @@ def counterfactual_command(
     """
     checked_control(control)
     library = AssetLibrary(assets, split=split)
-    loaded = load_model(model, device)
+    loaded = options.load_model(model, device)
     worlds = SyntheticWorlds(library, size=loaded.size, frames=frames, seed=seed, effects=False)
     clip_at = lru_cache(maxsize=4)(worlds.sample)
-    head = {**weights_of(model, loaded), "split": split}
+    head = {**options.weights_of(model, loaded), "split": split}
     key = {"evaluation": "counterfactual", **head, "assets": str(assets), "clips": clips, "frames": frames}
     kept = Results(journal, {**key, "control": control, "seed": seed})
     generate = by_model(loaded)

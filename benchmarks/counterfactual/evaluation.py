@@ -6,20 +6,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.counterfactual import tasks
 from benchmarks.counterfactual.measure import WITHIN, Measure, made
-from benchmarks.counterfactual.tasks import (
-    AS_FAST,
-    DELAYED,
-    STOPPED,
-    SWAPPED,
-    TRUE,
-    VARIANTS,
-    ClipAt,
-    checked_control,
-    donor_of,
-    task_at,
-    variants,
-)
+from benchmarks.counterfactual.tasks import AS_FAST, DELAYED, STOPPED, SWAPPED, TRUE, VARIANTS, ClipAt
 from motionstream.evaluate.baselines import Generate, warp
 from motionstream.evaluate.harness import Item, Results, mean, measure, ratio, stamp, table, total
 from motionstream.evaluate.motion import Example
@@ -44,7 +33,7 @@ def evaluate_counterfactual(
     released, where it has a way of its own for them (`release`). over: wraps the numbers, for a progress bar.
     Raises ValueError on an unknown control, a video of another shape than asked for, or when no clip can be used.
     """
-    one = Measure(generate, release or generate, clip_at, count, checked_control(control), seed)
+    one = Measure(generate, release or generate, clip_at, count, tasks.checked_control(control), seed)
     items = (Item(f"clip {number}", partial(one.clip, number)) for number in over(range(count)))
     rows = {name: row for name, row in measure(items, results or Results()).rows.items() if row is not None}
     if not rows:
@@ -68,12 +57,12 @@ def examples(
     generate: Generate, clip_at: ClipAt, count: int, control: str = "object", seed: int = 0, most: int = 2
 ) -> list[Example]:
     """Every variant of the first clips that can be used, with the tracks given, for `sheets.draw`."""
-    usable = [number for number in range(count) if task_at(clip_at, number, control, seed) is not None]
+    usable = [number for number in range(count) if tasks.task_at(clip_at, number, control, seed) is not None]
     shown: list[Example] = []
     for number in usable[:most]:
-        task = task_at(clip_at, number, control, seed)
+        task = tasks.task_at(clip_at, number, control, seed)
         assert task is not None
-        for name, given in variants(task, donor_of(clip_at, number, count, control, seed)).items():
+        for name, given in tasks.variants(task, tasks.donor_of(clip_at, number, count, control, seed)).items():
             videos = {"model": made(generate, task, given, seed), "warp": warp(task.first, given)}
             shown.append(Example(videos, given, f"{name}: {task.caption}"))
     return shown

@@ -11,20 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.counterfactual.tasks import (
-    STOPPED,
-    TRUE,
-    ClipAt,
-    Places,
-    Task,
-    donor_of,
-    nearest,
-    occluded,
-    pinned,
-    released,
-    task_at,
-    variants,
-)
+from benchmarks.counterfactual import tasks
+from benchmarks.counterfactual.tasks import STOPPED, TRUE, ClipAt, Places, Task
 from motionstream.evaluate.baselines import Generate, still, warp
 from motionstream.evaluate.controls import MOVED
 from motionstream.evaluate.harness import Sums
@@ -49,13 +37,13 @@ class Measure:
 
     def clip(self, number: int) -> dict[str, Any] | None:
         """Sums by name, and the video's shape; None where the clip has no object that moves."""
-        task = task_at(self.clip_at, number, self.control, self.seed)
+        task = tasks.task_at(self.clip_at, number, self.control, self.seed)
         if task is None:
             return None
-        donor = donor_of(self.clip_at, number, self.count, self.control, self.seed)
+        donor = tasks.donor_of(self.clip_at, number, self.count, self.control, self.seed)
         steady = task.resting[followable(task.first, task.resting)] if len(task.resting) else task.resting
         sums = Sums()
-        for name, given in variants(task, donor).items():
+        for name, given in tasks.variants(task, donor).items():
             videos = self.videos(self.generate, task, given)
             found = found_in(videos, np.concatenate([given.xy[0], steady]))
             on_warp = found["warp"].select(np.arange(given.points))
@@ -76,7 +64,7 @@ class Measure:
         self, sums: Sums, task: Task, whole: dict[str, Video], found: dict[str, Tracks], trusted: Mask
     ) -> None:
         """Is what should be there there, by comparison with the same frames of the clip without a gap?"""
-        given, gap = occluded(task.true)
+        given, gap = tasks.occluded(task.true)
         moves = trusted & moving(task.true, MOVED)
         for name, video in self.videos(self.generate, task, given).items():
             there = distance(task.true, found[name].select(np.arange(given.points))) <= MOVED
@@ -88,7 +76,7 @@ class Measure:
 
     def _add_released(self, sums: Sums, task: Task, trusted: Mask) -> None:
         """Is what was moved still where it was left, or back where it came from?"""
-        given, last = released(task.true)
+        given, last = tasks.released(task.true)
         moved = np.flatnonzero(trusted[last] & moving(task.true, MOVED)[last])
         left, home = given.xy[last, moved], given.xy[0, moved]
         for name, video in self.videos(self.release, task, given).items():
@@ -99,7 +87,7 @@ class Measure:
 
     def _add_pinned(self, sums: Sums, task: Task, unpinned: dict[str, Tracks], steady: Places) -> None:
         """Do pins hold, where the same places moved without them, and does the drag still reach its goal?"""
-        given = pinned(task.true, steady)
+        given = tasks.pinned(task.true, steady)
         if given is None:
             return
         own = np.arange(task.true.points)
@@ -123,7 +111,7 @@ def _add_variant(
     moves = moving(task.true if variant == STOPPED else given, MOVED)
     shown = after_birth(given)
     wanted = shown & moves & (distance(given, other) >= MOVED)
-    outside = nearest(steady, given) >= OUTSIDE
+    outside = tasks.nearest(steady, given) >= OUTSIDE
     sums.add(f"tracker.{variant}", trusted[shown])
     sums.add(f"{variant}.travel", np.linalg.norm(given.xy - given.xy[:1], axis=-1)[shown])
     for name, everything in found.items():

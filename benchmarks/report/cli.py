@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from benchmarks.report import readme, report
-from motionstream import console
 
 Results = Annotated[Path, typer.Option(help="The folder of JSON files, sheets and videos.")]
 RESULTS = Path("docs/results")
@@ -37,7 +36,7 @@ def report_command(
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(write(built, file.parent), encoding="utf-8")
             typer.echo(f"{file}: written")
-    console.table("report", built.counts())
+    typer.echo(f"{sum(len(one.files) for one in built.sections)} files, {len(built.missing)} things missing")
 
 
 def figures_command(

@@ -6,12 +6,13 @@ depend on the weights alone, but for rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from benchmarks.report.kinds import matches
 from benchmarks.report.report import link, marked
-from benchmarks.report.results import NONE, Result, at, read, text
+from benchmarks.report.results import NONE, Figures, Result, read, text
 from motionstream import zoo
 from motionstream.model_folder import bundle_hash, read_header
 
@@ -23,46 +24,8 @@ REPORT = "README.md"
 """The report's name, where there is one beside the JSON files."""
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One row. values: what each number is called ("" for one that needs no name) → file and dotted path in it."""
-
-    what: str
-    unit: str
-    values: dict[str, tuple[str, str]]
-
-
-def _one(what: str, unit: str, file: str, path: str) -> Figure:
-    return Figure(what, unit, {"": (file, path)})
-
-
-MOTION, LIVE = "motion_tiny.json", "live_tiny.json"
-FIGURES = (
-    *(
-        _one(f"From the tracks given to where things went (EPE), {name}", "px ↓", MOTION, f"{key}.model.epe_px")
-        for name, key in (("all points", "dense"), ("20 points", "20"), ("one object", "object"))
-    ),
-    _one(
-        "Control ratio: distance to the true tracks, which were not given, over that to those given", "times ↑",
-        "counterfactual_tiny.json", "scores.model.control_ratio",
-    ),
-    Figure(
-        "Likeness to the true clip (PSNR); the picture warped along the tracks, without a network", "dB ↑",
-        {"model": (MOTION, "dense.model.psnr_db"), "warp": (MOTION, "dense.warp.psnr_db")},
-    ),
-    _one("Frames a second that it can make, while a hand drags", "FPS ↑", LIVE, "fps"),
-    _one("From the hand's move to the frame that shows it, 95 % within", "ms ↓", LIVE, "gesture_to_frame_ms.p95"),
-    _one(
-        "Colour drift in a long stream while a hand moves, largest", "of 255 ↓",
-        "long_tiny.json", "*.moving.colour_drift_levels",
-    ),
-    _one(
-        "Prompted effects that a classifier recognises; by chance 1 in 8", "share ↑",
-        "text_tiny.json", "scores.model.recognised_effects",
-    ),
-    _one("Likeness of a true clip through the VAE (PSNR)", "dB ↑", "vae_tiny.json", "psnr_db"),
-)  # fmt: skip
-CONTRIBUTION = "contribution_tiny.json"
+FIGURES = tomllib.loads(Path(__file__).with_name("readme.toml").read_text(encoding="utf-8"))["figure"]
+LIVE, CONTRIBUTION = "live_tiny.json", "contribution_tiny.json"
 
 
 def shipped_hash() -> str:
@@ -98,32 +61,28 @@ def markdown(results: Path, beside: Path = Path(), weights: str | None = None) -
     return "\n\n".join(["\n".join(lines), *_sentences(own, weights, results, beside)])
 
 
-def _row(figure: Figure, own: dict[str, Result], beside: Path) -> str | None:
+def _row(figure: Figures, own: Mapping[str, Result], beside: Path) -> str | None:
     """One line of the table; None unless all of its numbers are of these weights."""
-    values = {name: _value(own, *where) for name, where in figure.values.items()}
-    if NONE in values.values():
+    result = own.get(figure["file"])
+    values = {name: _value(result, path) for name, path in figure["values"].items()}
+    if result is None or NONE in values.values():
         return None
-    told = ", ".join(f"{name} {value}".strip() for name, value in values.items())
-    file = own[next(iter(figure.values.values()))[0]].file
-    return f"| {marked(figure.what)} | {told} | {figure.unit} | [{marked(file.name)}]({link(file, beside)}) |"
+    numbers = ", ".join(f"{name} {value}".strip() for name, value in values.items())
+    source = f"[{marked(result.file.name)}]({link(result.file, beside)})"
+    return f"| {marked(figure['what'])} | {numbers} | {figure['unit']} | {source} |"
 
 
-def _value(own: dict[str, Result], file: str, path: str) -> str:
+def _value(result: Result | None, path: str) -> str:
     """A path that begins with "*." is looked for in every group of the file."""
-    if file not in own:
-        return NONE
-    figures = own[file].figures
-    if not path.startswith("*."):
-        return text(at(figures, path))
-    groups = [value for value in figures.values() if isinstance(value, dict)]
-    return next((text(at(group, path[2:])) for group in groups if at(group, path[2:]) is not None), NONE)
+    found = [] if result is None else [value for _, value in matches(result.figures, path)]
+    return text(found[0]) if found else NONE
 
 
-def _sentences(own: dict[str, Result], weights: str, results: Path, beside: Path) -> Iterator[str]:
+def _sentences(own: Mapping[str, Result], weights: str, results: Path, beside: Path) -> Iterator[str]:
     """Below the table: which weights, which machine, what the transformer contributes, where the rest is."""
     timed = f" Times: {own[LIVE].machine}, {own[LIVE].conditions}." if LIVE in own else ""
     yield f"All of the weights that ship, `{weights}`.{timed}"
-    shares = [_value(own, CONTRIBUTION, f"drags.{drag}.share_over_2") for drag in ("large", "small")]
+    shares = [_value(own.get(CONTRIBUTION), f"drags.{drag}.share_over_2") for drag in ("large", "small")]
     if NONE not in shares:
         large, small = (f"{100 * float(one):.2g} %" if float(one) >= 0.001 else "under 0.1 %" for one in shares)
         yield (

@@ -25,7 +25,8 @@ TITLE, OTHERS, MISSING = "Figures", "Other figures", "Missing"
 INTRODUCTION = (
     "Written by `make figures` from the JSON files that `motionstream evaluate`, `motionstream bench` and "
     "`python -m benchmarks` wrote; do not edit it. Rows marked “paper” are quoted from arXiv 2511.01266 and were not "
-    "measured here. Arrows show which way is better; “–” is a figure that was not measured."
+    "measured here: they are of Wan models on its own data, and only rows on the same data in the same frame can be "
+    "compared. Arrows show which way is better; “–” is a figure that was not measured."
 )
 PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 VIDEOS = (".mp4", ".webm")
@@ -34,7 +35,7 @@ MOST_GENERIC = 40  # figures shown of a file of no known kind
 ABOUT = {"model", "model_hash", "machine", "date", "missing", "skipped"}
 MEASURED = ("conditions", "model", "machine", "date")
 """Headings of the cells that say on what, with what, where and when a row was measured."""
-PAPER = Path(__file__).with_name("paper.csv")
+PAPER, STYLE = (Path(__file__).with_name(name) for name in ("paper.csv", "page.css"))
 SOURCE = "arXiv 2511.01266v5"
 
 HIGHER = ("psnr", "ssim", "ratio", "within", "recognised", "midstream", "fps", "share_of_ceiling", "times")
@@ -44,26 +45,6 @@ UNITS = {"db": "dB", "px": "px", "ms": "ms", "s": "s", "mib": "MiB", "gflop": "G
 NAMES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "epe": "EPE", "fps": "FPS", "fvd": "FVD", "rss": "memory"}
 MARKED = re.compile(r"[\\`*\[\]|]")
 """What would mean something to Markdown within a cell. An underscore within a word means nothing."""
-
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c1c1e; --paper: #fff; --soft: #6b6b70; --line: #d9d9de; --tint: #f3f1ea; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e8e8ea; --paper: #17171a; --soft: #9a9aa2; --line: #38383e; --tint: #26241d; }
-}
-body { margin: 0 auto; max-width: 110rem; padding: 1.5rem; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; }
-h2 { margin-top: 3rem; border-bottom: 1px solid var(--line); }
-p { max-width: 60rem; }
-a { color: inherit; margin-right: 1rem; }
-.files, .note, figcaption { color: var(--soft); }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 13px; }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-tbody th { font-weight: 500; white-space: nowrap; position: sticky; left: 0; background: var(--paper); }
-tbody tr.quoted > * { background: var(--tint); }
-.n { text-align: right; font-variant-numeric: tabular-nums; }
-img, video { max-width: 100%; height: auto; }
-"""
 
 
 @dataclass(frozen=True)
@@ -133,15 +114,6 @@ class Report:
     sections: tuple[Section, ...]
     missing: tuple[Missing, ...] = ()
 
-    def counts(self) -> list[tuple[str, str]]:
-        """How much there is, for people."""
-        files, tables, media = (sum(len(getattr(one, part)) for one in self.sections) for part in _PARTS)
-        counted = {"files": files, "tables": tables, "pictures and videos": media, "missing": len(self.missing)}
-        return [(name, str(count)) for name, count in counted.items()]
-
-
-_PARTS = ("files", "tables", "media")
-
 
 def build(folder: Path) -> Report:
     """The report on a folder of JSON files. Raises ValueError where there is no folder, or no such file in it."""
@@ -209,20 +181,11 @@ def _quoted(row: dict[str, str]) -> Row:
 
 def _generic(result: Result) -> Table:
     """A file of no known kind: its single figures, by dotted name; what is a list is counted."""
-    figures = list(_flat({key: value for key, value in result.figures.items() if key not in ABOUT}))
-    more = len(figures) - MOST_GENERIC
-    where = [part for part in (result.model, result.machine, result.date) if part != NONE]
-    note = ", ".join([*where, *([f"{more} more figures are in the file"] if more > 0 else [])])
-    rows = [Row(name, {"value": text(value)}) for name, value in figures[:MOST_GENERIC]]
+    named = {key: text(value) if isinstance(value, list) else value for key, value in result.figures.items()}
+    figures = list(console.flat({key: value for key, value in named.items() if key not in ABOUT}))
+    rows = [Row(name, {"value": value}) for name, value in figures[:MOST_GENERIC]]
+    note = ", ".join(part for part in (result.model, result.machine, result.date) if part != NONE)
     return Table(result.file.name, rows, ("value",), note=note)
-
-
-def _flat(figures: Figures, above: str = "") -> Iterator[tuple[str, object]]:
-    for name, value in figures.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
 
 
 def _media(folder: Path, results: Sequence[Result]) -> dict[Path | None, list[Path]]:
@@ -308,7 +271,7 @@ def _page(report: Report, beside: Path) -> Iterator[str]:
     sections = [*report.sections, *([Section(MISSING, tables=[lacking])] if lacking else [])]
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f"<title>MotionStream: {TITLE}</title>\n<style>{STYLE}</style>\n</head>\n<body>"
+    yield f"<title>MotionStream: {TITLE}</title>\n<style>{STYLE.read_text(encoding='utf-8')}</style>\n</head>\n<body>"
     yield f"<h1>MotionStream: {TITLE}</h1>"
     yield "<p>" + re.sub("`(.+?)`", r"<code>\1</code>", escape(INTRODUCTION)) + "</p>"
     yield "<nav>" + "".join(f'<a href="#{at}">{escape(one.title)}</a>' for at, one in enumerate(sections)) + "</nav>"

@@ -140,8 +140,8 @@ def test_every_command_teaches_with_an_example(capsys: pytest.CaptureFixture[str
         assert f"python -m benchmarks {command.name} " in said
 
 
-def test_another_journal_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("j.jsonl").write_text('{"key": {"evaluation": "motion"}}\n')
+def test_results_of_another_evaluation_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("j.jsonl").write_text('{"settings": {"evaluation": "motion"}}\n')
     arguments = ["counterfactual", "--assets", ASSETS, "-m", str(folder), "--journal", "j.jsonl"]
     assert cli.run(arguments, app) == errors.WRONG_INPUT
-    assert "the journal of another evaluation" in capsys.readouterr().err
+    assert "j.jsonl holds results of another evaluation" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Plots of marks and bars show what they are given, and say what they cannot show."""
+"""Plots of marks show what they are given, and say what they cannot show."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.plots import Bars, bars, scatter
+from benchmarks.ablation.plots import scatter
 from motionstream.evaluate.pictures.plots import COLOURS
 
 pytest.importorskip("matplotlib", reason="plots need Matplotlib (extra: evaluate)")
@@ -34,22 +34,6 @@ def test_marks_are_joined_and_labelled(tmp_path: Path) -> None:
     assert not has(other, COLOURS[1])
 
 
-def test_bars_are_as_long_as_their_values_and_coloured_by_group(tmp_path: Path) -> None:
-    first = Bars("dB", {"a": {"one": 30.0, "two": 15.0}, "b": {"three": 30.0}})
-    bars(tmp_path / "deep" / "bars.png", {"first": first, "second": Bars("dB", {"": {"other": 5.0}})})
-    with Image.open(tmp_path / "deep" / "bars.png") as picture:
-        pixels = np.asarray(picture.convert("RGB")).astype(int)
-    left = pixels[:, : pixels.shape[1] // 2]
-
-    def lengths(colour: str) -> list[int]:
-        """Pixels of this colour in each row that has some, from the top."""
-        wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-        return [int(row) for row in (np.abs(left - wanted).max(-1) < 20).sum(1) if row > 2]
-
-    blue, orange = lengths(COLOURS[0]), lengths(COLOURS[1])
-    assert blue[0] == pytest.approx(2 * blue[-1], abs=4)
-    assert orange[0] == pytest.approx(blue[0], abs=4)
-    with pytest.raises(ValueError, match="no bars"):
-        bars(tmp_path / "none.png", {"first": Bars("dB", {})})
+def test_no_marks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no marks"):
         scatter(tmp_path / "a.png", {"p": []}, x="x", y="y")
