@@ -1,4 +1,4 @@
-"""The commands that tell control from luck, on a small model: a good run each, and wrong input."""
+"""`motionstream evaluate text` on a small model: a good run, and wrong input."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from tests.small import small_model, small_vae
 
 from motionstream import cli, errors, model_folder
@@ -31,23 +30,6 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_counterfactual_figures_are_written_and_go_on(folder: Path) -> None:
-    arguments = ["evaluate", "counterfactual", "--assets", ASSETS, "-m", str(folder), "--clips", "2", "--frames", "9"]
-    arguments += ["--control", "dense", "--journal", "j.jsonl"]
-    assert cli.run([*arguments, "--json", "c.json", "--sheet", "c.png"]) == errors.DONE
-    figures = json.loads(Path("c.json").read_text())
-    assert (figures["clips"], figures["control"], figures["split"]) == (2, "dense", "heldout")
-    assert len(figures["model_hash"]) == 12
-    assert {"machine", "date", "tracker"} <= set(figures)
-    assert set(figures["scores"]) == {"model", "warp", "still"}
-    with Image.open("c.png") as sheet:
-        assert sheet.height > 2 * 6 * 2 * 48
-    before = Path("j.jsonl").read_text()
-    assert cli.run([*arguments, "--json", "again.json"]) == errors.DONE
-    assert Path("j.jsonl").read_text() == before
-    assert json.loads(Path("again.json").read_text()) == figures
-
-
 def test_text_figures_are_written(folder: Path) -> None:
     arguments = ["evaluate", "text", "--assets", ASSETS, "-m", str(folder), "--clips", "1", "--probe-clips", "2"]
     arguments += ["--frames", "17", "--points", "20", "--resume-file", "t.jsonl"]
@@ -63,9 +45,6 @@ def test_text_figures_are_written(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["counterfactual", "--assets", "nowhere"], "no assets folder at nowhere"),
-        (["counterfactual", "--assets", ASSETS, "--control", "mouse"], "use dense, object, hand"),
-        (["counterfactual", "--assets", ASSETS, "--frames", "10"], "10 frames"),
         (["text", "--assets", "nowhere"], "no assets folder at nowhere"),
         (["text", "--assets", ASSETS, "--frames", "9"], "'--frames'"),
         (["text", "--assets", ASSETS, "--split", "sunday"], "sunday"),
@@ -78,10 +57,3 @@ def test_wrong_input_is_one_line_and_two(
     said = capsys.readouterr().err
     assert says in said
     assert said.count("\n") == 1, said
-
-
-def test_another_journal_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("j.jsonl").write_text('{"key": {"evaluation": "motion"}}\n')
-    arguments = ["evaluate", "counterfactual", "--assets", ASSETS, "-m", str(folder), "--journal", "j.jsonl"]
-    assert cli.run(arguments) == errors.WRONG_INPUT
-    assert "the journal of another evaluation" in capsys.readouterr().err

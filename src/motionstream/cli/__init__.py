@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from motionstream import allocator, errors
-from motionstream.cli import bench, convert, data, docs, doctor, evaluate, generate, studio, tracks, train, zoo
+from motionstream.cli import bench, convert, data, doctor, evaluate, generate, studio, tracks, train, zoo
 
 HEAVY = {"demo", "serve", "generate", "train", "bench", "evaluate"}
 
@@ -41,7 +41,6 @@ app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(zoo.app, name="zoo")
-app.add_typer(docs.app, name="docs")
 
 
 @app.callback()
@@ -66,19 +65,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(run(given))
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command → exit code; what went wrong goes to stderr as one line."""
+def run(arguments: Sequence[str], commands: typer.Typer = app, name: str = "motionstream") -> int:
+    """Run one command → exit code; what went wrong goes to stderr as one line that begins with the program's name."""
     try:
-        return int(app(list(arguments), prog_name="motionstream", standalone_mode=False) or errors.DONE)
+        return int(commands(list(arguments), prog_name=name, standalone_mode=False) or errors.DONE)
     except KeyboardInterrupt:
         return errors.INTERRUPTED
     except typer.Abort:
         return errors.INTERRUPTED
     except Exception as error:
-        return _complain(error)
+        return _complain(error, name)
 
 
-def _complain(error: Exception) -> int:
+def _complain(error: Exception, name: str) -> int:
     usage = getattr(error, "format_message", None)
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing to add at exit
@@ -86,11 +85,11 @@ def _complain(error: Exception) -> int:
     if os.environ.get("MOTIONSTREAM_DEBUG"):
         traceback.print_exception(error)
     if usage or errors.is_users(error):
-        return _say(usage().partition("\n")[0] if usage else errors.one_line(error), errors.WRONG_INPUT)
-    hint = "" if os.environ.get("MOTIONSTREAM_DEBUG") else "; motionstream --debug … shows where"
-    return _say(f"our fault: {type(error).__name__}: {errors.one_line(error)}{hint}", errors.OUR_FAULT)
+        return _say(name, usage().partition("\n")[0] if usage else errors.one_line(error), errors.WRONG_INPUT)
+    hint = "" if os.environ.get("MOTIONSTREAM_DEBUG") else f"; {name} --debug … shows where"
+    return _say(name, f"our fault: {type(error).__name__}: {errors.one_line(error)}{hint}", errors.OUR_FAULT)
 
 
-def _say(line: str, code: int) -> int:
-    print(f"motionstream: {line}", file=sys.stderr)
+def _say(name: str, line: str, code: int) -> int:
+    print(f"{name}: {line}", file=sys.stderr)
     return code

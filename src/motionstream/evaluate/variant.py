@@ -1,14 +1,11 @@
-"""The same weights run in another way: other sizes of the rollout, or without part of what steers them."""
+"""The same weights run with other sizes of the rollout."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
 
-import torch
-
 from motionstream import model_folder, zoo
-from motionstream.conditioning import Conditioner, ConditionerState, Conditioning, TrackBatch, Warped
 from motionstream.sampling import RolloutConfig
 from motionstream.stream.model import StreamingModel
 
@@ -16,40 +13,11 @@ _SIZES = re.compile(r"c(\d+)s(\d+)w(\d+)")
 
 
 class Variant(StreamingModel):
-    """A model that shares everything with the one given, but for its rolling sizes and what its network is told.
+    """A model that shares everything with the one given, but for its rolling sizes."""
 
-    identity: whether points say where they are by their codes. anchor: whether the network sees the warped anchor.
-    """
-
-    def __init__(
-        self, model: StreamingModel, rollout_config: RolloutConfig, identity: bool = True, anchor: bool = True
-    ) -> None:
+    def __init__(self, model: StreamingModel, rollout_config: RolloutConfig) -> None:
         self.__dict__.update(vars(model))
-        self.rollout_config, self.identity, self.anchor = rollout_config, identity, anchor
-        if not anchor:
-            self.detail = None  # it would bring the anchor's texture in by another door
-
-    def conditioner(self, seed: int) -> Conditioner:
-        return _Partial(super().conditioner(seed), self.identity, self.anchor)
-
-
-class _Partial(Conditioner):
-    """A conditioner that keeps something back."""
-
-    def __init__(self, whole: Conditioner, identity: bool, anchor: bool) -> None:
-        super().__init__(whole.vae, whole.geometry, whole.seed, whole.anchored)
-        self.identity, self.anchor = identity, anchor
-
-    def step(
-        self, state: ConditionerState, tracks: TrackBatch, warped: Warped | None = None
-    ) -> tuple[Conditioning, ConditionerState]:
-        conditioning, following = super().step(state, tracks, warped)
-        if not self.identity:
-            conditioning = replace(conditioning, volume=torch.zeros_like(conditioning.volume))
-        if not self.anchor:
-            everyone = torch.ones(len(conditioning.anchor), dtype=torch.bool, device=conditioning.anchor.device)
-            conditioning = conditioning.without_anchor(everyone)
-        return conditioning, following
+        self.rollout_config = rollout_config
 
 
 def sizes_name(rollout_config: RolloutConfig) -> str:
