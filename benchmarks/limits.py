@@ -8,7 +8,7 @@ such as snow: how far makers without it are from the VAE is to be read on the cl
 By content: the whole model's figures over the clips of a kind: by effect, by plot, by how fast things move, by how
 much of the frame is uncovered and by how much of it moves.
 
-Every figure is a sum over clips, kept clip by clip in a journal, so that a run that was cut goes on.
+Every figure is a sum over clips, kept clip by clip in a resumable results file.
 """
 
 from __future__ import annotations
@@ -32,28 +32,30 @@ from motionstream import console
 from motionstream.cli.options import (
     Assets,
     Device,
-    EvaluationJournal,
     HeldOut,
     JsonOut,
     LpipsWeights,
     Model,
+    ResumeFile,
     Seed,
     Variety,
+    load_lpips,
     load_model,
     weights_of,
 )
 from motionstream.data import effects
 from motionstream.data.assets import AssetLibrary
-from motionstream.evaluate import machine, motion
-from motionstream.evaluate.baselines import Generate, warp
-from motionstream.evaluate.clips import Clip, Follow, Source, resized, worlds
-from motionstream.evaluate.controls import DENSE, MOVED
-from motionstream.evaluate.journal import Journal
-from motionstream.evaluate.lpips import Lpips
-from motionstream.evaluate.metrics import Mean, Video, moving, pooled_psnr
-from motionstream.evaluate.motion import Example, Opened, Score, by_model
+from motionstream.evaluate import motion
+from motionstream.evaluate.baselines import Generate, by_model, checked_video, warp
+from motionstream.evaluate.clips import Clip, Source, worlds
+from motionstream.evaluate.controls import DENSE, MOVED, checked
+from motionstream.evaluate.harness import Item, Results, mean, measure, stamp, table
+from motionstream.evaluate.metrics import Follow, Video, moving
 from motionstream.evaluate.pictures import sheets
 from motionstream.evaluate.pictures.plots import check_target
+from motionstream.evaluate.pictures.sheets import Example
+from motionstream.evaluate.scores import Reference, figures_of, measured_at
+from motionstream.lpips import LpipsNetwork
 from motionstream.stream.model import StreamingModel
 from motionstream.trackers.lucas_kanade import track
 from motionstream.tracks import Tracks
@@ -122,61 +124,54 @@ def evaluate_limits(
     sources: Sequence[Source],
     control: str = DENSE,
     seed: int = 0,
-    lpips: Lpips | None = None,
-    journal: Journal | None = None,
+    lpips: LpipsNetwork | None = None,
+    results: Results | None = None,
     follow: Follow = track,
-    watch: Callable[[Iterable[Source]], Iterable[Source]] = iter,
+    watch: Callable[[Iterable[Item]], Iterable[Item]] = iter,
 ) -> dict[str, Any]:
     """Measure the makers on the same clips, JSON-ready. makers: `WHOLE` among them; content is split by it.
 
-    sources: worlds, read one at a time, as the journal needs them. seed: of the choice of points; the noise's is the
-    makers'. watch: iterates over the sources, for a progress bar. Raises ValueError on an unknown control, a video of
-    another shape than its clip's, or where no clip has the control.
+    sources: worlds, each loaded only when it is not in the results yet. seed: of the choice of points; the noise's is
+    the makers'. watch: iterates over the items, one a source, for a progress bar. Raises ValueError on an unknown
+    control, a video of another shape than its clip's, or where no clip has the control.
     """
-    motion.checked([control])
-    book = journal or Journal(None, {})
-    rows: list[Measured] = []
-    lacking: list[str] = []
-    for source in watch(sources):
-        measure = partial(_measure, makers, Opened(source, follow), control, seed, lpips)
-        found = book.measured(source.name, measure)
-        if found is None:
-            lacking.append(source.name)
-        else:
-            rows.append({"name": source.name, **found})
+    checked([control])
+    items = (
+        Item(source.name, partial(_measure, makers, Reference(source, follow, lpips), control, seed))
+        for source in sources
+    )
+    measured = measure(watch(items), results or Results()).rows
+    rows: list[Measured] = [{"name": name, **row} for name, row in measured.items() if row is not None]
     if not rows:
         raise ValueError(f"no clip has what control {control!r} gives: ask for more clips, or another control")
-    points = Mean()
-    points.add([row["points"] for row in rows])
     return {
         "clips": len(rows),
         "frames": max(row["frames"] for row in rows),
         "size": "x".join(map(str, rows[0]["size"])),
-        "metrics_size": "x".join(map(str, motion.measured_at(rows[0]["size"]))),
+        "metrics_size": "x".join(map(str, measured_at(rows[0]["size"]))),
         "seed": seed,
         "control": control,
-        "points": points.value,
-        "without_control": lacking,
+        "points": float(np.mean([row["points"] for row in rows])),
+        "without_control": [name for name, row in measured.items() if row is None],
         "missing": [] if lpips else ["lpips"],
         "by_source": _by_source(rows, makers),
         "by_source_without_effect": _by_source([row for row in rows if row["about"]["effect"] == effects.NONE], makers),
         "by_content": {key: _by(rows, key) for key in SPLITS},
         "worst": worst(rows),
-        "per_clip": [_told(row) for row in rows],
-        "machine": machine.describe(),
-        "date": machine.today(),
+        "per_clip": [_of_clip(row) for row in rows],
+        **stamp(),
     }
 
 
-def about(opened: Opened) -> dict[str, Any]:
+def about(reference: Reference) -> dict[str, Any]:
     """What a clip shows, by the names of `SPLITS`; None where nobody knows."""
-    clip = opened.true
+    clip = reference.true
     return {
         "effect": clip.effect,
         "plot": clip.plot,
         "speed": speed(clip.tracks),
         "uncovered": None if clip.uncovered is None else float(clip.uncovered[1:].mean()),
-        "moving": float(opened.moving_pixels[1:].mean()),
+        "moving": float(reference.moving_pixels[1:].mean()),
     }
 
 
@@ -188,35 +183,29 @@ def speed(tracks: Tracks) -> float:
     return float(steps[seen].mean()) if seen.any() else 0.0
 
 
-def _measure(
-    makers: Mapping[str, Make], opened: Opened, control: str, seed: int, lpips: Lpips | None
-) -> dict[str, Any] | None:
+def _measure(makers: Mapping[str, Make], reference: Reference, control: str, seed: int) -> dict[str, Any] | None:
     """Every maker's sums on one clip; None where the clip has no points of that control."""
-    points = opened.points(control, seed)
+    points = reference.points(control, seed)
     if len(points) == 0:
         return None
-    clip, made = opened.clip, {}
+    clip = reference.clip
     given = clip.tracks.select(points)
-    for name, make in makers.items():
-        seen = resized(motion.fitting(make(clip, given), clip), opened.true.size)
-        score = motion.pictures(seen, opened, lpips)
-        motion.score_tracks(score, seen, opened, points, opened.follow)
-        made[name] = score.sums()
+    made = {
+        name: reference.score(checked_video(make(clip, given), clip.video.shape), points)
+        for name, make in makers.items()
+    }
     head = {"frames": len(clip.video), "size": list(clip.size), "points": len(points)}
-    return {**head, "about": about(opened), "made": made}
+    return {**head, "about": about(reference), "made": made}
 
 
-def _score(rows: Iterable[Measured], maker: str) -> Score:
+def _figures(rows: Iterable[Measured], maker: str) -> dict[str, float | None]:
     """One maker over these clips."""
-    score = Score()
-    for row in rows:
-        score.join(row["made"][maker])
-    return score
+    return figures_of(table({row["name"]: row["made"] for row in rows}), maker)
 
 
 def _by_source(rows: Sequence[Measured], makers: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Every maker's figures over these clips, with their number; nothing without clips."""
-    return {name: {"clips": len(rows), **_score(rows, name).report()} for name in makers} if rows else {}
+    return {name: {"clips": len(rows), **_figures(rows, name)} for name in makers} if rows else {}
 
 
 def _by(rows: Sequence[Measured], key: str) -> dict[str, dict[str, Any]]:
@@ -230,21 +219,26 @@ def _by(rows: Sequence[Measured], key: str) -> dict[str, dict[str, Any]]:
 
 
 def _bin(rows: Sequence[Measured]) -> dict[str, Any]:
-    figures = _score(rows, WHOLE).report()
+    figures = _figures(rows, WHOLE)
     return {"clips": len(rows), **{name: figures[name] for name in BIN_FIGURES}}
 
 
 def worst(rows: Sequence[Measured]) -> list[str]:
     """Names of the clips on which the whole model's squared error is largest, the worst first; three or more."""
     count = max(LEAST_WORST, ceil(WORST_SHARE * len(rows)))
-    ordered = sorted(rows, key=lambda row: (-(_score([row], WHOLE).squares.value or 0.0), row["name"]))
+    ordered = sorted(rows, key=lambda row: (-(_mean_square(row) or 0.0), row["name"]))
     return [row["name"] for row in ordered[:count]]
 
 
-def _told(row: Measured) -> dict[str, Any]:
-    """What a reader wants to know of one clip."""
-    errors = {name: pooled_psnr(_score([row], name).squares) for name in row["made"]}
-    return {"name": row["name"], **row["about"], POOLED: errors, "epe_px": _score([row], WHOLE).epe.value}
+def _mean_square(row: Measured) -> float | None:
+    """The whole model's mean squared error on a clip."""
+    return mean(table({row["name"]: row["made"]}), f"{WHOLE}.squares")
+
+
+def _of_clip(row: Measured) -> dict[str, Any]:
+    """What the file of figures has of one clip."""
+    errors = {name: _figures([row], name)[POOLED] for name in row["made"]}
+    return {"name": row["name"], **row["about"], POOLED: errors, "epe_px": _figures([row], WHOLE)["epe_px"]}
 
 
 def examples(model: StreamingModel, sources: Iterable[Source], figures: Mapping[str, Any]) -> Iterator[Example]:
@@ -289,30 +283,30 @@ def limits_command(
     lpips: LpipsWeights = None,
     plot: Annotated[Path | None, typer.Option(help="Draw both tables as bars, .png.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw the worst clips: true, whole and warp, .png.")] = None,
-    journal: EvaluationJournal = None,
+    resume_file: ResumeFile = None,
     json_out: JsonOut = None,
 ) -> None:
     """Say what limits a model: its VAE, the warp, its network, detail or look; and which clips are hard for it.
 
     [bold]python -m benchmarks limits --assets pictures --clips 32 --json limits.json --plot limits.png[/]
 
-    [bold]python -m benchmarks limits --assets pictures --control 20 --journal limits.jsonl --sheet worst.png[/]
+    [bold]python -m benchmarks limits --assets pictures --control 20 --resume-file limits.jsonl --sheet worst.png[/]
 
     The same clips are made by ever more of the model: vae (the true clip through the VAE), warp, warp through the vae
     (a network that corrects nothing), student (no detail, no look), with detail (no look), whole. A part that the
     model lacks is left out. Then the whole model by effect, plot, speed, share uncovered and share that moves.
     """
 
-    motion.checked([control])
+    checked([control])
     if plot:
         check_target(plot)
     library = AssetLibrary(assets, split=split)
-    perceptual = Lpips.load(lpips) if lpips else None
+    perceptual = load_lpips(lpips)
     loaded = load_model(model, device)
     sources = worlds(library, loaded.size, frames, seed, clips, variety)
     settings = {**weights_of(model, loaded), "split": split, "variety": variety}
     key = {"evaluation": "limits", **settings, "assets": str(assets), "frames": frames, "control": control}
-    kept = Journal(journal, {**key, "seed": seed, "lpips": str(lpips)})
+    kept = Results(resume_file, {**key, "seed": seed, "lpips": str(lpips)})
     with console.progress("worlds", clips) as bar:
         makers = ladder(loaded, seed)
         figures = evaluate_limits(makers, sources, control, seed, perceptual, kept, watch=bar.over)

@@ -54,8 +54,10 @@ class Setting:
     def applied(self, model: StreamingModel, shift: float) -> StreamingModel:
         """The model run so. shift: of the student's times."""
         times = tuple(few_step_times(self.steps, shift).tolist())
-        sizes = {"chunk": self.chunk, "sink": self.sink, "window": self.window}
-        return Withheld(model, replace(model.rollout_config, times=times, **sizes), self.identity, self.anchor)
+        rollout_config = replace(
+            model.rollout_config, chunk=self.chunk, sink=self.sink, window=self.window, times=times
+        )
+        return Withheld(model, rollout_config, self.identity, self.anchor)
 
 
 class Withheld(Variant):

@@ -11,7 +11,7 @@ from benchmarks.counterfactual.measure import WITHIN, Measure, made
 from benchmarks.counterfactual.tasks import AS_FAST, DELAYED, STOPPED, SWAPPED, TRUE, VARIANTS, ClipAt
 from motionstream.evaluate.baselines import Generate, warp
 from motionstream.evaluate.harness import Item, Results, mean, measure, ratio, stamp, table, total
-from motionstream.evaluate.motion import Example
+from motionstream.evaluate.pictures.sheets import Example
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ from motionstream import cli, errors
 from motionstream.camera.path import MOVES
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.scenes import Scene, Scenes
-from motionstream.evaluate.baselines import still, warp
+from motionstream.evaluate.baselines import still
 from motionstream.evaluate.camera import Setting, evaluate_scenes
 from motionstream.evaluate.harness import Results
 from motionstream.evaluate.metrics import Video
@@ -69,9 +69,7 @@ def test_a_model_that_ignores_its_camera_is_found_out(orbit: Scene) -> None:
 def test_true_depth_as_the_estimate_has_no_error_of_depth(orbit: Scene) -> None:
     """Up to its scale, which is found."""
     exact = DepthMap(orbit.depth_map() * 0.2, "truth", "")
-    figures = evaluate_scenes(
-        Setting(still, lambda picture: exact, grid=(12, 8)), [("one", lambda: orbit)], no_journal()
-    )
+    figures = evaluate_scenes(Setting(still, lambda picture: exact, grid=(12, 8)), [("one", lambda: orbit)])
     assert figures["tracks"]["estimated_depth"]["epe_px"] == pytest.approx(
         figures["tracks"]["true_depth"]["epe_px"], abs=1e-3
     )
