@@ -32,7 +32,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_text_figures_are_written(folder: Path) -> None:
     arguments = ["evaluate", "text", "--assets", ASSETS, "-m", str(folder), "--clips", "1", "--probe-clips", "2"]
-    arguments += ["--frames", "17", "--points", "20", "--journal", "t.jsonl"]
+    arguments += ["--frames", "17", "--points", "20", "--resume-file", "t.jsonl"]
     assert cli.run([*arguments, "--json", "t.json", "--sheet", "t.png"]) == errors.DONE
     figures = json.loads(Path("t.json").read_text())
     assert (figures["worlds"], figures["probe_worlds"], figures["chance"]) == (1, 2, 0.125)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tests.small import small_model, small_vae
 
 from motionstream import cli, errors, model_folder, zoo
-from motionstream.evaluate.lpips import Lpips
+from motionstream.lpips import LpipsNetwork
 from motionstream.tiny import bundle
 from motionstream.tiny.vae import TinyVAE
 from motionstream.train import recipe, recipes
@@ -65,7 +65,7 @@ def test_motion_is_measured_on_real_clips(folder: Path) -> None:
     save_clip(Path("clips/kite"), 10)
     save_clip(Path("clips/blink"), 4)
     arguments = ["evaluate", "motion", "-d", "clips", "-m", str(folder), "--grid", "8x6", "--controls", "dense,5"]
-    arguments += ["--journal", "run.jsonl", "--sheet", "worst.png", "--worst", "1", "--videos", "side"]
+    arguments += ["--resume-file", "run.jsonl", "--sheet", "worst.png", "--worst", "1", "--videos", "side"]
     assert cli.run([*arguments, "--json", "motion.json"]) == errors.DONE
     figures = json.loads(Path("motion.json").read_text())
     assert (figures["layout"], figures["clips"], figures["frames"], figures["size"]) == ("clips", 1, 9, "64x48")
@@ -83,8 +83,8 @@ def test_motion_is_measured_on_real_clips(folder: Path) -> None:
 
 def test_long_streams_are_measured_and_drawn(folder: Path, picture: Path) -> None:
     arguments = ["evaluate", "long", str(picture), "-m", str(folder), "--frames", "100", "--every", "100"]
-    files = ["--json", "long.json", "--sheet", "sheet.png", "--plot", "plot.png", "--journal", "long.jsonl"]
-    assert cli.run([*arguments, *files, "--scenes", "idle,moving", "--variants", "c3s3w3,c3s0w3"]) == errors.DONE
+    files = ["--json", "long.json", "--sheet", "sheet.png", "--plot", "plot.png", "--resume-file", "long.jsonl"]
+    assert cli.run([*arguments, *files, "--patterns", "idle,moving", "--variants", "c3s3w3,c3s0w3"]) == errors.DONE
     figures = json.loads(Path("long.json").read_text())
     assert (figures["frames"], figures["pictures"], figures["missing"]) == (100, 1, ["lpips"])
     assert len(figures["model_hash"]) == 12
@@ -96,7 +96,7 @@ def test_long_streams_are_measured_and_drawn(folder: Path, picture: Path) -> Non
         assert sheet.height > 4 * 48
     with Image.open("plot.png") as plot:
         assert plot.width > 500
-    assert cli.run([*arguments, "--json", "own.json", "--scenes", "idle", "--sink", "1"]) == errors.DONE
+    assert cli.run([*arguments, "--json", "own.json", "--patterns", "idle", "--sink", "1"]) == errors.DONE
     assert set(json.loads(Path("own.json").read_text())["curves"]) == {"c3s1w3"}
 
 
@@ -127,7 +127,7 @@ def save_run(out: Path) -> None:
 
 def test_guidance_is_ablated_on_a_runs_teacher(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_run(Path("run"))
-    save_file(Lpips().state_dict(), "lpips.safetensors")
+    save_file(LpipsNetwork().state_dict(), "lpips.safetensors")
     model = ["evaluate", "ablate", "--assets", str(ASSETS), "-m", str(folder), "--clips", "1", "--recipe", "guidance"]
     arguments = [*model, "--runs", "run", "--w-t", "0,3", "--w-m", "1.5", "--teacher-steps", "1"]
     files = ["--lpips", "lpips.safetensors", "--json", "out.json", "--plots", "out"]
@@ -159,7 +159,7 @@ def test_guidance_is_ablated_on_a_runs_teacher(folder: Path, capsys: pytest.Capt
         (["evaluate", "long", "boat.png", "boat.png"], "same name"),
         (["evaluate", "long", "boat.png", "--variants", "c1"], "such as c1s3w3"),
         (["evaluate", "long", "boat.png", "--variants", "c1s1w1", "--sink", "0"], "leave out"),
-        (["evaluate", "long", "boat.png", "--scenes", "dancing"], "use moving, idle"),
+        (["evaluate", "long", "boat.png", "--patterns", "dancing"], "use moving, idle"),
         (["evaluate", "ablate", "--assets", str(ASSETS), "--recipe", "everything"], "use one of all"),
         (["evaluate", "ablate", "--assets", str(ASSETS), "--recipe", "guidance"], "give --runs"),
         (["evaluate", "ablate", "--assets", str(ASSETS), "--w-t", "a,b"], "--w-t a,b: write numbers"),

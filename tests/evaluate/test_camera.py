@@ -13,11 +13,11 @@ from motionstream import cli, errors
 from motionstream.camera.path import MOVES
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.scenes import Scene, Scenes
-from motionstream.evaluate.baselines import still
-from motionstream.evaluate.camera import Setting, averaged, evaluate_scenes
-from motionstream.evaluate.journal import Journal
+from motionstream.evaluate.baselines import still, warp
+from motionstream.evaluate.camera import Setting, evaluate_scenes
+from motionstream.evaluate.harness import Results
 from motionstream.evaluate.metrics import Video
-from motionstream.evaluate.motion import Example
+from motionstream.evaluate.pictures.sheets import Example
 from motionstream.evaluate.views.depth import DepthMap, estimator
 from motionstream.tracks import Tracks, io
 
@@ -38,15 +38,11 @@ def orbit() -> Scene:
     return scene("orbit")
 
 
-def no_journal() -> Journal:
-    return Journal(None, {})
-
-
 def test_a_perfect_model_is_perfect_and_depth_shows_in_the_tracks_only(orbit: Scene) -> None:
     video = orbit.video()
     setting = Setting(lambda *given: video, PLANE, grid=(12, 8))
     shown: list[Example] = []
-    figures = evaluate_scenes(setting, [("one", lambda: orbit)], no_journal(), shown)
+    figures = evaluate_scenes(setting, [("one", lambda: orbit)], examples=shown)
     json.dumps(figures, allow_nan=False)
     assert figures["scenes"] == 1
     assert figures["tracks"]["true_depth"]["epe_px"] < 0.3
@@ -65,7 +61,7 @@ def test_a_perfect_model_is_perfect_and_depth_shows_in_the_tracks_only(orbit: Sc
 
 
 def test_a_model_that_ignores_its_camera_is_found_out(orbit: Scene) -> None:
-    figures = evaluate_scenes(Setting(still, PLANE, grid=(12, 8)), [("one", lambda: orbit)], no_journal())
+    figures = evaluate_scenes(Setting(still, PLANE, grid=(12, 8)), [("one", lambda: orbit)])
     assert figures["true_depth"]["model"]["epe_px"] == figures["still"]["epe_px"]
     assert figures["true_depth"]["model"]["psnr_db"] == figures["still"]["psnr_db"]
 
@@ -88,7 +84,7 @@ def test_the_prompt_is_the_papers(orbit: Scene) -> None:
         prompts.append(caption)
         return still(first, tracks)
 
-    evaluate_scenes(Setting(watch, PLANE, grid=(6, 4)), [("one", lambda: orbit)], no_journal())
+    evaluate_scenes(Setting(watch, PLANE, grid=(6, 4)), [("one", lambda: orbit)])
     assert prompts == [f"static scene, only camera motion, no object is moving, {orbit.caption}"] * 2
 
 
@@ -96,7 +92,6 @@ def test_a_turning_camera_needs_no_depth() -> None:
     figures = evaluate_scenes(
         Setting(still, PLANE, grid=(12, 8)),
         [("one", lambda: scene("pan")), ("two", lambda: scene("truck"))],
-        no_journal(),
     )
     assert figures["by_move"]["pan"]["tracks_epe_px"]["estimated_depth"] < 1e-3
     assert figures["by_move"]["truck"]["tracks_epe_px"]["estimated_depth"] > 0.2
@@ -111,7 +106,7 @@ def test_an_evaluation_goes_on_where_it_was_cut(tmp_path: Path, orbit: Scene) ->
 
     def run(names: str) -> dict[str, object]:
         worlds = [(name, lambda name=name: making(name)) for name in names]
-        return evaluate_scenes(Setting(still, PLANE, grid=(6, 4)), worlds, Journal(tmp_path / "j.jsonl", {"a": 1}))
+        return evaluate_scenes(Setting(still, PLANE, grid=(6, 4)), worlds, Results(tmp_path / "r.jsonl", {"a": 1}))
 
     run("a")
     figures = run("ab")
@@ -119,11 +114,9 @@ def test_an_evaluation_goes_on_where_it_was_cut(tmp_path: Path, orbit: Scene) ->
     assert figures["scenes"] == 2
 
 
-def test_means_skip_what_could_not_be_measured() -> None:
-    assert averaged([{"a": 1, "b": {"c": None}}, {"a": 3, "b": {"c": 4}}]) == {"a": 2, "b": {"c": 4}}
-    assert averaged([{"a": None}]) == {"a": None}
+def test_nothing_to_measure_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one scene"):
-        averaged([])
+        evaluate_scenes(Setting(still, PLANE), [])
 
 
 # --- the program ------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_synthetic_scenes_are_measured_drawn_and_resumed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["evaluate", "camera", "--assets", str(ASSETS), "-m", str(folder), "--count", "2", "--frames", "9"]
-    arguments += ["--grid", "8x6", "--journal", "j.jsonl", "--json", "camera.json", "--sheet", "camera.png"]
+    arguments += ["--grid", "8x6", "--resume-file", "r.jsonl", "--json", "camera.json", "--sheet", "camera.png"]
     assert cli.run(arguments) == errors.DONE
     figures = json.loads(Path("camera.json").read_text())
     assert (figures["scenes"], figures["data"], figures["depth"], figures["grid"]) == (2, "scenes", "plane", "8x6")

@@ -12,13 +12,13 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from motionstream.evaluate import motion
-from motionstream.evaluate.baselines import still, warp
-from motionstream.evaluate.clips import Clip, Skipped, Source, Unusable
-from motionstream.evaluate.controls import apart, by_hand
-from motionstream.evaluate.journal import Journal
-from motionstream.evaluate.metrics import Video
-from motionstream.evaluate.motion import by_model, evaluate_motion, examples
+from motionstream.evaluate import motion, scores
+from motionstream.evaluate.baselines import by_model, still, warp
+from motionstream.evaluate.clips import Clip, Skipped, Source
+from motionstream.evaluate.controls import apart, spread
+from motionstream.evaluate.harness import Item, Results, Unusable
+from motionstream.evaluate.metrics import Video, retrack
+from motionstream.evaluate.motion import evaluate_motion, examples
 from motionstream.evaluate.pictures import sheets
 from motionstream.evaluate.pictures.illustrate import Pictures
 from motionstream.stream.video import read_video
@@ -79,9 +79,9 @@ def perfect(first: Video, tracks: Tracks, caption: str, seed: int) -> Video:
 
 
 def test_a_perfect_model_scores_perfectly_and_the_controls_do_not() -> None:
-    figures = evaluate_motion(perfect, SOURCES, controls=("dense", "few", "5", "object"))
+    figures = evaluate_motion(perfect, SOURCES, controls=("dense", "20", "5", "object"))
     assert figures["tracker"]["within_1px"] > 0.7
-    for control in ("dense", "few", "5", "object"):
+    for control in ("dense", "20", "5", "object"):
         model, standing = figures[control]["model"], figures[control]["still"]
         assert figures[control]["clips"] == 2
         assert model["epe_px"] < 0.5
@@ -150,13 +150,13 @@ def test_a_hand_takes_points_that_stay_and_are_apart() -> None:
     visible = np.ones((8, 400), bool)
     visible[2:, ::2] = False
     xy = np.repeat(grid, 8, 0)
-    chosen = by_hand(Tracks(xy, visible), 16, np.random.default_rng(0))
+    chosen = spread(Tracks(xy, visible), 16, np.random.default_rng(0))
     assert (chosen % 2 == 1).all()
     places = grid[0, chosen]
     between = np.linalg.norm(places[:, None] - places[None], axis=-1) + 1e9 * np.eye(16)
     assert between.min() > 25, "16 in a square of 190: by chance alone two would be within 10"
-    assert len(by_hand(Tracks(xy[:, :3], visible[:, :3]), 16, np.random.default_rng(0))) == 1
-    assert len(by_hand(Tracks.empty(8), 5, np.random.default_rng(0))) == 0
+    assert len(spread(Tracks(xy[:, :3], visible[:, :3]), 16, np.random.default_rng(0))) == 1
+    assert len(spread(Tracks.empty(8), 5, np.random.default_rng(0))) == 0
     alike = apart(np.zeros((4, 2), np.float32), 3, np.random.default_rng(0))
     assert len(set(alike.tolist())) == 3
 
@@ -182,20 +182,20 @@ def test_wrong_calls_are_refused() -> None:
 
 
 def test_clips_are_read_once_each_and_progress_is_told() -> None:
-    told: list[tuple[str, str]] = []
+    told: list[str] = []
     read: list[str] = []
 
     def reading(one: Source) -> Source:
         return Source(one.name, lambda: read.append(one.name) or one.load())
 
-    def watch(steps: Iterable[motion.Step]) -> Iterable[motion.Step]:
-        for each, control in steps:
+    def watch(items: Iterable[Item]) -> Iterable[Item]:
+        for item in items:
             assert len(read) <= 1 + len(told) // 2, "one at a time"
-            yield each, control
-            told.append((each.name, control))
+            yield item
+            told.append(item.name)
 
-    evaluate_motion(still, [reading(one) for one in SOURCES], controls=("few", "dense"), watch=watch)
-    assert told == [(name, control) for name in ("clip 0", "clip 1") for control in ("few", "dense")]
+    evaluate_motion(still, [reading(one) for one in SOURCES], controls=("20", "dense"), watch=watch)
+    assert told == ["clip 0 20", "clip 0 dense", "clip 1 20", "clip 1 dense"]
     assert read == ["clip 0", "clip 1"]
 
 
@@ -205,7 +205,7 @@ def steady(figures: dict[str, object]) -> dict[str, object]:
 
 def test_a_run_that_was_cut_goes_on_to_the_same_figures(tmp_path: Path) -> None:
     whole = evaluate_motion(warp, SOURCES, controls=("dense", "5"))
-    file, calls = tmp_path / "journal.jsonl", []
+    file, calls = tmp_path / "results.jsonl", []
 
     def failing(first: Video, tracks: Tracks, caption: str, seed: int) -> Video:
         calls.append(tracks.points)
@@ -214,11 +214,11 @@ def test_a_run_that_was_cut_goes_on_to_the_same_figures(tmp_path: Path) -> None:
         return warp(first, tracks)
 
     with pytest.raises(RuntimeError, match="power"):
-        evaluate_motion(failing, SOURCES, controls=("dense", "5"), journal=Journal(file, {"model": "a"}))
-    resumed = evaluate_motion(failing, SOURCES, controls=("dense", "5"), journal=Journal(file, {"model": "a"}))
+        evaluate_motion(failing, SOURCES, controls=("dense", "5"), results=Results(file, {"model": "a"}))
+    resumed = evaluate_motion(failing, SOURCES, controls=("dense", "5"), results=Results(file, {"model": "a"}))
     assert len(calls) == 5, "two before the cut, the one that was cut, and again that and the last"
     assert steady(resumed) == steady(whole)
-    assert steady(evaluate_motion(failing, SOURCES, controls=("dense", "5"), journal=Journal(file, {"model": "a"})))
+    assert steady(evaluate_motion(failing, SOURCES, controls=("dense", "5"), results=Results(file, {"model": "a"})))
     assert len(calls) == 5
 
 
@@ -258,20 +258,20 @@ def test_real_clips_are_measured_by_the_tracker_s_own_tracks() -> None:
     assert "uncovered_psnr_db" not in figures["dense"]["model"]
     assert figures["missing"] == ["lpips"]
     assert evaluate_motion(perfect, [source(real)], controls=("dense",))["tracker"] is None
-    followed = motion.retrack(real.video, real.tracks)
+    followed = retrack(real.video, real.tracks)
     own = replace(real, tracks=Tracks(followed.xy, followed.visible))
     assert evaluate_motion(perfect, [source(own)], controls=("dense",))["dense"]["model"]["epe_px"] == 0
 
 
 def test_large_models_are_measured_in_the_paper_s_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert motion.measured_at((1280, 704)) == (832, 480)
-    assert motion.measured_at((832, 480)) == (832, 480)
-    assert motion.measured_at((256, 144)) == (256, 144)
-    monkeypatch.setattr(motion, "MEASURED_AT", (64, 48))
+    assert scores.measured_at((1280, 704)) == (832, 480)
+    assert scores.measured_at((832, 480)) == (832, 480)
+    assert scores.measured_at((256, 144)) == (256, 144)
+    monkeypatch.setattr(scores, "MEASURED_AT", (64, 48))
     figures = evaluate_motion(perfect, SOURCES, controls=("dense",))
     assert (figures["size"], figures["metrics_size"]) == ("128x96", "64x48")
     standing = figures["dense"]["still"]["epe_moving_px"]
-    monkeypatch.setattr(motion, "MEASURED_AT", (832, 480))
+    monkeypatch.setattr(scores, "MEASURED_AT", (832, 480))
     whole = evaluate_motion(perfect, SOURCES, controls=("dense",))["dense"]["still"]["epe_moving_px"]
     assert standing == pytest.approx(whole / 2, rel=0.15), "pixels of half the size"
 

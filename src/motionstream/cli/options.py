@@ -9,12 +9,18 @@ import typer
 
 if TYPE_CHECKING:
     from motionstream.evaluate.views.depth import Estimator
+    from motionstream.lpips import LpipsNetwork
     from motionstream.trackers.registry import PointTracker
 
 Model = Annotated[str, typer.Option("--model", "-m", help="A zoo name or a folder of weights.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 JsonOut = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here as JSON.")]
-EvaluationJournal = Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from here after an interruption.")]
+ResumeFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Resumable results file: an interrupted run continues from it, with the same settings."
+    ),
+]
 LpipsWeights = Annotated[Path | None, typer.Option(help="LPIPS weights, .safetensors, to measure that too.")]
 Assets = Annotated[Path, typer.Option(help="A folder with cutouts/ and backgrounds/, or with manifest.csv.")]
 HeldOut = Annotated[str, typer.Option(help="heldout or heldout-far.")]
@@ -53,11 +59,6 @@ def load_model(model: str, device: str) -> Any:
     import motionstream
 
     return motionstream.load(model, device=device)
-
-
-def controls_of(text: str) -> list[str]:
-    """ "dense, 20" → ["dense", "20"]; which there are, `motion.checked` says."""
-    return text.replace(" ", "").split(",")
 
 
 def parts_of(text: str) -> list[str]:
@@ -102,6 +103,13 @@ def _pair(text: str, complaint: str) -> tuple[int, int]:
     return int(first), int(second)
 
 
+def load_lpips(weights: Path | None) -> LpipsNetwork | None:
+    """LPIPS with these weights, or None where none are named."""
+    from motionstream.lpips import LpipsNetwork
+
+    return None if weights is None else LpipsNetwork.load(weights)
+
+
 def weights_of(model: str, loaded: Any) -> dict[str, Any]:
-    """What every file of figures says of the model that was measured."""
+    """The entries by which every file of figures names its model."""
     return {"model": model, "model_hash": loaded.hash}

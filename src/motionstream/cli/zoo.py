@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from motionstream import console
-from motionstream.cli.options import AssetsHeldOut, Device, JsonOut, Seed, controls_of, load_model, size_of
+from motionstream.cli.options import AssetsHeldOut, Device, JsonOut, Seed, load_model, parts_of, size_of
 
 app = typer.Typer(no_args_is_help=True, help="Models that come with the package, and making one.")
 
@@ -93,41 +93,34 @@ def zoo_compare(
 
     A new model is worth promoting when it is better in something and worse in nothing.
     """
-    from motionstream.evaluate import verdict
+    from motionstream.evaluate import comparison
 
-    measure = partial(_motion, assets=assets, clips=clips, frames=frames, split=split, device=device, seed=seed)
-    chosen = controls_of(controls)
-    found = verdict.differences(measure(first, chosen), measure(second, chosen), seed)
-    console.grid(f"{second} against {first}", verdict.rows(found))
-    typer.echo(verdict.preferred(found))
-    console.write_json({"first": first, "second": second, **verdict.report(found)}, json_out)
+    measure = partial(_motion, parts_of(controls), assets, clips, frames, split, device, seed)
+    found = comparison.differences(measure(first), measure(second), seed)
+    console.grid(f"{second} against {first}", comparison.rows(found))
+    typer.echo(comparison.conclusion(found))
+    console.write_json({"first": first, "second": second, **comparison.report(found)}, json_out)
 
 
 def _motion(
-    model: str,
-    controls: list[str],
-    *,
-    assets: Path | None,
-    clips: int,
-    frames: int,
-    split: str,
-    device: str,
-    seed: int,
+    controls: list[str], assets: Path | None, clips: int, frames: int, split: str, device: str, seed: int, model: str
 ) -> dict[str, Any]:
-    """What `evaluate motion` says of a model: read from its file, or measured on held-out worlds."""
+    """The figures of `evaluate motion`: read from its file, or measured on held-out worlds."""
     from motionstream.data.assets import AssetLibrary
     from motionstream.evaluate import clips as reading
-    from motionstream.evaluate import motion
+    from motionstream.evaluate.baselines import by_model
+    from motionstream.evaluate.controls import checked
+    from motionstream.evaluate.motion import evaluate_motion
 
     if model.endswith(".json"):
         return _read_motion(Path(model))
     if assets is None:
         raise ValueError(f"{model} is to be measured on held-out worlds: name a folder of pictures with --assets")
-    chosen = motion.checked(controls)
+    chosen = checked(controls)
     loaded = load_model(model, device)
     worlds = reading.worlds(AssetLibrary(assets, split=split), loaded.size, frames, seed, clips)
     with console.progress(f"{model}: clips × controls", clips * len(chosen)) as bar:
-        figures = motion.evaluate_motion(motion.by_model(loaded), worlds, seed, chosen, watch=bar.over)
+        figures = evaluate_motion(by_model(loaded), worlds, seed, chosen, watch=bar.over)
     return {"data": "worlds", "split": split, **figures}
 
 

@@ -25,7 +25,8 @@ from motionstream.data import points
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.layers import Layer
 from motionstream.data.synthetic import SyntheticWorlds
-from motionstream.evaluate.metrics import Mask, Video
+from motionstream.evaluate.harness import Unusable
+from motionstream.evaluate.metrics import Follow, Mask, Video
 from motionstream.geometry import Fit, Geometry
 from motionstream.stream.model import fitted
 from motionstream.stream.video import read_image, read_video
@@ -43,9 +44,6 @@ VIDEOS = (".mp4", ".webm", ".mov")
 DAVIS_LISTS = ("ImageSets/2017/val.txt", "ImageSets/2016/val.txt", "ImageSets/480p/val.txt")
 DAVIS_FRAMES = ("JPEGImages/480p", "JPEGImages/Full-Resolution")
 CELL = 4  # pixels a side of the squares for which it is found out whether frame 0 shows them
-
-Follow = Callable[[Video, npt.ArrayLike, npt.ArrayLike | None], Tracks]
-"""A tracker: (video (F, H, W, 3), queries (N, 2), frame of birth (N,) or None) → tracks with an estimate everywhere."""
 
 
 class EvaluationClip(Protocol):
@@ -70,10 +68,6 @@ class Skipped:
 
     name: str
     reason: str
-
-
-class Unusable(ValueError):
-    """This clip cannot be measured; the others can."""
 
 
 @dataclass(frozen=True)

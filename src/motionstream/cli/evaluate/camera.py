@@ -14,13 +14,14 @@ from motionstream.cli.options import (
     DepthDownload,
     DepthWeights,
     Device,
-    EvaluationJournal,
     HeldOut,
     JsonOut,
     LpipsWeights,
     Model,
+    ResumeFile,
     Seed,
     grid_of,
+    load_lpips,
     load_model,
     open_depth,
     weights_of,
@@ -41,38 +42,36 @@ def evaluate_camera_command(
     seed: Seed = 0,
     lpips: LpipsWeights = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw true and made frames side by side, .png.")] = None,
-    journal: EvaluationJournal = None,
+    resume_file: ResumeFile = None,
     json_out: JsonOut = None,
 ) -> None:
-    """Measure whether a model goes where its camera goes, beside standing still and warping the first frame.
+    """Measure whether a model follows a camera, beside a still picture and a warp of the first frame.
 
     [bold]motionstream evaluate camera --assets pictures --count 16 --json camera.json --sheet camera.png[/]
 
     [bold]motionstream evaluate camera --assets pictures --depth depth-anything --depth-weights DA --json camera.json[/]
 
-    On synthetic scenes, which are exact, the depth's error is told from the model's (docs/camera.md).
+    Synthetic scenes have exact depth, so the error of the depth is told apart from the model's (docs/camera.md).
     """
+    from motionstream.evaluate.baselines import by_model
     from motionstream.evaluate.camera import Setting, evaluate_scenes, synthetic
-    from motionstream.evaluate.journal import Journal
-    from motionstream.evaluate.lpips import Lpips
-    from motionstream.evaluate.motion import Example, by_model
+    from motionstream.evaluate.harness import Results
     from motionstream.evaluate.pictures import sheets
 
     points = grid_of(grid)
     estimate = open_depth(depth, depth_weights, download)
-    perceptual = Lpips.load(lpips) if lpips else None
+    perceptual = load_lpips(lpips)
     loaded = load_model(model, device)
     setting = Setting(by_model(loaded), estimate, points, seed, perceptual)
-    shown: list[Example] | None = [] if sheet else None
+    shown: list[sheets.Example] | None = [] if sheet else None
     head = {**weights_of(model, loaded), "data": "scenes", "depth": depth, "frames": frames, "seed": seed}
     settings = {"grid": points, "lpips": bool(lpips), "split": split, "size": loaded.size}
-    kept = Journal(journal, {"evaluation": "camera", **head, **settings})
-    worlds = synthetic(assets, split, loaded.size, frames, seed, count)
+    results = Results(resume_file, {"evaluation": "camera", **head, **settings})
+    scenes = synthetic(assets, split, loaded.size, frames, seed, count)
     with console.progress("scenes", count) as bar:
-        figures = evaluate_scenes(setting, bar.over(worlds), kept, shown)
-    head["split"] = split
+        figures = evaluate_scenes(setting, scenes, results, shown, bar.over)
     if sheet and shown:
         sheets.draw(shown, sheet)
     elif sheet:
-        typer.echo(f"{sheet}: not drawn, for every figure came from the journal", err=True)
-    console.report(f"{model}, camera", {**head, **figures}, json_out)
+        typer.echo(f"{sheet}: not drawn, for all scenes were in {resume_file} already", err=True)
+    console.report(f"{model}, camera", {**head, **figures, "split": split}, json_out)

@@ -1,7 +1,7 @@
-"""What goes on in a long stream: nobody touches it, all is pinned, or a hand never rests.
+"""Periodic tracks for long streams: nothing is touched, everything is pinned, or points move without rest.
 
-Everything that moves comes home every `PERIOD` frames, so that frames a whole number of periods apart should look
-alike. Lengths go with the height of the frame.
+All that moves is back at its first place every `PERIOD` frames, so that frames a whole number of periods apart should
+look alike. Lengths are relative to the height of the frame.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import numpy.typing as npt
 from motionstream.tracks import Tracks
 
 PERIOD = 100
-"""Frames there and back."""
+"""Frames after which points are back at their first place."""
 SPACING = 1 / 12
 """Of points, in heights of the frame."""
 SWING = 1 / 6
-"""Of a hand to each side, in heights of the frame."""
+"""Amplitude of the motion, in heights of the frame."""
 
 Places = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Scene:
+class TrackPattern:
     """tracks: (size, first frame, frames) → the tracks of those frames. still: all frames should look alike."""
 
     tracks: Callable[[tuple[int, int], int, int], Tracks]
@@ -33,54 +33,54 @@ class Scene:
 
 
 def idle(size: tuple[int, int], first: int, frames: int) -> Tracks:
-    """Nobody touches it."""
+    """No tracks."""
     return Tracks.empty(frames)
 
 
 def pinned(size: tuple[int, int], first: int, frames: int) -> Tracks:
-    """Pins all over."""
-    return _moved(_everywhere(size), np.zeros((frames, 2)), size)
+    """A grid over the frame that stays where it is."""
+    return _moved(_full_grid(size), np.zeros((frames, 2)), size)
 
 
 def moving(size: tuple[int, int], first: int, frames: int) -> Tracks:
-    """A grid in the middle, swung from side to side."""
+    """A grid in the middle that swings from side to side."""
     angle = _angles(first, frames)
-    return _moved(_in_the_middle(size), SWING * size[1] * np.stack([np.sin(angle), np.zeros(frames)], -1), size)
+    return _moved(_middle_grid(size), SWING * size[1] * np.stack([np.sin(angle), np.zeros(frames)], -1), size)
 
 
 def circling(size: tuple[int, int], first: int, frames: int) -> Tracks:
-    """A grid in the middle, led round a circle."""
+    """A grid in the middle on a circular path."""
     angle = _angles(first, frames)
-    return _moved(_in_the_middle(size), SWING / 2 * size[1] * np.stack([np.sin(angle), np.cos(angle) - 1], -1), size)
+    return _moved(_middle_grid(size), SWING / 2 * size[1] * np.stack([np.sin(angle), np.cos(angle) - 1], -1), size)
 
 
 def panning(size: tuple[int, int], first: int, frames: int) -> Tracks:
-    """Everything moves together, as under a camera that looks left and right."""
+    """A grid over the frame that swings from side to side, as under a panning camera."""
     angle = _angles(first, frames)
-    return _moved(_everywhere(size), SWING * size[1] * np.stack([np.sin(angle), np.zeros(frames)], -1), size)
+    return _moved(_full_grid(size), SWING * size[1] * np.stack([np.sin(angle), np.zeros(frames)], -1), size)
 
 
-SCENES = {
-    "moving": Scene(moving, still=False),
-    "idle": Scene(idle, still=True),
-    "pinned": Scene(pinned, still=True),
-    "circling": Scene(circling, still=False),
-    "panning": Scene(panning, still=False),
+PATTERNS = {
+    "moving": TrackPattern(moving, still=False),
+    "idle": TrackPattern(idle, still=True),
+    "pinned": TrackPattern(pinned, still=True),
+    "circling": TrackPattern(circling, still=False),
+    "panning": TrackPattern(panning, still=False),
 }
 
 
 def _angles(first: int, frames: int) -> Places:
-    """Of the cycle, (T,): the last frame of each period is at home."""
+    """Phase, (T,): 2π, the first place, in the last frame of each period."""
     angles: Places = np.arange(first + 1, first + frames + 1) * np.float64(2 * np.pi / PERIOD)
     return angles
 
 
-def _in_the_middle(size: tuple[int, int]) -> Places:
+def _middle_grid(size: tuple[int, int]) -> Places:
     steps = (np.arange(3) - 1) * SPACING * size[1]
     return np.stack(np.meshgrid(size[0] / 2 + steps, size[1] / 2 + steps), -1).reshape(-1, 2)
 
 
-def _everywhere(size: tuple[int, int]) -> Places:
+def _full_grid(size: tuple[int, int]) -> Places:
     step = SPACING * size[1]
     xs, ys = (np.arange(step, length, 2 * step) for length in size)
     return np.stack(np.meshgrid(xs, ys), -1).reshape(-1, 2)

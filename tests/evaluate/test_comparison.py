@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from motionstream.evaluate import verdict
-from motionstream.evaluate.verdict import BETTER, SAME, WORSE, difference, differences, preferred
+from motionstream.evaluate import comparison
+from motionstream.evaluate.comparison import BETTER, SAME, WORSE, conclusion, difference, differences
 
 CLIPS = 12
 
@@ -38,24 +38,24 @@ def test_a_small_gain_on_every_clip_shows_though_clips_differ_widely() -> None:
     before = spread()
     noise = np.random.default_rng(1).normal(0, 0.02, CLIPS)
     found = difference("epe", before, before - 0.1 + noise, more_is_better=False)
-    assert found.verdict == BETTER
-    assert found.low < found.change < found.high < 0
+    assert found.result == BETTER
+    assert found.interval[0] < found.change < found.interval[1] < 0
     assert found.change == pytest.approx(-0.1, abs=0.03)
-    assert difference("epe", before - 0.1 + noise, before, more_is_better=False).verdict == WORSE
-    assert difference("psnr", before, before - 0.1 + noise, more_is_better=True).verdict == WORSE
+    assert difference("epe", before - 0.1 + noise, before, more_is_better=False).result == WORSE
+    assert difference("psnr", before, before - 0.1 + noise, more_is_better=True).result == WORSE
 
 
 def test_a_large_gain_on_one_clip_alone_is_no_difference() -> None:
     before, after = spread(), spread()
     after[3] -= 5
-    assert difference("epe", before, after, more_is_better=False).verdict == SAME
+    assert difference("epe", before, after, more_is_better=False).result == SAME
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_chance_alone_is_rarely_taken_for_a_difference(seed: int) -> None:
     """At the level of 95 %, among 40 comparisons of equal models a few are found different, not many."""
     rng = np.random.default_rng(seed)
-    found = [difference("epe", spread(), spread() + rng.normal(0, 1, CLIPS), False, n).verdict for n in range(40)]
+    found = [difference("epe", spread(), spread() + rng.normal(0, 1, CLIPS), False, n).result for n in range(40)]
     assert sum(one != SAME for one in found) <= 9
 
 
@@ -75,8 +75,8 @@ def test_too_few_clips_or_other_numbers_of_them_are_refused(
 def test_results_are_compared_clip_by_clip_under_each_control() -> None:
     epe, psnr = spread(), spread(2) + 20
     found = differences(figures(epe, psnr), figures(epe - 0.05, psnr - 0.3))
-    assert [(one.name, one.verdict) for one in found] == [("dense, epe_px", BETTER), ("dense, psnr_db", WORSE)]
-    assert preferred(found).startswith("neither: the second is better in dense, epe_px")
+    assert [(one.measure, one.result) for one in found] == [("dense, epe_px", BETTER), ("dense, psnr_db", WORSE)]
+    assert conclusion(found).startswith("neither: the second is better in dense, epe_px")
 
 
 def test_clips_that_one_of_them_lacks_are_left_out() -> None:
@@ -109,9 +109,9 @@ def test_nothing_in_common_is_an_error() -> None:
         ((0.0, 0.0), "no difference"),
     ],
 )
-def test_the_verdict_is_one_line(changes: tuple[float, float], line: str) -> None:
+def test_the_conclusion_is_one_line(changes: tuple[float, float], line: str) -> None:
     epe, psnr = spread(), spread(2)
     found = differences(figures(epe, psnr), figures(epe + changes[0], psnr + changes[1]))
-    assert preferred(found).startswith(line)
-    assert verdict.report(found)["verdict"] == preferred(found)
-    assert len(verdict.rows(found)) == 1 + len(found)
+    assert conclusion(found).startswith(line)
+    assert comparison.report(found)["conclusion"] == conclusion(found)
+    assert len(comparison.rows(found)) == 1 + len(found)
