@@ -16,9 +16,9 @@ import typer
 from benchmarks.parts import anchor_only
 from motionstream import console, serve
 from motionstream.cli import options
+from motionstream.evaluate.baselines import by_model
 from motionstream.evaluate.harness import stamp
 from motionstream.evaluate.metrics import Video
-from motionstream.evaluate.motion import by_model
 from motionstream.stream.model import StreamingModel, fitted
 from motionstream.stream.video import read_image
 from motionstream.tracks import Tracks

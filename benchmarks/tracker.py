@@ -173,14 +173,14 @@ def tracker_command(
     points: Annotated[int, typer.Option(help="Tracks in each world.", min=16)] = 400,
     split: options.HeldOut = "heldout",
     seed: options.Seed = 0,
-    journal: options.EvaluationJournal = None,
+    resume_file: options.ResumeFile = None,
     json_out: options.JsonOut = None,
 ) -> None:
     """Measure a point tracker's own error on synthetic worlds, whose tracks are exact.
 
     [bold]python -m benchmarks tracker --assets pictures --clips 16 --json tracker.json[/]
 
-    [bold]python -m benchmarks tracker --assets pictures --tracker tapir --tracker-path tapir.pt --journal t.jsonl[/]
+    [bold]python -m benchmarks tracker --assets pictures --tracker tapir --tracker-path tapir.pt[/]
 
     Every distance that a tracker measures on a generated video is to be read beside this one (docs/trackers.md).
     """
@@ -190,5 +190,5 @@ def tracker_command(
     settings = {**options.weights_of(tracker, opened), "split": split, "seed": seed}
     key = {"evaluation": "tracker", **settings, "size": options.size_of(size), "frames": frames, "points": points}
     with console.progress("worlds", clips) as bar:
-        figures = own_error(opened, worlds.sample, bar.over(range(clips)), Results(journal, key))
+        figures = own_error(opened, worlds.sample, bar.over(range(clips)), Results(resume_file, key))
     console.report(f"{tracker}, own error", {**settings, **figures}, json_out)

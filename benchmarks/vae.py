@@ -16,11 +16,11 @@ from motionstream.cli import options
 from motionstream.conditioning import Warped
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.synthetic import SyntheticWorlds
+from motionstream.evaluate.clips import EvaluationClip
 from motionstream.evaluate.harness import Item, Results, mean, measure, ratio, stamp, table
-from motionstream.evaluate.lpips import Lpips
 from motionstream.evaluate.metrics import Video, psnr, ssim
-from motionstream.evaluate.motion import EvaluationClip
 from motionstream.geometry import chunk_spans
+from motionstream.lpips import LpipsNetwork
 from motionstream.stream.model import StreamingModel
 from motionstream.vae.pixels import to_frames, to_model
 
@@ -29,7 +29,7 @@ def evaluate_vae(
     model: StreamingModel,
     clips: Iterable[EvaluationClip],
     chunk: int = 3,
-    perceptual: Lpips | None = None,
+    perceptual: LpipsNetwork | None = None,
     results: Results | None = None,
 ) -> dict[str, Any]:
     """Figures of a model's VAE on true clips, decoded chunk by chunk as a stream does; LPIPS where there is a network.
@@ -48,7 +48,9 @@ def evaluate_vae(
     }
 
 
-def _measured(model: StreamingModel, clip: EvaluationClip, chunk: int, perceptual: Lpips | None) -> dict[str, Any]:
+def _measured(
+    model: StreamingModel, clip: EvaluationClip, chunk: int, perceptual: LpipsNetwork | None
+) -> dict[str, Any]:
     rebuilt = rebuild(model, clip.video, chunk)
     at_borders, elsewhere = flicker(rebuilt, clip.video, border_frames(model, len(clip.video), chunk))
     return {
@@ -110,19 +112,19 @@ def vae_command(
     split: options.HeldOut = "heldout",
     seed: options.Seed = 0,
     lpips: options.LpipsWeights = None,
-    journal: options.EvaluationJournal = None,
+    resume_file: options.ResumeFile = None,
     json_out: options.JsonOut = None,
 ) -> None:
     """Measure what a model's VAE keeps of true clips, seams at chunk borders, and its arithmetic.
 
     [bold]python -m benchmarks vae --assets pictures --clips 32 --json vae.json[/]
     """
-    perceptual = Lpips.load(lpips) if lpips else None
+    perceptual = options.load_lpips(lpips)
     loaded = options.load_model(model, device)
     worlds = SyntheticWorlds(AssetLibrary(assets, split=split), size=loaded.size, frames=frames, seed=seed)
     head = {**options.weights_of(model, loaded), "split": split}
     key = {"evaluation": "vae", **head, "assets": str(assets), "frames": frames, "seed": seed, "lpips": str(lpips)}
     with console.progress("worlds", clips) as bar:
         samples = bar.over(worlds.sample(index) for index in range(clips))
-        figures = evaluate_vae(loaded, samples, perceptual=perceptual, results=Results(journal, key))
+        figures = evaluate_vae(loaded, samples, perceptual=perceptual, results=Results(resume_file, key))
     console.report(f"{model}, VAE", {**head, **figures}, json_out)

@@ -15,7 +15,6 @@ from motionstream.cli import options
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.synthetic import SyntheticWorlds
 from motionstream.evaluate.harness import Results, stamp
-from motionstream.evaluate.lpips import Lpips
 from motionstream.evaluate.pictures.plots import check_target
 from motionstream.evaluate.variant import shift_of
 
@@ -42,7 +41,7 @@ def ablation_command(
     plots_out: Annotated[
         Path | None, typer.Option("--plots", help="A folder for time.png and, with LPIPS, guidance.png.")
     ] = None,
-    journal: options.EvaluationJournal = None,
+    resume_file: options.ResumeFile = None,
     timed: Annotated[
         bool, typer.Option("--timed/--untimed", help="Without times, where the machine does other work too.")
     ] = True,
@@ -61,12 +60,12 @@ def ablation_command(
     if plots_out:
         check_target(plots_out / "time.png")
     library = AssetLibrary(assets, split=split)
-    perceptual = Lpips.load(lpips) if lpips else None
+    perceptual = options.load_lpips(lpips)
     loaded = options.load_model(model, device)
     worlds = SyntheticWorlds(library, size=loaded.size, frames=frames, seed=seed)
     teacher = load_teacher(runs, stage, str(loaded.device)) if settings.GUIDANCE in tables and runs else None
     head = {**options.weights_of(model, loaded), "split": split, "frames": frames, "seed": seed}
-    kept = Results(journal, {"evaluation": "ablation", **head, "lpips": lpips is not None})
+    kept = Results(resume_file, {"evaluation": "ablation", **head, "lpips": lpips is not None})
     chosen = evaluation.distinct(settings.student_settings(loaded, tables))
     with console.progress("clips", clips * (len(chosen) + len(grid[0]) * len(grid[1]) * bool(teacher))) as bar:
         study = evaluation.Study(kept, clips, perceptual, seed, bar.over)

@@ -13,10 +13,11 @@ import numpy as np
 from benchmarks.ablation.settings import GUIDANCE, RECIPES, Setting, student_settings
 from benchmarks.ablation.teacher import Teacher
 from motionstream.evaluate.baselines import Generate
+from motionstream.evaluate.clips import EvaluationClip
 from motionstream.evaluate.harness import Item, Results, Row, means, measure, table
-from motionstream.evaluate.lpips import Lpips
-from motionstream.evaluate.metrics import Mask, Video, distance, measurable, psnr, ssim
-from motionstream.evaluate.motion import WITHIN, EvaluationClip, retrack
+from motionstream.evaluate.metrics import Mask, Video, distance, measurable, psnr, retrack, ssim
+from motionstream.evaluate.scores import WITHIN
+from motionstream.lpips import LpipsNetwork
 from motionstream.sampling import Guidance
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.offline import play
@@ -43,7 +44,7 @@ class Study:
 
     results: Results
     count: int
-    lpips: Lpips | None = None
+    lpips: LpipsNetwork | None = None
     seed: int = 0
     progress: Callable[[Iterable[Any]], Iterable[Any]] = lambda items: items
 
@@ -132,7 +133,7 @@ def measured(makers: Mapping[str, Make], clips: Clips, study: Study) -> dict[str
     return {name: [rows[names[name, index]] for index in range(study.count)] for name in makers}
 
 
-def score(made: Made, true: Video, given: Tracks, trusted: Mask, lpips: Lpips | None) -> Row:
+def score(made: Made, true: Video, given: Tracks, trusted: Mask, lpips: LpipsNetwork | None) -> Row:
     """Figures of one clip. spans: those that are means over frames or places, by spans of frames; frame: the last."""
     video, took = made
     apart = distance(given, retrack(video, given))

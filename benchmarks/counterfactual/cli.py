@@ -16,8 +16,8 @@ from motionstream import console
 from motionstream.cli import options
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.synthetic import SyntheticWorlds
+from motionstream.evaluate.baselines import by_model
 from motionstream.evaluate.harness import Results
-from motionstream.evaluate.motion import by_model
 from motionstream.evaluate.pictures import sheets
 
 
@@ -30,7 +30,7 @@ def counterfactual_command(
     control: Annotated[str, typer.Option(help="dense, object (a grid on it) or hand (a small rigid grid).")] = "object",
     split: options.HeldOut = "heldout",
     seed: options.Seed = 0,
-    journal: options.EvaluationJournal = None,
+    resume_file: options.ResumeFile = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw every variant of two clips, .png.")] = None,
     json_out: options.JsonOut = None,
 ) -> None:
@@ -38,7 +38,7 @@ def counterfactual_command(
 
     [bold]python -m benchmarks counterfactual --assets pictures --clips 16 --json control.json --sheet control.png[/]
 
-    [bold]python -m benchmarks counterfactual --assets pictures --control hand --journal hand.jsonl --json hand.json[/]
+    [bold]python -m benchmarks counterfactual --assets pictures --control hand --resume-file hand.jsonl[/]
 
     Movement is mirrored, turned, delayed, taken from another clip, and stopped. control_ratio: distance of
     the video to the true tracks over its distance to those given; a model that ignores its tracks has 1 or less.
@@ -53,7 +53,7 @@ def counterfactual_command(
     clip_at = lru_cache(maxsize=4)(worlds.sample)
     head = {**options.weights_of(model, loaded), "split": split}
     key = {"evaluation": "counterfactual", **head, "assets": str(assets), "clips": clips, "frames": frames}
-    kept = Results(journal, {**key, "control": control, "seed": seed})
+    kept = Results(resume_file, {**key, "control": control, "seed": seed})
     generate = by_model(loaded)
     with console.progress("worlds", clips) as bar:
         figures = evaluate_counterfactual(

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from motionstream.evaluate.clips import EvaluationClip
 from motionstream.evaluate.controls import on_object
 from motionstream.evaluate.metrics import Floats, Mask, Video, turned
-from motionstream.evaluate.motion import EvaluationClip
 from motionstream.tracks import Tracks
 
 CONTROLS = ("dense", "object", "hand")

@@ -11,10 +11,10 @@ from benchmarks.llff.evaluation import Setup, evaluate_llff
 from benchmarks.llff.scenes import scenes
 from motionstream import console
 from motionstream.cli import options
+from motionstream.evaluate.baselines import by_model
 from motionstream.evaluate.harness import Results
-from motionstream.evaluate.lpips import Lpips
-from motionstream.evaluate.motion import Example, by_model
 from motionstream.evaluate.pictures import sheets
+from motionstream.evaluate.pictures.sheets import Example
 
 
 def llff_command(
@@ -33,7 +33,7 @@ def llff_command(
     seed: options.Seed = 0,
     lpips: options.LpipsWeights = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw target and made frames side by side, .png.")] = None,
-    journal: options.EvaluationJournal = None,
+    resume_file: options.ResumeFile = None,
     json_out: options.JsonOut = None,
 ) -> None:
     """Measure camera control on LLFF (paper): the last frame against the photograph from the target's pose.
@@ -41,7 +41,10 @@ def llff_command(
     [bold]python -m benchmarks llff LLFF --depth depth-anything --depth-weights DA --compare-at 512x288[/]
     """
     points, at = options.grid_of(grid), None if compare_at is None else options.size_of(compare_at, "--compare-at")
-    estimate, perceptual = options.open_depth(depth, depth_weights, download), Lpips.load(lpips) if lpips else None
+    estimate, perceptual = (
+        options.open_depth(depth, depth_weights, download),
+        options.load_lpips(lpips),
+    )
     found, skipped = scenes(data)
     loaded = options.load_model(model, device)
     shown: list[Example] | None = [] if sheet else None
@@ -49,7 +52,7 @@ def llff_command(
     head = {**options.weights_of(model, loaded), "data": str(data), "depth": depth, "frames": frames, "seed": seed}
     key = {"evaluation": "llff", **head, "grid": points, "at": at, "lpips": bool(lpips), "size": loaded.size}
     with console.progress("pairs", sum(len(scene.pairs(pairs)) for scene in found)) as bar:
-        figures = evaluate_llff(setup, found, skipped, pairs, Results(journal, key), bar.over)
+        figures = evaluate_llff(setup, found, skipped, pairs, Results(resume_file, key), bar.over)
     if sheet and shown:
         sheets.draw(shown, sheet)
     elif sheet:

@@ -17,10 +17,10 @@ from motionstream.camera.path import interpolated
 from motionstream.evaluate.baselines import Generate, still, warp
 from motionstream.evaluate.camera import PROMPT
 from motionstream.evaluate.harness import Item, Results, Row, Unusable, means, measure, stamp, table
-from motionstream.evaluate.lpips import Lpips
 from motionstream.evaluate.metrics import Floats, Video, psnr, ssim
-from motionstream.evaluate.motion import Example
+from motionstream.evaluate.pictures.sheets import Example
 from motionstream.evaluate.views.depth import Estimator
+from motionstream.lpips import LpipsNetwork
 from motionstream.stream.model import fitted
 from motionstream.stream.video import read_image
 from motionstream.tracks.grid import grid
@@ -47,7 +47,7 @@ class Setup:
     compared_at: Size | None = None
     grid: tuple[int, int] = (32, 18)
     seed: int = 0
-    lpips: Lpips | None = None
+    lpips: LpipsNetwork | None = None
     examples: list[Example] | None = field(default=None, compare=False)
 
     @property

@@ -29,9 +29,9 @@ from benchmarks.ablation.plots import draw
 from benchmarks.ablation.settings import RECIPES, Setting, Withheld, tables_of, tables_of_recipe
 from benchmarks.ablation.teacher import Teacher
 from motionstream.evaluate.harness import Results
-from motionstream.evaluate.lpips import Lpips
-from motionstream.evaluate.metrics import Video, distance, measurable, psnr, ssim
-from motionstream.evaluate.motion import WITHIN, retrack
+from motionstream.evaluate.metrics import Video, distance, measurable, psnr, retrack, ssim
+from motionstream.evaluate.scores import WITHIN
+from motionstream.lpips import LpipsNetwork
 from motionstream.sampling import Guidance
 from motionstream.stream.model import StreamingModel
 from motionstream.tracks import Tracks
@@ -123,7 +123,7 @@ def test_scores_are_those_of_motion_transfer() -> None:
     worse = replace(
         one, video=np.clip(one.video.astype(int) + np.arange(29)[:, None, None, None] * 2, 0, 255).astype(np.uint8)
     )
-    lpips = Lpips().eval().requires_grad_(False)
+    lpips = LpipsNetwork().eval().requires_grad_(False)
     assert trusted.mean() > 0.5
     made = score((worse.video, [1.0, 3.0, 2.0]), one.video, one.tracks, trusted, lpips)
     whole, over_time = figures([made]), curve([made])
@@ -221,7 +221,7 @@ def test_a_teacher_starts_with_its_picture_and_obeys_seed_tracks_and_words(teach
 
 def test_plots_are_drawn(model: StreamingModel, teacher: Teacher, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="plots need Matplotlib (extra: evaluate)")
-    common = study(lpips=Lpips().eval().requires_grad_(False))
+    common = study(lpips=LpipsNetwork().eval().requires_grad_(False))
     found = evaluate_student(model, 3.0, clip, ("chunk",), common)
     found |= {**evaluate_guidance(teacher, clip, (0.0, 3.0), (1.5,), 1, common), "missing": []}
     json.dumps(found, allow_nan=False)

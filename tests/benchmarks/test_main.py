@@ -35,7 +35,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_counterfactual_figures_are_written_and_go_on(folder: Path) -> None:
     arguments = ["counterfactual", "--assets", ASSETS, "-m", str(folder), "--clips", "2", "--frames", "9"]
-    arguments += ["--control", "dense", "--journal", "j.jsonl"]
+    arguments += ["--control", "dense", "--resume-file", "j.jsonl"]
     assert cli.run([*arguments, "--json", "c.json", "--sheet", "c.png"], app) == errors.DONE
     figures = json.loads(Path("c.json").read_text())
     assert (figures["clips"], figures["control"], figures["split"]) == (2, "dense", "heldout")
@@ -65,7 +65,9 @@ def test_a_vae_is_measured_on_held_out_worlds(folder: Path) -> None:
 def test_a_trackers_own_error_is_measured_and_resumed() -> None:
     arguments = ["tracker", "--assets", ASSETS, "--clips", "2", "--frames", "5", "--size", "96x64"]
     for clips in ("1", "2"):
-        assert cli.run([*arguments, "--clips", clips, "--journal", "t.jsonl", "--json", "t.json"], app) == errors.DONE
+        assert (
+            cli.run([*arguments, "--clips", clips, "--resume-file", "t.jsonl", "--json", "t.json"], app) == errors.DONE
+        )
     figures = json.loads(Path("t.json").read_text())
     assert (figures["model"], figures["split"], figures["clips"]) == ("lucas-kanade", "heldout", 2)
     assert figures["epe_px"] < 5
@@ -86,7 +88,7 @@ def test_the_contribution_is_measured_on_given_pictures(folder: Path) -> None:
 def test_the_ablation_is_measured_and_drawn(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib", reason="plots need Matplotlib (extra: evaluate)")
     arguments = ["ablation", "--assets", ASSETS, "-m", str(folder), "--recipe", "sink", "--clips", "1", "--frames", "9"]
-    arguments += ["--untimed", "--journal", "a.jsonl", "--plots", "drawn", "--json", "a.json"]
+    arguments += ["--untimed", "--resume-file", "a.jsonl", "--plots", "drawn", "--json", "a.json"]
     assert cli.run(arguments, app) == errors.DONE
     figures = json.loads(Path("a.json").read_text())
     assert set(figures["sink"]) == {"c1s0w1, 1 step", "c1s3w1, 1 step"}
@@ -142,6 +144,6 @@ def test_every_command_teaches_with_an_example(capsys: pytest.CaptureFixture[str
 
 def test_results_of_another_evaluation_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("j.jsonl").write_text('{"settings": {"evaluation": "motion"}}\n')
-    arguments = ["counterfactual", "--assets", ASSETS, "-m", str(folder), "--journal", "j.jsonl"]
+    arguments = ["counterfactual", "--assets", ASSETS, "-m", str(folder), "--resume-file", "j.jsonl"]
     assert cli.run(arguments, app) == errors.WRONG_INPUT
     assert "j.jsonl holds results of another evaluation" in capsys.readouterr().err

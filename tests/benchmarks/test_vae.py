@@ -14,9 +14,9 @@ from tests.small import GEOMETRY, small_vae
 from torch import Tensor
 
 from benchmarks.vae import border_frames, decoder_gflop, evaluate_vae, flicker, rebuild
-from motionstream.evaluate.lpips import Lpips
 from motionstream.evaluate.metrics import BEST_PSNR, Video
 from motionstream.geometry import Geometry
+from motionstream.lpips import LpipsNetwork
 from motionstream.stream.model import StreamingModel
 from motionstream.tiny.detail import Detail, DetailConfig
 from motionstream.vae.pixels import to_frames, to_model
@@ -83,7 +83,7 @@ def test_borders_are_told_apart_only_where_there_are_seams() -> None:
 
 
 def test_lpips_is_measured_where_there_is_a_network_for_it() -> None:
-    network = Lpips().requires_grad_(False)
+    network = LpipsNetwork().requires_grad_(False)
     for weigh in network.lin:
         weigh.weight.abs_()
     assert evaluate_vae(model(Lossless()), clips(1))["lpips"] is None

@@ -13,7 +13,7 @@ from motionstream import cli, errors
 from motionstream.camera.path import MOVES
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.scenes import Scene, Scenes
-from motionstream.evaluate.baselines import still, warp
+from motionstream.evaluate.baselines import still
 from motionstream.evaluate.camera import Setting, evaluate_scenes
 from motionstream.evaluate.harness import Results
 from motionstream.evaluate.metrics import Video

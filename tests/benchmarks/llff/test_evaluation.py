@@ -17,7 +17,7 @@ from motionstream.camera.path import MOVES
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.scenes import Scene, Scenes
 from motionstream.evaluate.baselines import still, warp
-from motionstream.evaluate.motion import Example
+from motionstream.evaluate.pictures.sheets import Example
 from motionstream.evaluate.views.depth import DepthMap, estimator
 from motionstream.tiny import bundle
 

@@ -17,9 +17,10 @@ from benchmarks.ablation.settings import RECIPES
 from benchmarks.report import kinds, report
 from benchmarks.report.results import Result, read
 from motionstream import cli, errors
-from motionstream.evaluate import long
+from motionstream.evaluate import stream_figures
+from motionstream.evaluate.harness import table
 from motionstream.evaluate.latency.viewer import Measures
-from motionstream.evaluate.motion import Score
+from motionstream.evaluate.scores import figures_of
 
 ROOT = Path(__file__).parents[3]
 STAMP: dict[str, Any] = {
@@ -354,9 +355,9 @@ def columns(title: str) -> set[str]:
 
 def test_the_tables_know_the_names_that_evaluations_write() -> None:
     """Figures of the evaluations' own code: a name that changes there must change here."""
-    assert {f"Ablation: {name}" for name in RECIPES["all"]} == {table.title for table in of("Ablations")}
-    assert {*Score().report(), "lpips", "uncovered_psnr_db"} <= columns("Motion")
-    assert set(long.worst({})) <= columns("Long video")
+    assert {f"Ablation: {name}" for name in RECIPES["all"]} == {one.title for one in of("Ablations")}
+    assert {*figures_of(table({}), "model"), "lpips", "uncovered_psnr_db"} <= columns("Motion")
+    assert set(stream_figures.worst({})) <= columns("Long video")
     in_process = {"fps", "chunk_ms", "settle_ms", "last_over_first_quarter", "rss_growth", "stalled_ms"}
     of_others = in_process | {"latency_s", "server", "viewers_cores"}
     heads = {column.partition(".")[0] for column in columns("Live")}
