@@ -41,6 +41,7 @@ from motionstream.evaluate.pictures.sheets import Example
 from motionstream.evaluate.scores import Reference, figures_of, measured_at
 from motionstream.lpips import LpipsNetwork
 from motionstream.stream.model import StreamingModel
+from motionstream.tiny.finisher import finisher_of
 from motionstream.trackers.lucas_kanade import track
 from motionstream.tracks import Tracks
 
@@ -90,7 +91,7 @@ def ladder(model: StreamingModel, seed: int = 0) -> dict[str, Make]:
         return lambda clip, given: generate(clip.video[0], given, clip.caption, seed)
 
     parts, chunk = ("detail", "prompt_filter"), model.rollout_config.chunk
-    has = [getattr(model, part) is not None for part in parts]
+    has = [getattr(finisher_of(model), part) is not None for part in parts]
     makers: dict[str, Make] = {VAE: lambda clip, _: rebuild(model, clip.video, chunk), WARP: maker(warp)}
     if model.network.config.conditioning.anchored:
         makers[WARP_THROUGH_VAE] = maker(by_model(anchor_only(without(model, *parts))))
