@@ -1,14 +1,13 @@
 """What limits a model? Its error on held-out worlds, taken apart by the part that makes it and by what is shown.
 
 By source: the same clips come from a ladder of makers, from the true clip through the VAE up to the whole model, each
-measured as `motion` measures a model. Between two neighbours stands what one part is worth: from the warp through the
-VAE to the student what the network corrects, from there on what detail and look add. The look alone knows an effect,
-such as snow: how far makers without it are from the VAE is to be read on the clips without one, given beside all.
+measured as `evaluate motion` measures a model. Between two neighbours stands what one part is worth: from the warp
+through the VAE to the student what the network corrects, from there on what detail and prompt filter add. The prompt
+filter alone makes an effect, such as snow: how far makers without it are from the VAE is to be read on the clips
+without an effect, given beside all.
 
 By content: the whole model's figures over the clips of a kind: by effect, by plot, by how fast things move, by how
 much of the frame is uncovered and by how much of it moves.
-
-Every figure is a sum over clips, kept clip by clip in a resumable results file.
 """
 
 from __future__ import annotations
@@ -25,38 +24,24 @@ import numpy as np
 import typer
 
 from benchmarks.parts import anchor_only, without
-from benchmarks.plots import Bars, bars
 from benchmarks.report import report
 from benchmarks.vae import rebuild
 from motionstream import console
-from motionstream.cli.options import (
-    Assets,
-    Device,
-    HeldOut,
-    JsonOut,
-    LpipsWeights,
-    Model,
-    ResumeFile,
-    Seed,
-    Variety,
-    load_lpips,
-    load_model,
-    weights_of,
-)
+from motionstream.cli import options
 from motionstream.data import effects
 from motionstream.data.assets import AssetLibrary
 from motionstream.evaluate import motion
-from motionstream.evaluate.baselines import Generate, by_model, checked_video, warp
+from motionstream.evaluate.baselines import Generate, by_model, generated, warp
 from motionstream.evaluate.clips import Clip, Source, worlds
 from motionstream.evaluate.controls import DENSE, MOVED, checked
-from motionstream.evaluate.harness import Item, Results, mean, measure, stamp, table
-from motionstream.evaluate.metrics import Follow, Video, moving
+from motionstream.evaluate.harness import Item, Results, Row, mean, measure, stamp, table
+from motionstream.evaluate.metrics import Follow, Video, moving, psnr_of
 from motionstream.evaluate.pictures import sheets
-from motionstream.evaluate.pictures.plots import check_target
 from motionstream.evaluate.pictures.sheets import Example
 from motionstream.evaluate.scores import Reference, figures_of, measured_at
 from motionstream.lpips import LpipsNetwork
 from motionstream.stream.model import StreamingModel
+from motionstream.tiny.finisher import finisher_of
 from motionstream.trackers.lucas_kanade import track
 from motionstream.tracks import Tracks
 
@@ -69,8 +54,8 @@ WORST_SHARE, LEAST_WORST = 0.05, 3  # of the clips are drawn, and at least so ma
 
 Make = Callable[[Clip, Tracks], Video]
 """A maker: (true clip, tracks given) → frames (F, H, W, 3) uint8 at the clip's size."""
-Measured = Mapping[str, Any]
-"""One clip: its name, its `about`, the number of points given, and the sums of each maker under `made`."""
+Rows = Mapping[str, Row]
+"""Of each clip by name: its `about`, its frames and size, the number of points given, and the makers' sums."""
 
 
 @dataclass(frozen=True)
@@ -99,24 +84,22 @@ def ladder(model: StreamingModel, seed: int = 0) -> dict[str, Make]:
     """The makers of a model, in the order of `LADDER`.
 
     Left out is what the model has no part for, and what would be the whole model once more: without a warped anchor
-    the warp through the VAE; without detail and look the student; without either of them the student with detail.
+    the warp through the VAE; without detail and prompt filter the student; without one of them the student with detail.
     """
-    makers: dict[str, Make] = {
-        VAE: lambda clip, _: rebuild(model, clip.video, model.rollout_config.chunk),
-        WARP: _maker(warp, seed),
-    }
+
+    def maker(generate: Generate) -> Make:
+        return lambda clip, given: generate(clip.video[0], given, clip.caption, seed)
+
+    parts, chunk = ("detail", "prompt_filter"), model.rollout_config.chunk
+    has = [getattr(finisher_of(model), part) is not None for part in parts]
+    makers: dict[str, Make] = {VAE: lambda clip, _: rebuild(model, clip.video, chunk), WARP: maker(warp)}
     if model.network.config.conditioning.anchored:
-        makers[WARP_THROUGH_VAE] = _maker(by_model(anchor_only(without(model, "detail", "prompt_filter"))), seed)
-    if model.detail is not None or model.prompt_filter is not None:
-        makers[STUDENT] = _maker(by_model(without(model, "detail", "prompt_filter")), seed)
-    if model.detail is not None and model.prompt_filter is not None:
-        makers[WITH_DETAIL] = _maker(by_model(without(model, "prompt_filter")), seed)
-    makers[WHOLE] = _maker(by_model(model), seed)
-    return makers
-
-
-def _maker(generate: Generate, seed: int) -> Make:
-    return lambda clip, given: generate(clip.video[0], given, clip.caption, seed)
+        makers[WARP_THROUGH_VAE] = maker(by_model(anchor_only(without(model, *parts))))
+    if any(has):
+        makers[STUDENT] = maker(by_model(without(model, *parts)))
+    if all(has):
+        makers[WITH_DETAIL] = maker(by_model(without(model, "prompt_filter")))
+    return {**makers, WHOLE: maker(by_model(model))}
 
 
 def evaluate_limits(
@@ -131,40 +114,40 @@ def evaluate_limits(
 ) -> dict[str, Any]:
     """Measure the makers on the same clips, JSON-ready. makers: `WHOLE` among them; content is split by it.
 
-    sources: worlds, each loaded only when it is not in the results yet. seed: of the choice of points; the noise's is
-    the makers'. watch: iterates over the items, one a source, for a progress bar. Raises ValueError on an unknown
-    control, a video of another shape than its clip's, or where no clip has the control.
+    sources: worlds, read one at a time, as the results lack them. seed: of the choice of points; the noise's is the
+    makers'. watch: iterates over the items, for a progress bar. Raises ValueError on an unknown control, a video of
+    another shape than its clip's, or where no clip has the control.
     """
     checked([control])
-    items = (
-        Item(source.name, partial(_measure, makers, Reference(source, follow, lpips), control, seed))
-        for source in sources
-    )
-    measured = measure(watch(items), results or Results()).rows
-    rows: list[Measured] = [{"name": name, **row} for name, row in measured.items() if row is not None]
+    references = (Reference(source, follow, lpips) for source in sources)
+    items = (Item(one.source.name, partial(_measure, makers, one, control, seed)) for one in references)
+    found = measure(watch(items), results or Results()).rows
+    rows = {name: row for name, row in found.items() if row is not None}
     if not rows:
         raise ValueError(f"no clip has what control {control!r} gives: ask for more clips, or another control")
+    size = next(iter(rows.values()))["size"].split("x")
+    plain = {name: row for name, row in rows.items() if row["about"]["effect"] == effects.NONE}
     return {
         "clips": len(rows),
-        "frames": max(row["frames"] for row in rows),
-        "size": "x".join(map(str, rows[0]["size"])),
-        "metrics_size": "x".join(map(str, measured_at(rows[0]["size"]))),
+        "frames": max(row["frames"] for row in rows.values()),
+        "size": "x".join(size),
+        "metrics_size": "{}x{}".format(*measured_at([int(pixels) for pixels in size])),
         "seed": seed,
         "control": control,
-        "points": float(np.mean([row["points"] for row in rows])),
-        "without_control": [name for name, row in measured.items() if row is None],
+        "points": float(np.mean([row["points"] for row in rows.values()])),
+        "without_control": [name for name in found if name not in rows],
         "missing": [] if lpips else ["lpips"],
         "by_source": _by_source(rows, makers),
-        "by_source_without_effect": _by_source([row for row in rows if row["about"]["effect"] == effects.NONE], makers),
+        "by_source_without_effect": _by_source(plain, makers),
         "by_content": {key: _by(rows, key) for key in SPLITS},
         "worst": worst(rows),
-        "per_clip": [_of_clip(row) for row in rows],
+        "per_clip": [_about_clip(name, row) for name, row in rows.items()],
         **stamp(),
     }
 
 
 def about(reference: Reference) -> dict[str, Any]:
-    """What a clip shows, by the names of `SPLITS`; None where nobody knows."""
+    """What a clip shows, by the names of `SPLITS`; None where it is not known."""
     clip = reference.true
     return {
         "effect": clip.effect,
@@ -183,62 +166,59 @@ def speed(tracks: Tracks) -> float:
     return float(steps[seen].mean()) if seen.any() else 0.0
 
 
-def _measure(makers: Mapping[str, Make], reference: Reference, control: str, seed: int) -> dict[str, Any] | None:
+def _measure(makers: Mapping[str, Make], reference: Reference, control: str, seed: int) -> Row:
     """Every maker's sums on one clip; None where the clip has no points of that control."""
     points = reference.points(control, seed)
     if len(points) == 0:
         return None
     clip = reference.clip
     given = clip.tracks.select(points)
-    made = {
-        name: reference.score(checked_video(make(clip, given), clip.video.shape), points)
-        for name, make in makers.items()
-    }
-    head = {"frames": len(clip.video), "size": list(clip.size), "points": len(points)}
+    first, caption, made = clip.video[0], clip.caption, {}
+    for name, make in makers.items():
+        video = generated(lambda *_, make=make: make(clip, given), first, given, caption, seed)
+        made[name] = reference.score(video, points)
+    head = {"frames": len(clip.video), "size": "{}x{}".format(*clip.size), "points": len(points)}
     return {**head, "about": about(reference), "made": made}
 
 
-def _figures(rows: Iterable[Measured], maker: str) -> dict[str, float | None]:
-    """One maker over these clips."""
-    return figures_of(table({row["name"]: row["made"] for row in rows}), maker)
+def _figures(rows: Rows, maker: str) -> dict[str, float | None]:
+    """One maker's over these clips."""
+    return figures_of(table({name: row["made"] for name, row in rows.items()}), maker)
 
 
-def _by_source(rows: Sequence[Measured], makers: Iterable[str]) -> dict[str, dict[str, Any]]:
+def _by_source(rows: Rows, makers: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Every maker's figures over these clips, with their number; nothing without clips."""
     return {name: {"clips": len(rows), **_figures(rows, name)} for name in makers} if rows else {}
 
 
-def _by(rows: Sequence[Measured], key: str) -> dict[str, dict[str, Any]]:
+def _by(rows: Rows, key: str) -> dict[str, dict[str, Any]]:
     """The whole model's figures by bin, with the number of clips; bins that have none are left out."""
-    split = SPLITS[key]
-    known = [(row, row["about"][key]) for row in rows if row["about"][key] is not None]
-    named = [(row, str(value) if split is None else split.bin(value)) for row, value in known]
-    names = sorted({name for _, name in named}) if split is None else split.names
-    bins = {name: [row for row, own in named if own == name] for name in names}
-    return {name: _bin(inside) for name, inside in bins.items() if inside}
+    split, bins = SPLITS[key], dict[str, dict[str, Row]]()
+    for name, row in rows.items():
+        value = row["about"][key]
+        if value is not None:
+            bins.setdefault(value if split is None else split.bin(value), {})[name] = row
+    order = sorted(bins) if split is None else [name for name in split.names if name in bins]
+    found = {name: _figures(bins[name], WHOLE) for name in order}
+    return {name: {"clips": len(bins[name]), **{key: one[key] for key in BIN_FIGURES}} for name, one in found.items()}
 
 
-def _bin(rows: Sequence[Measured]) -> dict[str, Any]:
-    figures = _figures(rows, WHOLE)
-    return {"clips": len(rows), **{name: figures[name] for name in BIN_FIGURES}}
-
-
-def worst(rows: Sequence[Measured]) -> list[str]:
+def worst(rows: Rows) -> list[str]:
     """Names of the clips on which the whole model's squared error is largest, the worst first; three or more."""
-    count = max(LEAST_WORST, ceil(WORST_SHARE * len(rows)))
-    ordered = sorted(rows, key=lambda row: (-(_mean_square(row) or 0.0), row["name"]))
-    return [row["name"] for row in ordered[:count]]
+    squares = mean_squares(rows, WHOLE)
+    ordered = sorted(rows, key=lambda name: (-squares[name], name))
+    return ordered[: max(LEAST_WORST, ceil(WORST_SHARE * len(rows)))]
 
 
-def _mean_square(row: Measured) -> float | None:
-    """The whole model's mean squared error on a clip."""
-    return mean(table({row["name"]: row["made"]}), f"{WHOLE}.squares")
+def mean_squares(rows: Rows, maker: str) -> dict[str, float]:
+    """Of each clip: the mean squared error of one maker, in levels (0…255)."""
+    return {name: mean(table({name: row["made"]}), f"{maker}.squares") or 0.0 for name, row in rows.items()}
 
 
-def _of_clip(row: Measured) -> dict[str, Any]:
-    """What the file of figures has of one clip."""
-    errors = {name: _figures([row], name)[POOLED] for name in row["made"]}
-    return {"name": row["name"], **row["about"], POOLED: errors, "epe_px": _figures([row], WHOLE)["epe_px"]}
+def _about_clip(name: str, row: Row) -> dict[str, Any]:
+    """What a reader wants to know of one clip."""
+    errors = {maker: psnr_of(mean_squares({name: row}, maker)[name]) for maker in row["made"]}
+    return {"name": name, **row["about"], POOLED: errors, "epe_px": _figures({name: row}, WHOLE)["epe_px"]}
 
 
 def examples(model: StreamingModel, sources: Iterable[Source], figures: Mapping[str, Any]) -> Iterator[Example]:
@@ -251,69 +231,43 @@ def examples(model: StreamingModel, sources: Iterable[Source], figures: Mapping[
         yield replace(each, videos=videos, caption=f"{each.name}, {errors[each.name]:.1f} dB: {each.caption}")
 
 
-def draw(figures: Mapping[str, Any], path: Path) -> None:
-    """Write a PNG of two panels: the pooled PSNR by source, and that of the whole model by content."""
-    sources = {
-        title: {_counted(f"{name}{title}", one): one[POOLED] for name, one in found.items()}
-        for title, found in {"": figures["by_source"], ", no effect": figures["by_source_without_effect"]}.items()
-    }
-    content = {
-        key: {_counted(f"{key}: {name}", one): one[POOLED] for name, one in bins.items()}
-        for key, bins in figures["by_content"].items()
-    }
-    panels = {"By source (clips)": sources, "Whole model, by content (clips)": content}
-    axis = "PSNR of all pixels, dB, higher is better"
-    bars(path, {title: Bars(axis, one) for title, one in panels.items()})
-
-
-def _counted(name: str, one: Mapping[str, Any]) -> str:
-    return f"{name} ({one['clips']})"
-
-
 def limits_command(
-    assets: Assets,
-    model: Model = "tiny",
-    device: Device = "auto",
+    assets: options.Assets,
+    model: options.Model = "tiny",
+    device: options.Device = "auto",
     clips: Annotated[int, typer.Option(help="Held-out worlds; each kind of clip needs some.", min=1)] = 32,
     frames: Annotated[int, typer.Option(help="1 + 4·n.", min=5, max=241)] = 45,
     control: Annotated[str, typer.Option(help="dense, 20 or object, or another of evaluate motion.")] = "dense",
-    split: HeldOut = "heldout",
-    variety: Variety = 0.0,
-    seed: Seed = 0,
-    lpips: LpipsWeights = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw both tables as bars, .png.")] = None,
+    split: options.HeldOut = "heldout",
+    variety: options.Variety = 0.0,
+    seed: options.Seed = 0,
+    lpips: options.LpipsWeights = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw the worst clips: true, whole and warp, .png.")] = None,
-    resume_file: ResumeFile = None,
-    json_out: JsonOut = None,
+    resume_file: options.ResumeFile = None,
+    json_out: options.JsonOut = None,
 ) -> None:
-    """Say what limits a model: its VAE, the warp, its network, detail or look; and which clips are hard for it.
+    """Measure what limits a model: its VAE, the warp, network, detail or prompt filter; and which clips are hard.
 
-    [bold]python -m benchmarks limits --assets pictures --clips 32 --json limits.json --plot limits.png[/]
+    [bold]python -m benchmarks limits --assets pictures --clips 32 --json limits.json[/]
 
     [bold]python -m benchmarks limits --assets pictures --control 20 --resume-file limits.jsonl --sheet worst.png[/]
 
     The same clips are made by ever more of the model: vae (the true clip through the VAE), warp, warp through the vae
-    (a network that corrects nothing), student (no detail, no look), with detail (no look), whole. A part that the
-    model lacks is left out. Then the whole model by effect, plot, speed, share uncovered and share that moves.
+    (a network that corrects nothing), student (no detail, no prompt filter), with detail (no prompt filter), whole. A
+    part that the model lacks is left out. Then the whole model by effect, plot, speed, share uncovered and moving.
     """
-
     checked([control])
-    if plot:
-        check_target(plot)
     library = AssetLibrary(assets, split=split)
-    perceptual = load_lpips(lpips)
-    loaded = load_model(model, device)
+    perceptual = options.load_lpips(lpips)
+    loaded = options.load_model(model, device)
     sources = worlds(library, loaded.size, frames, seed, clips, variety)
-    settings = {**weights_of(model, loaded), "split": split, "variety": variety}
+    settings = {**options.weights_of(model, loaded), "split": split, "variety": variety}
     key = {"evaluation": "limits", **settings, "assets": str(assets), "frames": frames, "control": control}
     kept = Results(resume_file, {**key, "seed": seed, "lpips": str(lpips)})
     with console.progress("worlds", clips) as bar:
-        makers = ladder(loaded, seed)
-        figures = evaluate_limits(makers, sources, control, seed, perceptual, kept, watch=bar.over)
+        figures = evaluate_limits(ladder(loaded, seed), sources, control, seed, perceptual, kept, watch=bar.over)
     whole = {**settings, **figures}
     report.show(model, whole)
     console.write_json(whole, json_out)
-    if plot:
-        draw(whole, plot)
     if sheet:
         sheets.draw(list(examples(loaded, sources, whole)), sheet)

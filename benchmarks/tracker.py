@@ -180,7 +180,7 @@ def tracker_command(
 
     [bold]python -m benchmarks tracker --assets pictures --clips 16 --json tracker.json[/]
 
-    [bold]python -m benchmarks tracker --assets pictures --tracker tapir --tracker-path tapir.pt --json tapir.json[/]
+    [bold]python -m benchmarks tracker --assets pictures --tracker tapir --tracker-path tapir.pt[/]
 
     Every distance that a tracker measures on a generated video is to be read beside this one (docs/trackers.md).
     """

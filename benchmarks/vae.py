@@ -13,7 +13,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from motionstream import console
 from motionstream.cli import options
-from motionstream.conditioning import Warped
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.synthetic import SyntheticWorlds
 from motionstream.evaluate.clips import EvaluationClip
@@ -22,6 +21,8 @@ from motionstream.evaluate.metrics import Video, psnr, ssim
 from motionstream.geometry import chunk_spans
 from motionstream.lpips import LpipsNetwork
 from motionstream.stream.model import StreamingModel
+from motionstream.tiny.conditioner import Warped
+from motionstream.tiny.finisher import finisher_of
 from motionstream.vae.pixels import to_frames, to_model
 
 
@@ -99,7 +100,7 @@ def decoder_gflop(model: StreamingModel, chunk: int) -> float:
         latents.new_zeros(1, frames, 3, height, width), latents.new_zeros(1, frames, 1, height // 4, width // 4)
     )
     with FlopCounterMode(display=False) as counter:  # on the modules themselves: a replayed graph shows it nothing
-        model.detailed(model.vae.decode_step(latents, memory)[0], warped)
+        finisher_of(model).detailed(model.vae.decode_step(latents, memory)[0], warped)
     return float(counter.get_total_flops()) / 1e9
 
 
@@ -119,7 +120,7 @@ def vae_command(
 
     [bold]python -m benchmarks vae --assets pictures --clips 32 --json vae.json[/]
     """
-    perceptual = LpipsNetwork.load(lpips) if lpips else None
+    perceptual = options.load_lpips(lpips)
     loaded = options.load_model(model, device)
     worlds = SyntheticWorlds(AssetLibrary(assets, split=split), size=loaded.size, frames=frames, seed=seed)
     head = {**options.weights_of(model, loaded), "split": split}

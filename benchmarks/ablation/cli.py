@@ -17,7 +17,6 @@ from motionstream.data.synthetic import SyntheticWorlds
 from motionstream.evaluate.harness import Results, stamp
 from motionstream.evaluate.pictures.plots import check_target
 from motionstream.evaluate.variant import shift_of
-from motionstream.lpips import LpipsNetwork
 
 
 def ablation_command(
@@ -61,7 +60,7 @@ def ablation_command(
     if plots_out:
         check_target(plots_out / "time.png")
     library = AssetLibrary(assets, split=split)
-    perceptual = LpipsNetwork.load(lpips) if lpips else None
+    perceptual = options.load_lpips(lpips)
     loaded = options.load_model(model, device)
     worlds = SyntheticWorlds(library, size=loaded.size, frames=frames, seed=seed)
     teacher = load_teacher(runs, stage, str(loaded.device)) if settings.GUIDANCE in tables and runs else None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 
-from motionstream.conditioning import Conditioner, ConditionerState, Conditioning, TrackBatch, Warped
+from motionstream.conditioning import AnyConditioner, Conditioning, TrackBatch
 from motionstream.diffusion import few_step_times
 from motionstream.evaluate.variant import Variant, sizes_name
 from motionstream.sampling import RolloutConfig
 from motionstream.stream.model import StreamingModel
+from motionstream.tiny.conditioner import AnchoredConditioning
+from motionstream.tiny.finisher import PhotoFinisher
 
 UNIT = 3
 """Latents of the paper's chunk, in which it counts sinks and windows."""
@@ -54,10 +57,8 @@ class Setting:
     def applied(self, model: StreamingModel, shift: float) -> StreamingModel:
         """The model run so. shift: of the student's times."""
         times = tuple(few_step_times(self.steps, shift).tolist())
-        rollout_config = replace(
-            model.rollout_config, chunk=self.chunk, sink=self.sink, window=self.window, times=times
-        )
-        return Withheld(model, rollout_config, self.identity, self.anchor)
+        sizes = {"chunk": self.chunk, "sink": self.sink, "window": self.window}
+        return Withheld(model, replace(model.rollout_config, times=times, **sizes), self.identity, self.anchor)
 
 
 class Withheld(Variant):
@@ -71,27 +72,27 @@ class Withheld(Variant):
     ) -> None:
         super().__init__(model, rollout_config)
         self.identity, self.anchor = identity, anchor
-        if not anchor:
-            self.detail = None  # it would bring the anchor's texture in by another way
+        if not anchor and isinstance(model.finisher, PhotoFinisher):
+            self.finisher = model.finisher.without("detail")  # it reads the warped anchor too
 
-    def conditioner(self, seed: int) -> Conditioner:
-        return _Withholding(super().conditioner(seed), self.identity, self.anchor)
+    def conditioner(self, seed: int) -> AnyConditioner:
+        return cast(AnyConditioner, _Withholding(super().conditioner(seed), self.identity, self.anchor))
 
 
-class _Withholding(Conditioner):
+class _Withholding:
     """A conditioner that keeps identity codes, the anchor or both back."""
 
-    def __init__(self, whole: Conditioner, identity: bool, anchor: bool) -> None:
-        super().__init__(whole.vae, whole.geometry, whole.seed, whole.anchored)
-        self.identity, self.anchor = identity, anchor
+    def __init__(self, whole: AnyConditioner, identity: bool, anchor: bool) -> None:
+        self.whole, self.identity, self.anchor = whole, identity, anchor
 
-    def step(
-        self, state: ConditionerState, tracks: TrackBatch, warped: Warped | None = None
-    ) -> tuple[Conditioning, ConditionerState]:
-        conditioning, following = super().step(state, tracks, warped)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.whole, name)
+
+    def step(self, state: Any, tracks: TrackBatch, shown: torch.Tensor) -> tuple[Conditioning, Any]:
+        conditioning, following = self.whole.step(state, tracks, shown)
         if not self.identity:
             conditioning = replace(conditioning, volume=torch.zeros_like(conditioning.volume))
-        if not self.anchor:
+        if not self.anchor and isinstance(conditioning, AnchoredConditioning):
             everyone = torch.ones(len(conditioning.anchor), dtype=torch.bool, device=conditioning.anchor.device)
             conditioning = conditioning.without_anchor(everyone)
         return conditioning, following

@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.counterfactual import tasks
-from benchmarks.counterfactual.measure import WITHIN, Measure, made
+from benchmarks.counterfactual.measure import WITHIN, Measure
 from benchmarks.counterfactual.tasks import AS_FAST, DELAYED, STOPPED, SWAPPED, TRUE, VARIANTS, ClipAt
-from motionstream.evaluate.baselines import Generate, warp
+from motionstream.evaluate.baselines import Generate, generated, warp
 from motionstream.evaluate.harness import Item, Results, mean, measure, ratio, stamp, table, total
 from motionstream.evaluate.pictures.sheets import Example
 
@@ -63,7 +63,10 @@ def examples(
         task = tasks.task_at(clip_at, number, control, seed)
         assert task is not None
         for name, given in tasks.variants(task, tasks.donor_of(clip_at, number, count, control, seed)).items():
-            videos = {"model": made(generate, task, given, seed), "warp": warp(task.first, given)}
+            videos = {
+                "model": generated(generate, task.first, given, task.caption, seed),
+                "warp": warp(task.first, given),
+            }
             shown.append(Example(videos, given, f"{name}: {task.caption}"))
     return shown
 

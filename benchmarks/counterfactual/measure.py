@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.counterfactual import tasks
 from benchmarks.counterfactual.tasks import STOPPED, TRUE, ClipAt, Places, Task
-from motionstream.evaluate.baselines import Generate, still, warp
+from motionstream.evaluate.baselines import Generate, generated, still, warp
 from motionstream.evaluate.controls import MOVED
 from motionstream.evaluate.harness import Sums
 from motionstream.evaluate.metrics import Mask, Video, after_birth, distance, moving, turned
@@ -57,7 +57,7 @@ class Measure:
 
     def videos(self, generate: Generate, task: Task, given: Tracks) -> dict[str, Video]:
         """What every generator makes of these tracks."""
-        model = made(generate, task, given, self.seed)
+        model = generated(generate, task.first, given, task.caption, self.seed)
         return {"model": model, "warp": warp(task.first, given), "still": still(task.first, given)}
 
     def _add_occluded(
@@ -122,15 +122,6 @@ def _add_variant(
             sums.add(f"{name}.{variant}.{which}_all", apart[wanted])
         leaked = np.linalg.norm(everything.xy[1:, given.points :] - steady, axis=-1)
         sums.add(f"{name}.{variant}.leaked", leaked[:, outside])
-
-
-def made(generate: Generate, task: Task, given: Tracks, seed: int) -> Video:
-    """(F, H, W, 3) what a generator makes of these tracks. Raises ValueError where it sends something else."""
-    video = generate(task.first, given, task.caption, seed)
-    shape = (given.frames, *task.first.shape)
-    if video.shape != shape or video.dtype != np.uint8:
-        raise ValueError(f"generated {video.dtype} of shape {video.shape}: send uint8 of shape {shape}")
-    return video
 
 
 def followable(first: Video, places: Places) -> Mask:

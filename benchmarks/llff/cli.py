@@ -15,7 +15,6 @@ from motionstream.evaluate.baselines import by_model
 from motionstream.evaluate.harness import Results
 from motionstream.evaluate.pictures import sheets
 from motionstream.evaluate.pictures.sheets import Example
-from motionstream.lpips import LpipsNetwork
 
 
 def llff_command(
@@ -44,7 +43,7 @@ def llff_command(
     points, at = options.grid_of(grid), None if compare_at is None else options.size_of(compare_at, "--compare-at")
     estimate, perceptual = (
         options.open_depth(depth, depth_weights, download),
-        LpipsNetwork.load(lpips) if lpips else None,
+        options.load_lpips(lpips),
     )
     found, skipped = scenes(data)
     loaded = options.load_model(model, device)

@@ -175,5 +175,4 @@ def _resized(frame: Video, size: Size) -> Video:
 
 
 def _mean(values: npt.ArrayLike) -> float | None:
-    array = np.asarray(values, np.float64)
-    return float(array.mean()) if array.size else None
+    return float(np.mean(values)) if np.size(values) else None

@@ -50,6 +50,6 @@ def test_a_hand_goes_as_far_as_it_says_and_rests() -> None:
 
 
 def test_a_model_without_an_anchor_is_refused(model: StreamingModel) -> None:
-    papers = StreamingModel("a", small_model("velocity"), small_vae(), GEOMETRY, 24.0, model.rollout_config, "0")
+    papers = StreamingModel("a", small_model(False), small_vae(), GEOMETRY, 24.0, model.rollout_config, "0")
     with pytest.raises(ValueError, match="a has no warped anchor"):
         evaluate_contribution(papers, [photo()], 9, 0)

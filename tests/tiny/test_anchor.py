@@ -115,7 +115,7 @@ def test_what_was_moved_is_held_when_it_is_let_go() -> None:
     assert let_go.held.all()
     assert let_go.held.shape == (1, 2)
     assert let_go.xy.tolist() == carried.xy.tolist()
-    assert (let_go.strength() > 0).all()
+    assert (let_go.held_weight() > 0).all()
 
 
 def test_what_stood_still_or_was_hidden_is_forgotten_when_it_is_let_go() -> None:
@@ -141,16 +141,16 @@ def test_a_held_points_number_is_nobodys() -> None:
 def test_too_much_held_takes_the_anchor_anew() -> None:
     many = list(range(300))
     carried = anchor(many).moved(tracks(many, at=40))
-    assert not carried.crowded
+    assert not carried.too_many_held
     kept = tracks([1000], at=-9000)
     held = carried.following(kept).moved(kept)
-    assert held.crowded
+    assert held.too_many_held
     fresh = picture() * 0
     renewed = held.renewed(fresh)
     assert (renewed.picture == fresh).all()
     assert renewed.ids.tolist() == [[1000]]
     assert torch.equal(renewed.birth_xy, held.xy[:, :1])
-    assert not renewed.crowded
+    assert not renewed.too_many_held
 
 
 def panned(by: float, frames: int = 4) -> TrackBatch:

@@ -1,8 +1,8 @@
-"""THE chunk loop. Training, serving and evaluation call it; nothing else writes the order of a chunk.
+"""The chunk loop, the only one: training, serving and evaluation call it.
 
 A chunk: denoise K times with the cache frozen, then commit the clean chunk once (paper Section 3.2), or, without a
-clean pass, let the last call commit what it saw. The step between two calls is stochastic: the clean guess is noised
-again, afresh, to the next time (Self Forcing).
+clean pass, let the last call commit its own keys and values. The step between two calls is stochastic: the clean
+estimate is noised again, with new noise, to the next time (Self Forcing).
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ def denoise_chunk(
     exit_step: the last call made; None: all of them. If gradient is enabled outside it goes through that last call
     alone (Self Forcing). commit: whether the last call writes its keys and values into the cache.
     """
-    shape, given = conditioning.anchor.shape, 0 if known is None else known.shape[1]
+    shape, given = conditioning.latent_shape, 0 if known is None else known.shape[1]
     last = len(times) - 1 if exit_step is None else exit_step
-    clean = conditioning.anchor
+    clean = conditioning.first.new_empty(shape)
     for step in range(last + 1):
         with torch.set_grad_enabled(torch.is_grad_enabled() and step == last):
-            fresh = noise(step, tuple(shape)).to(clean)
+            fresh = noise(step, shape).to(clean)
             t = host_times(times[step], clean, given)
             noisy = pinned(interpolate(clean, fresh, beside(t, clean)) if step else fresh, known)
             kept = commit and step == last
@@ -89,6 +89,33 @@ def commit_chunk(
     model.commit(clean.detach(), host_times(0.0, clean), conditioning, context, cache)
 
 
+@torch.no_grad()
+def recommit_chunk(
+    model: MotionModel,
+    cache: RollingCache,
+    clean: Tensor,
+    conditioning: Conditioning,
+    context: TextContext,
+    config: RolloutConfig,
+    noise: Callable[[int, tuple[int, ...]], Tensor],
+    known: Tensor | None = None,
+) -> None:
+    """Write an earlier chunk into the cache once more, for another prompt or another place in it.
+
+    With a clean pass as `commit_chunk`. Without one the keys and values must be of the kind that the last call left, so
+    the clean chunk is noised to the time of that call, with its noise; with one call a chunk they are the same again.
+    noise, known: those the chunk was denoised with.
+    """
+    if config.clean_pass:
+        commit_chunk(model, cache, clean, conditioning, context)
+        return
+    step = len(config.times) - 1
+    fresh = noise(step, tuple(clean.shape)).to(clean)
+    t = host_times(config.times[step], clean, 0 if known is None else known.shape[1])
+    noisy = pinned(interpolate(clean, fresh, beside(t, clean)), known)
+    model.clean(noisy, t, conditioning, context, cache=cache, commit=True)
+
+
 def rollout(
     model: MotionModel,
     cache: RollingCache,
@@ -103,7 +130,7 @@ def rollout(
     """Clean chunks of a clip whose conditioning is known in full, in order. `known`: as in `denoise_chunk`.
 
     remembered: (first latent, clean chunk) → what is committed for it by a clean pass; another than the chunk itself
-    only where a student is to learn from a past that has gone astray.
+    only in training with history noise.
     """
     for index, (begin, size) in enumerate(chunk_spans(conditioning.latents, rollout_config.chunk)):
         part = conditioning.slice(begin, begin + size)

@@ -355,7 +355,7 @@ def columns(title: str) -> set[str]:
 
 def test_the_tables_know_the_names_that_evaluations_write() -> None:
     """Figures of the evaluations' own code: a name that changes there must change here."""
-    assert {f"Ablation: {name}" for name in RECIPES["all"]} == {table.title for table in of("Ablations")}
+    assert {f"Ablation: {name}" for name in RECIPES["all"]} == {one.title for one in of("Ablations")}
     assert {*figures_of(table({}), "model"), "lpips", "uncovered_psnr_db"} <= columns("Motion")
     assert set(stream_figures.worst({})) <= columns("Long video")
     in_process = {"fps", "chunk_ms", "settle_ms", "last_over_first_quarter", "rss_growth", "stalled_ms"}
