@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from motionstream import cli, errors
+from motionstream.camera.depth import DepthMap, estimator
 from motionstream.camera.path import MOVES
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.scenes import Scene, Scenes
@@ -18,7 +19,6 @@ from motionstream.evaluate.camera import Setting, evaluate_scenes
 from motionstream.evaluate.harness import Results
 from motionstream.evaluate.metrics import Video
 from motionstream.evaluate.pictures.sheets import Example
-from motionstream.evaluate.views.depth import DepthMap, estimator
 from motionstream.tracks import Tracks, io
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
