@@ -32,9 +32,7 @@ def test_each_control_gives_the_tracks_it_says() -> None:
     assert [by_name[name].points for name in ("1", "5", "20")] == [1, 5, 20]
     assert [figures[name]["points"] for name in ("1", "5", "20")] == [1, 5, 20]
     moving = set(whole.ids[on].tolist())
-    assert set(by_name["1"].ids.tolist()) | set(by_name["5"].ids.tolist()) <= moving, (
-        "up to five points are all on what moves"
-    )
+    assert set(by_name["1"].ids.tolist()) | set(by_name["5"].ids.tolist()) <= moving, "up to five are all on what moves"
     assert len(set(by_name["20"].ids.tolist()) & moving) >= 10
     assert set(by_name["20"].ids.tolist()) - moving, "and some that rest"
     assert 4 <= by_name["object"].points <= 25

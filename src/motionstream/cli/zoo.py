@@ -107,8 +107,8 @@ def _motion(
 ) -> dict[str, Any]:
     """The figures of `evaluate motion`: read from its file, or measured on held-out worlds."""
     from motionstream.data.assets import AssetLibrary
-    from motionstream.evaluate import clips as reading
     from motionstream.evaluate.baselines import by_model
+    from motionstream.evaluate.clips import worlds as synthetic_worlds
     from motionstream.evaluate.controls import checked
     from motionstream.evaluate.motion import evaluate_motion
 
@@ -118,7 +118,7 @@ def _motion(
         raise ValueError(f"{model} is to be measured on held-out worlds: name a folder of pictures with --assets")
     chosen = checked(controls)
     loaded = load_model(model, device)
-    worlds = reading.worlds(AssetLibrary(assets, split=split), loaded.size, frames, seed, clips)
+    worlds = synthetic_worlds(AssetLibrary(assets, split=split), loaded.size, frames, seed, clips)
     with console.progress(f"{model}: clips × controls", clips * len(chosen)) as bar:
         figures = evaluate_motion(by_model(loaded), worlds, seed, chosen, watch=bar.over)
     return {"data": "worlds", "split": split, **figures}

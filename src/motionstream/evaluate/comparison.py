@@ -8,7 +8,7 @@ its bootstrap interval over clips says whether there is one. A model is better i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -99,15 +99,7 @@ def report(found: Sequence[Difference]) -> dict[str, Any]:
     """JSON-ready."""
     return {
         "differences": [
-            {
-                "measure": each.measure,
-                "clips": each.clips,
-                "first": each.first,
-                "second": each.second,
-                "change": each.change,
-                "interval": list(each.interval),
-                "result": each.result,
-            }
+            {**{name: value for name, value in asdict(each).items() if name != "more_is_better"}, "result": each.result}
             for each in found
         ],
         "conclusion": conclusion(found),

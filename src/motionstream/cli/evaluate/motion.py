@@ -29,6 +29,7 @@ from motionstream.cli.options import (
 )
 
 WORLDS, WORLDS_FOR_TRACKER = 16, 4  # by default, and beside real clips for the tracker's own error
+WORLD_FRAMES = 45
 
 
 def evaluate_motion_command(
@@ -72,9 +73,10 @@ def evaluate_motion_command(
     that are played at 16 frames a second (sora). With --assets the tracker's own error is measured beside them.
     """
     from motionstream.data.assets import AssetLibrary
-    from motionstream.evaluate import clips as reading
     from motionstream.evaluate import external, motion
     from motionstream.evaluate.baselines import by_model
+    from motionstream.evaluate.clip_folders import Found, Reading, find
+    from motionstream.evaluate.clips import worlds as synthetic_worlds
     from motionstream.evaluate.controls import CONTROLS, OBJECT, checked
     from motionstream.evaluate.harness import Results
     from motionstream.evaluate.pictures.illustrate import Pictures
@@ -91,15 +93,15 @@ def evaluate_motion_command(
     loaded = load_model(model, device)
     measures, missing = external.asked(fvd, vbench, device, lambda line: typer.echo(line, err=True))
 
-    length = frames if exact and frames else reading.MOST_FRAMES["worlds"]
+    length = frames if exact and frames else WORLD_FRAMES
     number = (clips or WORLDS) if exact else WORLDS_FOR_TRACKER
-    worlds = reading.worlds(library, loaded.size, length, seed, number, variety) if library else []
+    worlds = synthetic_worlds(library, loaded.size, length, seed, number, variety) if library else []
     if exact:
-        found = reading.Found("worlds", worlds)
+        found = Found("worlds", worlds)
     else:
         least = loaded.geometry.frames(loaded.rollout_config.chunk)
-        how = reading.Reading(loaded.geometry, frames, least, columns_rows, opened.track)
-        found = reading.find(Path(data), how, layout)
+        how = Reading(loaded.geometry, frames, least, columns_rows, opened.track)
+        found = find(Path(data), how, layout)
     sources = found.sources[:clips]
 
     head = {**weights_of(model, loaded), "data": Path(data).name, "layout": found.layout, "tracker_name": tracker}

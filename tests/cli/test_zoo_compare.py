@@ -11,7 +11,7 @@ from tests.stream.small_bundle import save_small
 
 from motionstream import cli
 
-ASSETS = Path(__file__).parent / "data" / "assets"
+ASSETS = Path(__file__).parents[1] / "data" / "assets"
 
 
 def figures(file: Path, epe: float, **settings: Any) -> Path:
