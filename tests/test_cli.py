@@ -23,7 +23,6 @@ from motionstream.tracks.events import GridDown, Move
 from motionstream.tracks.record import Header, Recorder
 
 
-
 class FakeStream:
     """Keeps to the public contract; every frame is as bright as the mean x of its visible points."""
 

@@ -1,4 +1,4 @@
-"""`motionstream zoo compare`: which of two models is better, measured now or before; other input is refused with a reason."""
+"""`motionstream zoo compare`: is a model better, measured now or before; other input is refused with a reason."""
 
 from __future__ import annotations
 

@@ -12,13 +12,13 @@ from PIL import Image
 
 from benchmarks.llff.scenes import LlffScene, View, scale_of
 from motionstream.camera.camera import Lens, camera_tracks, depth_at, to_camera, to_world
+from motionstream.camera.depth import Estimator
 from motionstream.camera.path import interpolated
 from motionstream.evaluate.baselines import Generate, still, warp
 from motionstream.evaluate.camera import PROMPT
 from motionstream.evaluate.harness import Item, Results, Row, Unusable, means, measure, stamp, table
 from motionstream.evaluate.metrics import Floats, Mask, Video, psnr, ssim
 from motionstream.evaluate.pictures.sheets import Example
-from motionstream.evaluate.views.depth import Estimator
 from motionstream.lpips import LpipsNetwork
 from motionstream.stream.model import fitted
 from motionstream.stream.video import read_image

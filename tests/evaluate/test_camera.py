@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from motionstream import cli, errors
+from motionstream.camera.depth import DepthMap, estimator
 from motionstream.camera.path import MOVES
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.scenes import Scene, Scenes
@@ -18,7 +19,6 @@ from motionstream.evaluate.camera import Setting, evaluate_scenes
 from motionstream.evaluate.harness import Results
 from motionstream.evaluate.metrics import Video
 from motionstream.evaluate.pictures.sheets import Example
-from motionstream.evaluate.views.depth import DepthMap, estimator
 from motionstream.tracks import Tracks, io
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
@@ -69,9 +69,7 @@ def test_a_model_that_ignores_its_camera_is_found_out(orbit: Scene) -> None:
 def test_true_depth_as_the_estimate_has_no_error_of_depth(orbit: Scene) -> None:
     """Up to its scale, which is found."""
     exact = DepthMap(orbit.depth_map() * 0.2, "truth", "")
-    figures = evaluate_scenes(
-        Setting(still, lambda picture: exact, grid=(12, 8)), [("one", lambda: orbit)], no_journal()
-    )
+    figures = evaluate_scenes(Setting(still, lambda picture: exact, grid=(12, 8)), [("one", lambda: orbit)])
     assert figures["tracks"]["estimated_depth"]["epe_px"] == pytest.approx(
         figures["tracks"]["true_depth"]["epe_px"], abs=1e-3
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from motionstream.evaluate.views.depth import Estimator
+    from motionstream.camera.depth import Estimator
     from motionstream.lpips import LpipsNetwork
     from motionstream.trackers.registry import PointTracker
 
@@ -88,7 +88,7 @@ def open_tracker(name: str, path: Path | None, download: bool, device: str) -> P
 
 def open_depth(name: str, weights: str | None, download: bool, inverse: bool = False) -> Estimator:
     """The depth of this name or file; the licence of an estimator's weights is said on stderr."""
-    from motionstream.evaluate.views import depth
+    from motionstream.camera import depth
 
     opened = depth.estimator(name, weights, download, inverse)
     if name in depth.PUBLISHED:

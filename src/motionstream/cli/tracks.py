@@ -23,6 +23,8 @@ from motionstream.cli.options import (
     size_of,
 )
 
+PREVIEWED = 12  # frames of a camera's preview
+
 
 def track(
     video: Annotated[Path, typer.Option("--video", "-v", help="The video whose motion to take.")],
@@ -92,7 +94,7 @@ def camera(
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="The frame to fit the picture into; else its own shape.")
     ] = None,
-    preview: Annotated[Path | None, typer.Option(help="Also draw the picture pulled along the tracks, .png.")] = None,
+    preview: Annotated[Path | None, typer.Option(help="Also draw the picture warped by the tracks, .png.")] = None,
 ) -> None:
     """Move a camera through a picture: tracks of all of it, by its depth.
 
@@ -106,9 +108,12 @@ def camera(
     distance to the middle (forwards, right, up); zoom in focal lengths. Negative ones go the other way.
     Depth, files of poses, and what the fallback `plane` cannot do: docs/camera.md
     """
-    from motionstream.evaluate.views.shots import shot
+    import numpy as np
+
+    from motionstream.camera.shot import shot
+    from motionstream.evaluate.baselines import warp
     from motionstream.stream.video import read_image, write_sheet
-    from motionstream.tracks import io
+    from motionstream.tracks import Tracks, io
     from motionstream.tracks.preview import drawn
 
     if out.suffix != ".npz":
@@ -124,7 +129,9 @@ def camera(
     tracks = made.tracks(columns, rows)
     io.save(out, tracks, made.lens.size)
     if preview is not None:
-        write_sheet(preview, drawn(*made.preview(tracks)))
+        shown = np.unique(np.linspace(0, tracks.frames - 1, PREVIEWED).round().astype(int))
+        some = Tracks(tracks.xy[shown], tracks.visible[shown], tracks.ids)
+        write_sheet(preview, drawn(warp(made.picture, some), some))
     seen = 100 * float(tracks.visible[-1].mean())
     said = f"{tracks.points} points over {tracks.frames} frames, {seen:.0f} % visible at the end"
     typer.echo(f"{out}: {said}; {made.depth}")

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from motionstream.camera.camera import Lens, camera_tracks, depth_at
+from motionstream.camera.depth import Estimator
 from motionstream.camera.path import CameraPath
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.scenes import Scenes
@@ -26,7 +27,6 @@ from motionstream.evaluate.baselines import Generate, generated, still, warp
 from motionstream.evaluate.harness import Item, Results, Row, mean, means, measure, stamp, table
 from motionstream.evaluate.metrics import Mask, Video, distance, measurable, psnr, retrack, ssim
 from motionstream.evaluate.pictures.sheets import Example
-from motionstream.evaluate.views.depth import Estimator
 from motionstream.lpips import LpipsNetwork
 from motionstream.tracks import Tracks
 from motionstream.tracks.grid import grid

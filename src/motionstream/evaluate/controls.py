@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from motionstream.evaluate.clips import Clip
+from motionstream.evaluate.clips import Clip, EvaluationClip
 from motionstream.tracks import Tracks
 from motionstream.tracks.tracks import IntArray
 
@@ -56,7 +56,7 @@ def spread(tracks: Tracks, count: int, rng: np.random.Generator) -> IntArray:
     return np.sort(np.concatenate([first, rest]))
 
 
-def on_object(clip: Clip, rng: np.random.Generator) -> IntArray:
+def on_object(clip: EvaluationClip, rng: np.random.Generator) -> IntArray:
     """Up to 25 points of the object that moves most, if one does."""
     far = np.linalg.norm(clip.tracks.xy - clip.tracks.xy[:1], axis=-1).max(0)
     best, farthest = np.zeros(0, np.int64), MOVED

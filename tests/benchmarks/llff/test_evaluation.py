@@ -13,12 +13,12 @@ from benchmarks.__main__ import app
 from benchmarks.llff.evaluation import Setup, evaluate_llff
 from benchmarks.llff.scenes import read_scene, scenes
 from motionstream import cli, errors, model_folder
+from motionstream.camera.depth import DepthMap, estimator
 from motionstream.camera.path import MOVES
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.scenes import Scene, Scenes
 from motionstream.evaluate.baselines import still, warp
 from motionstream.evaluate.pictures.sheets import Example
-from motionstream.evaluate.views.depth import DepthMap, estimator
 from motionstream.tiny import bundle
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")

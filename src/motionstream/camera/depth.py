@@ -4,8 +4,8 @@ Whatever it comes from, a map is (H, W), along the camera's axis, larger is fart
 
 - A file: .npy, .npz with an array `depth`, or a 16-bit PNG (0 unknown).
 - `depth-anything`: Depth Anything V2 (L. Yang et al., NeurIPS 2024) through Transformers.
-- `moge`: MoGe (R. Wang et al., CVPR 2025) through its own package. It tells the lens too.
-- `plane`: needs nothing and looks at nothing: a wall above, and ground that comes nearer towards the lower edge.
+- `moge`: MoGe (R. Wang et al., CVPR 2025) through its own package. It estimates the lens too.
+- `plane`: a fixed guess without an estimator: a wall above, and ground that comes nearer towards the lower edge.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ RANGE = 20.0  # farthest over nearest depth that a map of relative inverse depth
 
 @dataclass(frozen=True)
 class DepthMap:
-    """depth (H, W). source, licence: for people and for files of figures. view: degrees across, where it is told."""
+    """depth (H, W). source, licence: for people and for files of figures. view: degrees across, if estimated."""
 
     depth: Floats
     source: str
@@ -109,7 +109,7 @@ def estimator(name: str, weights: str | None = None, download: bool = False, inv
 def plane_guess(size: Size) -> DepthMap:
     """The fallback: a wall above the horizon, and below it ground that comes nearer towards the lower edge.
 
-    It knows nothing of the picture. A pan, a tilt, a roll and a zoom do not depend on depth and are exact with it; in
+    It does not depend on the picture. A pan, a tilt, a roll and a zoom do not depend on depth and are exact with it; in
     all other movements things that stand on the ground slide on it as if they lay there.
     """
     width, height = size

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from motionstream.evaluate.views.depth import DepthMap, estimator, from_relative, plane_guess, read_depth
+from motionstream.camera.depth import DepthMap, estimator, from_relative, plane_guess, read_depth
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
 DEPTH = np.linspace(1, 9, 48 * 64).reshape(48, 64)

@@ -8,26 +8,24 @@ import numpy as np
 import numpy.typing as npt
 
 from motionstream.camera.camera import Lens, camera_tracks, middle_distance
+from motionstream.camera.depth import Estimator
 from motionstream.camera.path import CameraPath, load_poses, moved, through
-from motionstream.evaluate.baselines import warp
-from motionstream.evaluate.metrics import Video
-from motionstream.evaluate.views.depth import Estimator
 from motionstream.stream.model import fitted
 from motionstream.tracks import Tracks
 from motionstream.tracks.grid import grid
 
 Floats = npt.NDArray[np.float64]
+Picture = npt.NDArray[np.uint8]
 Size = tuple[int, int]
 
 LONGEST = 512  # pixels of the longer side in which tracks are made: they are read in any frame
-PREVIEWED = 12  # frames of the sheet
 
 
 @dataclass(frozen=True)
 class Shot:
     """picture (H, W, 3) and distances (H, W) in the frame of `lens`; depth: where the distances come from."""
 
-    picture: Video
+    picture: Picture
     distances: Floats
     lens: Lens
     path: CameraPath
@@ -38,15 +36,9 @@ class Shot:
         points = grid(self.lens.size, columns, rows).astype(np.float64)
         return camera_tracks(self.distances, self.lens, self.path, points)
 
-    def preview(self, tracks: Tracks) -> tuple[Video, Tracks]:
-        """Some frames (P, H, W, 3) of the picture pulled along the tracks, and the tracks in those."""
-        shown = np.unique(np.linspace(0, tracks.frames - 1, PREVIEWED).round().astype(int))
-        some = Tracks(tracks.xy[shown], tracks.visible[shown], tracks.ids)
-        return warp(self.picture, some), some
-
 
 def shot(
-    picture: Video,
+    picture: Picture,
     estimate: Estimator,
     path: str,
     frames: int,
