@@ -14,19 +14,25 @@ from tests.stream.small_bundle import open_small, photo, save_small
 
 from motionstream.evaluate.long import Schedule, evaluate_long
 from motionstream.evaluate.pictures.sheets import strips
-from motionstream.evaluate.stream_figures import against_reference, draw
+from motionstream.evaluate.stream_figures import draw
 from motionstream.evaluate.track_patterns import PATTERNS, PERIOD
-from motionstream.evaluate.variant import Variant, resized, shift_of, sizes_name, with_sizes
+from motionstream.evaluate.variant import Variant, with_sizes
 from motionstream.geometry import Geometry
 from motionstream.lpips import LpipsNetwork
 from motionstream.sampling import RolloutConfig
 from motionstream.stream.model import StreamingModel
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
+
 pytest.importorskip("torchmetrics", reason="PSNR needs torchmetrics (extra: evaluate)")
 
+
 SIZE = (64, 48)
+
+
 PICTURE = np.random.default_rng(0).integers(40, 200, (48, 64, 3)).astype(np.uint8)
+
+
 MACHINE = ("memory_mib", "chunk_ms_p50", "chunk_ms_p95", "memory_vs_100")
 
 
@@ -219,45 +225,6 @@ def test_variants_run_side_by_side_and_differ(model: StreamingModel, lpips: Lpip
     with Image.open(tmp_path / "long.png") as plot:
         assert len(plot.convert("RGB").getcolors(1 << 20) or []) > 50
     assert model.rollout_config.chunk == 3
-
-
-@pytest.mark.parametrize(("name", "scene"), PATTERNS.items())
-def test_scenes_go_on_where_they_were_and_come_home(name: str, scene: Any) -> None:
-    whole = scene.tracks(SIZE, 0, 2 * PERIOD)
-    np.testing.assert_array_equal(scene.tracks(SIZE, 30, 9).xy, whole.xy[30:39])
-    np.testing.assert_allclose(whole.xy[PERIOD - 1], whole.xy[2 * PERIOD - 1], atol=1e-4)
-    travelled = np.abs(whole.xy - whole.xy[PERIOD - 1]).max(initial=0)
-    assert (travelled == 0) == scene.still
-    inside = (whole.xy >= 0) & (whole.xy < SIZE)
-    np.testing.assert_array_equal(whole.visible, inside.all(-1))
-
-
-def test_sizes_are_read_and_written() -> None:
-    rollout_config = RolloutConfig(1, 3, 3, (1.0, 0.5))
-    assert with_sizes(rollout_config, " c3s0w18 ") == RolloutConfig(3, 0, 18, (1.0, 0.5))
-    assert sizes_name(with_sizes(rollout_config, "c3s0w18")) == "c3s0w18"
-    assert resized(rollout_config, sink=0) == RolloutConfig(1, 0, 3, (1.0, 0.5))
-    for wrong in ("c0s1w1", "c1s1", "", "c1s1w1x", "c-1s1w1"):
-        with pytest.raises(ValueError, match="such as c1s3w3"):
-            with_sizes(rollout_config, wrong)
-
-
-def test_the_shift_is_read_from_the_models_folder(folder: Path) -> None:
-    assert shift_of(str(folder)) == 3.0
-    with pytest.raises(ValueError, match="no model named"):
-        shift_of("nothing")
-
-
-def test_ratios_are_against_the_first_sample() -> None:
-    one = dict.fromkeys(("sharpness_levels", "contrast_levels", "saturation_levels", "memory_mib"), 2.0)
-    one |= {"red_levels": 100.0, "green_levels": 50.0, "blue_levels": 0.0, "identity_lpips": None}
-    other = {**one, "sharpness_levels": 1.0, "red_levels": 110.0, "green_levels": 40.0}
-    first, second = against_reference([one, other])  # type: ignore[list-item]
-    assert first["sharpness_vs_100"] == first["colour_vs_100"] == 1
-    assert second["sharpness_vs_100"] == 0.5
-    assert second["colour_vs_100"] == 0.8  # farther from 1 than 1.1; black has no ratio
-    assert second["colour_drift_levels"] == 10
-    assert second["identity_vs_100"] is None
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,17 @@ from motionstream.evaluate import text
 from motionstream.evaluate.baselines import still, warp
 from motionstream.evaluate.harness import Item, Results, measure, table
 from motionstream.evaluate.metrics import Video
-from motionstream.evaluate.probe import Probe, features
+from motionstream.evaluate.probe import features
 from motionstream.evaluate.prompt_worlds import CLASSES, DRAWS, PromptWorld, ramp
 from motionstream.evaluate.text import evaluate_text
 from motionstream.tracks import Tracks
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
 
+
 ASSETS = Path(__file__).parents[1] / "data" / "assets"
+
+
 FRAMES, PROBED, COUNT = 21, 8, 2
 
 
@@ -96,29 +99,39 @@ def figures_of(
     return figures
 
 
-def test_a_model_that_reads_its_prompt_is_recognised(
-    training: SyntheticWorlds, heldout: SyntheticWorlds, probed: Path, tmp_path: Path
-) -> None:
-    reader = Reader(heldout)
-    figures = figures_of(reader, reader.change, training, heldout, probed, tmp_path)
+@pytest.fixture(scope="module")
+def reader(heldout: SyntheticWorlds) -> Reader:
+    return Reader(heldout)
+
+
+@pytest.fixture(scope="module")
+def of_reader(
+    reader: Reader,
+    training: SyntheticWorlds,
+    heldout: SyntheticWorlds,
+    probed: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Any]:
+    return figures_of(reader, reader.change, training, heldout, probed, tmp_path_factory.mktemp("reader"))
+
+
+def test_a_model_that_reads_its_prompt_is_recognised(reader: Reader, of_reader: dict[str, Any]) -> None:
     assert [len(seeds) for seeds in reader.given.values()] == [1] * COUNT
     assert len(set.union(*reader.given.values())) == COUNT, "streams of each world have a seed of their own"
-    assert figures["probe"]["recognised"] >= 0.8
-    assert figures["scores"]["model"]["recognised"] >= 0.8
-    assert figures["scores"]["model"]["midstream_recognised"] >= 0.6
-    assert set(figures["scores"]["model"]["effects"]) == set(BY_NAME)
-    for effect in figures["scores"]["model"]["effects"].values():
+    assert of_reader["probe"]["recognised"] >= 0.8
+    assert of_reader["scores"]["model"]["recognised"] >= 0.8
+    assert of_reader["scores"]["model"]["midstream_recognised"] >= 0.6
+    assert set(of_reader["scores"]["model"]["effects"]) == set(BY_NAME)
+    for effect in of_reader["scores"]["model"]["effects"].values():
         assert effect["epe_none_px"] < 0.5, "the true clip follows its tracks"
         assert effect["epe_px"] < 2
-    counts = figures["probe"]["confusion"]
+    counts = of_reader["probe"]["confusion"]
     assert all(sum(counts[name].values()) == COUNT for name in CLASSES)
 
 
-def test_what_an_effect_does_to_the_tracker_is_not_counted_as_the_models_error(
-    training: SyntheticWorlds, heldout: SyntheticWorlds, probed: Path, tmp_path: Path
-) -> None:
-    """One that shows the very clip under the effect, with flakes of its own."""
-    figures = figures_of(Reader(heldout), None, training, heldout, probed, tmp_path)["scores"]["model"]
+def test_what_an_effect_does_to_the_tracker_is_not_counted_as_the_models_error(of_reader: dict[str, Any]) -> None:
+    """Of a model that shows the very clip under the effect, with flakes of its own."""
+    figures = of_reader["scores"]["model"]
     assert figures["epe_change_largest"] > 0.5
     assert figures["epe_beyond_largest"] < 0.5 * figures["epe_change_largest"]
 
@@ -210,17 +223,6 @@ def test_each_effect_has_a_row_of_true_and_made_frames(heldout: SyntheticWorlds)
     rows = text.shown(heldout, warp)
     assert [row.partition(":")[0] for row in rows] == list(CLASSES)
     assert all(len(frames) == 2 * text.SHOWN for frames in rows.values())
-
-
-def test_a_probe_finds_what_tells_classes_apart() -> None:
-    rng = np.random.default_rng(0)
-    labels = [("calm", "loud")[n % 2] for n in range(60)]
-    clips = [{"useless": rng.normal(), "level": rng.normal() + 6 * (label == "loud")} for label in labels]
-    probe = Probe.fit(clips[:40], labels[:40])
-    assert probe.names_of(clips[40:]) == labels[40:]
-    assert probe.names_of([]) == []
-    with pytest.raises(ValueError, match="two classes or more"):
-        Probe.fit(clips[:2], ["calm", "calm"])
 
 
 def test_wrong_calls_are_refused(training: SyntheticWorlds, heldout: SyntheticWorlds) -> None:

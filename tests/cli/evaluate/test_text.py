@@ -6,28 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.small import small_model, small_vae
 
-from motionstream import cli, errors, model_folder
-from motionstream.tiny import bundle
+from motionstream import cli, errors
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
 
-ASSETS = str(Path(__file__).parent / "data" / "assets")
-LIVE = model_folder.Live((64, 48), 24.0, chunk=1, sink=1, window=1, steps=1, shift=3.0)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    bundle.save_bundle(folder, "small", small_model(), small_vae(), LIVE, origin={})
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("MOTIONSTREAM_DEBUG", "")
-    monkeypatch.chdir(tmp_path)
+ASSETS = str(Path(__file__).parents[2] / "data" / "assets")
 
 
 def test_text_figures_are_written(folder: Path) -> None:

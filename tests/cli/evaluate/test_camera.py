@@ -1,4 +1,4 @@
-"""`motionstream evaluate camera` from end to end on a small model folder."""
+"""`motionstream evaluate camera` from end to end on a small model."""
 
 from __future__ import annotations
 
@@ -7,29 +7,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.small import small_model, small_vae
 
-from motionstream import cli, errors, model_folder
-from motionstream.tiny import bundle
+from motionstream import cli, errors
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
 pytest.importorskip("torchmetrics", reason="PSNR and SSIM need torchmetrics (extra: evaluate)")
 
-ASSETS = Path(__file__).parents[1] / "data" / "assets"
-LIVE = model_folder.Live((64, 48), 24.0, chunk=3, sink=3, window=3, steps=2, shift=3.0)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    bundle.save_bundle(folder, "small", small_model(), small_vae(), LIVE, origin={})
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("MOTIONSTREAM_DEBUG", "")
-    monkeypatch.chdir(tmp_path)
+ASSETS = Path(__file__).parents[2] / "data" / "assets"
 
 
 def test_synthetic_scenes_are_measured_drawn_and_resumed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
