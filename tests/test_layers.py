@@ -19,9 +19,10 @@ PAPER = ("geometry", "tracks", "diffusion", "vae", "conditioning", "dit", "sampl
 BESIDE = {
     "lpips": set(),
     "tensor_file": set(),
+    "client": set(),
     "model_folder": set(),
     "fast": set(),
-    "trackers": set(),
+    "trackers": {"tensor_file"},
     "camera": set(),
     "tiny": {"fast", "model_folder"},
     "wan": {"fast", "model_folder", "tensor_file"},
@@ -30,7 +31,7 @@ BESIDE = {
     "serve": {"zoo"},
 }
 MODELS = {"fast", "tiny", "wan", "zoo", "model_folder", "lpips", "data"}
-BESIDE |= {"train": MODELS, "evaluate": MODELS | {"trackers", "camera"}}
+BESIDE |= {"train": MODELS, "evaluate": MODELS | {"trackers", "camera", "client"}}
 # The program on top: may import everything, is imported by nothing below.
 TOP = {"", "__init__", "__main__", "cli", "console", "doctor", "errors", "plan"}
 # Large or optional: only imported where they are used. serve/ is the one folder that stands on its packages.
@@ -167,6 +168,8 @@ def test_a_planted_circle_is_found(tmp_path: Path) -> None:
         ("fast/a.py", "from motionstream.tiny import vae", "fast imports motionstream.tiny"),
         ("train/a.py", "from motionstream.evaluate import motion", "train imports motionstream.evaluate"),
         ("serve/a.py", "from motionstream.data import loader", "serve imports motionstream.data"),
+        ("serve/a.py", "from motionstream.client import live", "serve imports motionstream.client"),
+        ("stream/a.py", "from motionstream.trackers import registry", "stream imports motionstream.trackers"),
         ("data/a.py", "import motionstream.train", "data imports motionstream.train"),
         ("stream/a.py", "import av", "av is imported with the module"),
         ("evaluate/a.py", "try:\n    import cv2\nexcept ImportError:\n    cv2 = None", "cv2 is imported"),

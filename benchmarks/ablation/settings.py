@@ -57,8 +57,9 @@ class Setting:
     def applied(self, model: StreamingModel, shift: float) -> StreamingModel:
         """The model run so. shift: of the student's times."""
         times = tuple(few_step_times(self.steps, shift).tolist())
-        sizes = {"chunk": self.chunk, "sink": self.sink, "window": self.window}
-        return Withheld(model, replace(model.rollout_config, times=times, **sizes), self.identity, self.anchor)
+        own = model.rollout_config
+        changed = replace(own, times=times, chunk=self.chunk, sink=self.sink, window=self.window)
+        return Withheld(model, changed, self.identity, self.anchor)
 
 
 class Withheld(Variant):

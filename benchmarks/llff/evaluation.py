@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from benchmarks.llff.scenes import LlffScene, View, scale_of
@@ -18,7 +17,7 @@ from motionstream.camera.path import interpolated
 from motionstream.evaluate.baselines import Generate, still, warp
 from motionstream.evaluate.camera import PROMPT
 from motionstream.evaluate.harness import Item, Results, Row, Unusable, means, measure, stamp, table
-from motionstream.evaluate.metrics import Floats, Video, psnr, ssim
+from motionstream.evaluate.metrics import Floats, Mask, Video, psnr, ssim
 from motionstream.evaluate.pictures.sheets import Example
 from motionstream.lpips import LpipsNetwork
 from motionstream.stream.model import fitted
@@ -174,5 +173,5 @@ def _resized(frame: Video, size: Size) -> Video:
     return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS))
 
 
-def _mean(values: npt.ArrayLike) -> float | None:
-    return float(np.mean(values)) if np.size(values) else None
+def _mean(values: Floats | Mask) -> float | None:
+    return float(values.mean()) if values.size else None

@@ -38,9 +38,10 @@ MEASURED = ("conditions", "model", "machine", "date")
 PAPER, STYLE = (Path(__file__).with_name(name) for name in ("paper.csv", "page.css"))
 SOURCE = "arXiv 2511.01266v5"
 
-HIGHER = ("psnr", "ssim", "ratio", "within", "recognised", "midstream", "fps", "share_of_ceiling", "times")
-LOWER = ("lpips", "epe", "leakage", "missed", "latency", "chunk_ms", "colour_drift", "seam_ratio", "rss", "first_frame")
-NEITHER = ("epe_false", "epe_not_given", "epe_of_standing", "rss_mib", "by_chance")
+NEITHER = ("epe_false", "epe_not_given", "epe_of_standing", "epe_beyond_low", "epe_beyond_high", "epe_none")
+LOWER = ("lpips", "epe", "leakage", "missed", "latency", "chunk_ms", "colour_", "seam_", "rss_", "first_frame")
+HIGHER = ("psnr", "ssim", "ratio", "within", "recognised", "fps", "share_of_ceiling", "times")
+"""How columns begin for which neither way or the lower is better, and what is in those for which the higher is."""
 UNITS = {"db": "dB", "px": "px", "ms": "ms", "s": "s", "mib": "MiB", "gflop": "GFLOP", "m": "M", "levels": "of 255"}
 NAMES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "epe": "EPE", "fps": "FPS", "fvd": "FVD", "rss": "memory"}
 MARKED = re.compile(r"[\\`*\[\]|]")
@@ -208,11 +209,11 @@ def cell(row: Row, column: str) -> str:
 def label(column: str) -> str:
     """A column's heading, with an arrow that shows which way is better: "psnr_db" → "PSNR, dB ↑"."""
     words = ", ".join(_words(part) for part in column.split("."))
-    if column.startswith(NEITHER) or column.startswith(("epe_change", "midstream_epe")):
+    if column.startswith(NEITHER):
         return words
     if column.startswith(LOWER):
         return words + " ↓"
-    return words + " ↑" * (column.startswith(HIGHER) or "ratio" in column)
+    return words + " ↑" * any(word in column for word in HIGHER)
 
 
 def _words(part: str) -> str:

@@ -12,6 +12,7 @@ from tests.stream.small_bundle import open_small, photo, save_small
 
 from benchmarks.contribution import changed, drag, evaluate_contribution
 from motionstream.stream.model import StreamingModel
+from motionstream.tiny.conditioner import AnchoredConditioner
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,8 @@ def test_a_network_that_returns_nothing_contributes_nothing(model: StreamingMode
     with torch.no_grad():
         for weight in network.dit.head.parameters():
             weight.zero_()
-    silent = StreamingModel("silent", network, model.vae, model.geometry, 24.0, model.rollout_config, "0")
+    parts = (model.vae, model.geometry, 24.0, model.rollout_config, "0")
+    silent = StreamingModel("silent", network, *parts, conditioner=AnchoredConditioner)
     zero = evaluate_contribution(silent, [photo()], 9, 0)["drags"]
     own = evaluate_contribution(model, [photo()], 9, 0)["drags"]
     assert all(one["share_over_2"] == 0 for one in zero.values())

@@ -31,6 +31,8 @@ from motionstream.evaluate.metrics import Video
 from motionstream.evaluate.motion import evaluate_motion
 from motionstream.evaluate.scores import Reference
 from motionstream.stream.model import StreamingModel
+from motionstream.tiny.conditioner import AnchoredConditioner
+from motionstream.tiny.finisher import finisher_of
 from motionstream.tracks import Tracks
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
@@ -122,8 +124,9 @@ def test_rungs_are_what_they_say(model: StreamingModel, sources: list[Source]) -
         bare = without(model, *parts)
         np.testing.assert_array_equal(made[rung], by_model(bare)(clip.video[0], given, clip.caption, SEED))
     assert (made["with detail"] != made["whole"]).any()
-    assert model.detail is not None, "the model itself keeps its parts"
-    assert model.prompt_filter is not None
+    own = finisher_of(model)
+    assert own.detail is not None, "the model itself keeps its parts"
+    assert own.prompt_filter is not None
 
 
 def test_an_untrained_network_is_the_warp_through_the_vae(model: StreamingModel, sources: list[Source]) -> None:
@@ -133,7 +136,8 @@ def test_an_untrained_network_is_the_warp_through_the_vae(model: StreamingModel,
     with torch.no_grad():
         for weight in network.dit.head.parameters():
             weight.zero_()
-    silent = StreamingModel("silent", network, model.vae, model.geometry, 24.0, model.rollout_config, "0")
+    parts = (model.vae, model.geometry, 24.0, model.rollout_config, "0")
+    silent = StreamingModel("silent", network, *parts, conditioner=AnchoredConditioner)
     made = ladder(silent, SEED)["whole"](clip, clip.tracks)
     rung = ladder(model, SEED)["warp through the vae"](clip, clip.tracks)
     assert np.abs(made.astype(int) - rung).max() <= 1

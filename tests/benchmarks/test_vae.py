@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,8 +16,8 @@ from benchmarks.vae import border_frames, decoder_gflop, evaluate_vae, flicker, 
 from motionstream.evaluate.metrics import BEST_PSNR, Video
 from motionstream.geometry import Geometry
 from motionstream.lpips import LpipsNetwork
-from motionstream.stream.model import StreamingModel
 from motionstream.tiny.detail import Detail, DetailConfig
+from motionstream.tiny.finisher import PhotoFinisher
 from motionstream.vae.pixels import to_frames, to_model
 
 CHUNK = 3
@@ -48,10 +47,11 @@ class Lossless:
 
 
 def model(vae: Any, geometry: Geometry = GEOMETRY, detail: Detail | None = None) -> Any:
-    """What is needed of a `StreamingModel`, with its own `detailed`."""
-    made = SimpleNamespace(vae=vae, geometry=geometry, size=geometry.size, device=torch.device("cpu"), detail=detail)
-    made.dtype, made.detailed = torch.float32, partial(StreamingModel.detailed, made)
-    return made
+    """What is needed of a `StreamingModel`."""
+    device = torch.device("cpu")
+    finisher = PhotoFinisher(detail, None, geometry.size, device)
+    parts = {"vae": vae, "geometry": geometry, "size": geometry.size, "finisher": finisher}
+    return SimpleNamespace(**parts, device=device, dtype=torch.float32)
 
 
 def clips(count: int = 2, frames: int = 33) -> list[Any]:

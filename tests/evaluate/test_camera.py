@@ -13,7 +13,7 @@ from motionstream import cli, errors
 from motionstream.camera.depth import DepthMap, estimator
 from motionstream.camera.path import MOVES
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.scenes import Scene, Scenes
+from motionstream.data.scenes import CameraScene, CameraScenes
 from motionstream.evaluate.baselines import still
 from motionstream.evaluate.camera import Setting, evaluate_scenes
 from motionstream.evaluate.harness import Results
@@ -29,16 +29,16 @@ SIZE, FRAMES = (96, 64), 9
 PLANE = estimator("plane")
 
 
-def scene(move: str, seed: int = 1) -> Scene:
-    return Scenes(AssetLibrary(ASSETS), SIZE, FRAMES, seed).scene(list(MOVES).index(move))
+def scene(move: str, seed: int = 1) -> CameraScene:
+    return CameraScenes(AssetLibrary(ASSETS), SIZE, FRAMES, seed).scene(list(MOVES).index(move))
 
 
 @pytest.fixture(scope="module")
-def orbit() -> Scene:
+def orbit() -> CameraScene:
     return scene("orbit")
 
 
-def test_a_perfect_model_is_perfect_and_depth_shows_in_the_tracks_only(orbit: Scene) -> None:
+def test_a_perfect_model_is_perfect_and_depth_shows_in_the_tracks_only(orbit: CameraScene) -> None:
     video = orbit.video()
     setting = Setting(lambda *given: video, PLANE, grid=(12, 8))
     shown: list[Example] = []
@@ -60,13 +60,13 @@ def test_a_perfect_model_is_perfect_and_depth_shows_in_the_tracks_only(orbit: Sc
     assert list(shown[0].videos) == ["true", "model", "estimated"]
 
 
-def test_a_model_that_ignores_its_camera_is_found_out(orbit: Scene) -> None:
+def test_a_model_that_ignores_its_camera_is_found_out(orbit: CameraScene) -> None:
     figures = evaluate_scenes(Setting(still, PLANE, grid=(12, 8)), [("one", lambda: orbit)])
     assert figures["true_depth"]["model"]["epe_px"] == figures["still"]["epe_px"]
     assert figures["true_depth"]["model"]["psnr_db"] == figures["still"]["psnr_db"]
 
 
-def test_true_depth_as_the_estimate_has_no_error_of_depth(orbit: Scene) -> None:
+def test_true_depth_as_the_estimate_has_no_error_of_depth(orbit: CameraScene) -> None:
     """Up to its scale, which is found."""
     exact = DepthMap(orbit.depth_map() * 0.2, "truth", "")
     figures = evaluate_scenes(Setting(still, lambda picture: exact, grid=(12, 8)), [("one", lambda: orbit)])
@@ -75,7 +75,7 @@ def test_true_depth_as_the_estimate_has_no_error_of_depth(orbit: Scene) -> None:
     )
 
 
-def test_the_prompt_is_the_papers(orbit: Scene) -> None:
+def test_the_prompt_is_the_papers(orbit: CameraScene) -> None:
     prompts: list[str] = []
 
     def watch(first: Video, tracks: Tracks, caption: str, seed: int) -> Video:
@@ -95,10 +95,10 @@ def test_a_turning_camera_needs_no_depth() -> None:
     assert figures["by_move"]["truck"]["tracks_epe_px"]["estimated_depth"] > 0.2
 
 
-def test_an_evaluation_goes_on_where_it_was_cut(tmp_path: Path, orbit: Scene) -> None:
+def test_an_evaluation_goes_on_where_it_was_cut(tmp_path: Path, orbit: CameraScene) -> None:
     made: list[str] = []
 
-    def making(name: str) -> Scene:
+    def making(name: str) -> CameraScene:
         made.append(name)
         return orbit
 

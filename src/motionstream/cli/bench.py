@@ -23,10 +23,11 @@ Config = Annotated[
 ]
 Layers = Annotated[int | None, typer.Option(help="Only so many layers of it.", min=1)]
 Width = Annotated[str | None, typer.Option(help="full, or reduced: two heads and small frames.")]
-Through = Annotated[str, typer.Option(help="library: in this process; server: as viewers of the real one.")]
-Viewers = Annotated[str, typer.Option(metavar="N,…", help="Viewers at once, count after count; server only.")]
+Through = Annotated[str, typer.Option(help="library: a stream in this process; server: viewers of the real server.")]
+Viewers = Annotated[str, typer.Option(metavar="N,…", help="Viewers at once, one number after another; server only.")]
 JournalFile = Annotated[
-    Path | None, typer.Option("--journal", metavar="FILE", help="Go on where a run was cut; server only.")
+    Path | None,
+    typer.Option("--journal", metavar="FILE", help="Results so far, to resume a stopped run; server only."),
 ]
 Checkout = Annotated[
     Path | None,
@@ -38,14 +39,14 @@ FrameSize = Annotated[str | None, typer.Option("--size", metavar="WxH", help="Ot
 @app.command("live")
 def bench_live_command(
     model: Model = "tiny",
-    seconds: Annotated[float, typer.Option(help="How long to drive the stream.", min=1)] = 60,
+    seconds: Annotated[float, typer.Option(help="How long to measure.", min=1)] = 60,
     through: Through = LIBRARY,
     viewers: Viewers = "1",
     device: Device = "auto",
     journal: JournalFile = None,
     json_out: JsonOut = None,
 ) -> None:
-    """Drive a model with a recorded gesture session, as a viewer would, and say how it kept up.
+    """Measure frame rate and latency of a live stream while a recorded gesture session is played.
 
     [bold]motionstream bench live --model tiny --seconds 60 --json figures.json[/]
 
@@ -60,7 +61,7 @@ def bench_live_command(
         return
     if viewers != "1" or journal is not None:
         raise ValueError("--viewers and --journal: only with --through server")
-    from motionstream.evaluate.latency.live import bench_model
+    from motionstream.evaluate.live.in_process import bench_model
 
     figures = bench_model(load_model(model, device), seconds)
     console.report(f"{model}, live", {"model": model, "through": through, "seconds": seconds, **figures}, json_out)
@@ -78,7 +79,7 @@ def _through_server(
     model: str, seconds: float, counts: list[int], device: str, journal: Path | None, json_out: Path | None
 ) -> None:
     from motionstream.evaluate.harness import Results
-    from motionstream.evaluate.latency.served import bench_server, weights_hash
+    from motionstream.evaluate.live.served import bench_server, weights_hash
 
     weights = {"model": model, "model_hash": weights_hash(model)}
     key = {**weights, "bench": "live through server", "seconds": seconds, "device": device}
@@ -89,7 +90,7 @@ def _through_server(
 
 
 def _without_each(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """For people: what all viewers met together. The file has each of them."""
+    """The figures of all viewers together, for the terminal; the file also has each of them."""
     viewers = {
         count: {name: value for name, value in one.items() if name != "each"}
         for count, one in figures["viewers"].items()

@@ -1,4 +1,4 @@
-"""`motionstream data …`: synthetic worlds, and clips prepared for Wan."""
+"""`motionstream data …`: synthetic worlds, and clips encoded for Wan."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def data_synth(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="A folder for the clips: mp4, npz and captions.")
     ] = None,
-    bench: Annotated[bool, typer.Option("--bench", help="Say how many clips a second this machine makes.")] = False,
+    bench: Annotated[bool, typer.Option("--bench", help="Measure how many clips a second this machine makes.")] = False,
     clips: Annotated[int, typer.Option(min=1)] = 6,
     frames: Annotated[int, typer.Option(help="1 + 4·n.", min=5, max=241)] = 25,
     size: Size = "256x144",
@@ -42,7 +42,7 @@ def data_synth(
     variety: Variety = 0.0,
     json_out: JsonOut = None,
 ) -> None:
-    """Make synthetic worlds with exact tracks: look at them, keep them, or time them.
+    """Make synthetic worlds with exact tracks: a contact sheet, files, or a measurement of the speed.
 
     [bold]motionstream data synth --assets pictures --preview sheet.png[/]
 
@@ -108,9 +108,9 @@ def data_encode(
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     cut, count = Cut(size_of(size), frames, fps, grid_of(grid)), len(captions(clips))
     following = open_tracker(tracker, tracker_path, download, device)
-    said = CachedEncoder(UMT5Encoder(text, device=where, dtype=number), PromptCache(default_folder()))
+    encoder = CachedEncoder(UMT5Encoder(text, device=where, dtype=number), PromptCache(default_folder()))
     seen = None if pictures is None else ClipImageEncoder(pictures, device=where, dtype=number)
-    encoders = Encoders(WanVAE.load(vae, where, number).without_decoder(), said, seen, where, number)
+    encoders = Encoders(WanVAE.load(vae, where, number).without_decoder(), encoder, seen, where, number)
     with console.progress("clips", count) as bar:
         made, short = encode_folder(clips, out, encoders, cut, following, bar.over)
     typer.echo(f"{out}: {made} clips of {frames} frames" + (f"; {short} videos were too short" if short else ""))

@@ -1,4 +1,4 @@
-"""`motionstream track` and `motionstream camera`: the tracks of a video, or of a camera that moves, in a file."""
+"""`motionstream track` and `motionstream camera`: files of tracks, of a video or of a camera movement."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def track(
     if points is not None and grid is not None:
         raise ValueError("--points and --grid: name one of the two")
     columns_rows = None if grid is None else grid_of(grid)
-    video.stat()  # a missing file is said before a tracker is loaded
-    following = open_tracker(tracker, tracker_path, download, device)
+    video.stat()  # raises for a missing file before a tracker is loaded
+    chosen = open_tracker(tracker, tracker_path, download, device)
     pixels, _ = read_video(video, frames)
     size = (pixels.shape[2], pixels.shape[1])
     queries = grids.even_grid(size, points or 24) if columns_rows is None else grids.grid(size, *columns_rows)
     with console.progress("frames", len(pixels)) as bar:
-        result = following.track(pixels, queries, over=bar.over)
+        result = chosen.track(pixels, queries, over=bar.over)
     io.save(out, result, size)
     if preview is not None:
         write_sheet(preview, drawn(pixels, result))
@@ -82,7 +82,7 @@ def camera(
     path: Annotated[
         str, typer.Option(help="orbit, dolly, truck, crane, pan, tilt, roll, zoom, or a .json file of poses.")
     ] = "orbit",
-    amount: Annotated[float | None, typer.Option(help="How far, see below; else a usual amount.")] = None,
+    amount: Annotated[float | None, typer.Option(help="How far, see below; has a default.")] = None,
     seconds: Annotated[float, typer.Option(help="How long the movement takes.")] = 4.0,
     fps: Annotated[float, typer.Option(help="Frames a second of the model.")] = 24.0,
     depth: Depth = "plane",
@@ -133,5 +133,5 @@ def camera(
         some = Tracks(tracks.xy[shown], tracks.visible[shown], tracks.ids)
         write_sheet(preview, drawn(warp(made.picture, some), some))
     seen = 100 * float(tracks.visible[-1].mean())
-    said = f"{tracks.points} points over {tracks.frames} frames, {seen:.0f} % visible at the end"
-    typer.echo(f"{out}: {said}; {made.depth}")
+    summary = f"{tracks.points} points over {tracks.frames} frames, {seen:.0f} % visible at the end"
+    typer.echo(f"{out}: {summary}; {made.depth}")

@@ -56,7 +56,7 @@ def warp(first: Video, tracks: Tracks, caption: str = "", seed: int = 0) -> Vide
     """
     picture = from_image(first)[0]
     frames, affinities = [picture], affinity(picture)
-    xy, visible = torch.from_numpy(tracks.xy)[None], torch.from_numpy(tracks.visible)[None]
+    xy, visible = torch.tensor(tracks.xy)[None], torch.tensor(tracks.visible)[None]
     for frame in range(1, tracks.frames):
         span = slice(frame, frame + 1)
         warped, _ = warped_anchor.warp(picture, affinities, xy[:, span], visible[:, span], xy[:, 0], visible[:, 0])

@@ -22,7 +22,7 @@ from motionstream.camera.camera import Lens, camera_tracks, depth_at
 from motionstream.camera.depth import Estimator
 from motionstream.camera.path import CameraPath
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.scenes import Scenes
+from motionstream.data.scenes import CameraScenes
 from motionstream.evaluate.baselines import Generate, generated, still, warp
 from motionstream.evaluate.harness import Item, Results, Row, mean, means, measure, stamp, table
 from motionstream.evaluate.metrics import Mask, Video, distance, measurable, psnr, retrack, ssim
@@ -45,7 +45,7 @@ KNOWN_POINTS = (12, 8)  # grid of points whose true depth gives the estimated on
 
 
 class ExactScene(Protocol):
-    """What is needed of a scene whose video, depth and tracks are exact: data's `Scene`."""
+    """What is needed of a scene whose video, depth and tracks are exact: data's `CameraScene`."""
 
     @property
     def lens(self) -> Lens: ...
@@ -75,7 +75,7 @@ def synthetic(
     assets: Path, split: str, size: Size, frames: int, seed: int, count: int
 ) -> list[tuple[str, Callable[[], ExactScene]]]:
     """The first `count` synthetic scenes by name, each made when it is first needed."""
-    scenes = Scenes(AssetLibrary(assets, split), size, frames, seed)
+    scenes = CameraScenes(AssetLibrary(assets, split), size, frames, seed)
     return [(f"scene {index}", partial(scenes.scene, index)) for index in range(count)]
 
 

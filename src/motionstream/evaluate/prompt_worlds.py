@@ -72,4 +72,4 @@ def ramp(frames: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
 
 def affected(video: Video, world: World) -> Video:
     """Frames (F, H, W, 3) of a world's length and size under that world's effect."""
-    return to_frames(world.affected(unit_frames(video)) * 2 - 1)
+    return to_frames(world.with_effect(unit_frames(video)) * 2 - 1)

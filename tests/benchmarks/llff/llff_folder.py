@@ -12,14 +12,14 @@ from PIL import Image
 
 from motionstream.camera.camera import Lens, to_camera, to_world
 from motionstream.camera.path import quaternion_of
-from motionstream.data.scenes import Scene
+from motionstream.data.scenes import CameraScene
 from motionstream.tracks.grid import grid
 
 Floats = npt.NDArray[np.float64]
 SCALE = 7.0  # of the written world, so that a scale that is left out shows
 
 
-def placed(scene: Scene) -> Floats:
+def placed(scene: CameraScene) -> Floats:
     """(F, 4, 4) the scene's poses in a world of another place, direction and scale."""
     turn = np.array([[0, 0, 1, 1.0], [1, 0, 0, 2.0], [0, 1, 0, 3.0], [0, 0, 0, 1]])
     poses = scene.path.poses.copy()
@@ -27,7 +27,7 @@ def placed(scene: Scene) -> Floats:
     return turn @ poses
 
 
-def write(folder: Path, scene: Scene, frames: Sequence[int], sparse: bool = True) -> Path:
+def write(folder: Path, scene: CameraScene, frames: Sequence[int], sparse: bool = True) -> Path:
     """Write the scene's frames as one LLFF scene; every frame is a photograph."""
     assert (scene.path.zoom == 1).all()
     (folder / "images").mkdir(parents=True)
@@ -47,7 +47,7 @@ def write(folder: Path, scene: Scene, frames: Sequence[int], sparse: bool = True
     return folder
 
 
-def _write_sparse(folder: Path, scene: Scene, frames: list[int], poses: Floats) -> None:
+def _write_sparse(folder: Path, scene: CameraScene, frames: list[int], poses: Floats) -> None:
     """Points of the first frame, each seen where it is visible."""
     folder.mkdir(parents=True)
     points = grid(scene.lens.size, 12, 8).astype(np.float64)

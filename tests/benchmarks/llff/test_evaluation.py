@@ -16,7 +16,7 @@ from motionstream import cli, errors, model_folder
 from motionstream.camera.depth import DepthMap, estimator
 from motionstream.camera.path import MOVES
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.scenes import Scene, Scenes
+from motionstream.data.scenes import CameraScene, CameraScenes
 from motionstream.evaluate.baselines import still, warp
 from motionstream.evaluate.pictures.sheets import Example
 from motionstream.tiny import bundle
@@ -30,17 +30,17 @@ PLANE = estimator("plane")
 LIVE = model_folder.Live((64, 48), 24.0, chunk=3, sink=3, window=3, steps=2, shift=3.0)
 
 
-def scene(move: str, seed: int = 1) -> Scene:
-    return Scenes(AssetLibrary(ASSETS), SIZE, FRAMES, seed).scene(list(MOVES).index(move))
+def scene(move: str, seed: int = 1) -> CameraScene:
+    return CameraScenes(AssetLibrary(ASSETS), SIZE, FRAMES, seed).scene(list(MOVES).index(move))
 
 
 @pytest.fixture(scope="module")
-def orbit() -> Scene:
+def orbit() -> CameraScene:
     return scene("orbit")
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, orbit: Scene) -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory, orbit: CameraScene) -> Path:
     folder = tmp_path_factory.mktemp("llff")
     write(folder / "fern", orbit, range(FRAMES))
     write(folder / "leaves", scene("truck", seed=2), range(FRAMES), sparse=False)
@@ -81,7 +81,7 @@ def test_a_poor_depth_shows_against_the_cloud(data: Path) -> None:
     assert figures["by_scene"]["leaves"]["poses"] == "poses_bounds.npy"
 
 
-def test_an_unreadable_photograph_leaves_out_its_pair(data: Path, tmp_path: Path, orbit: Scene) -> None:
+def test_an_unreadable_photograph_leaves_out_its_pair(data: Path, tmp_path: Path, orbit: CameraScene) -> None:
     folder = write(tmp_path / "fern", orbit, range(FRAMES))
     (folder / "images" / "008.png").write_text("words")
     found, _ = scenes(folder)
@@ -96,7 +96,7 @@ def test_an_unreadable_photograph_leaves_out_its_pair(data: Path, tmp_path: Path
 
 
 def test_the_command_measures_draws_and_says_what_is_wrong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], orbit: Scene
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], orbit: CameraScene
 ) -> None:
     monkeypatch.setenv("MOTIONSTREAM_DEBUG", "")
     monkeypatch.chdir(tmp_path)

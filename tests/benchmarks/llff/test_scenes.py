@@ -13,23 +13,23 @@ from benchmarks.llff import colmap
 from benchmarks.llff.scenes import LlffScene, from_llff, read_scene, scale_of, scenes
 from motionstream.camera.path import MOVES
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.scenes import Scene, Scenes
+from motionstream.data.scenes import CameraScene, CameraScenes
 
 ASSETS = Path(__file__).parents[2] / "data" / "assets"
 SIZE, FRAMES = (96, 64), 9
 
 
 @pytest.fixture(scope="module")
-def scene() -> Scene:
-    return Scenes(AssetLibrary(ASSETS), SIZE, FRAMES, seed=1).scene(list(MOVES).index("orbit"))
+def scene() -> CameraScene:
+    return CameraScenes(AssetLibrary(ASSETS), SIZE, FRAMES, seed=1).scene(list(MOVES).index("orbit"))
 
 
 @pytest.fixture(params=[True, False], ids=["colmap", "poses_bounds"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path, scene: Scene) -> Path:
+def folder(request: pytest.FixtureRequest, tmp_path: Path, scene: CameraScene) -> Path:
     return write(tmp_path / "llff" / "fern", scene, range(FRAMES), sparse=request.param)
 
 
-def test_poses_and_lens_come_back(folder: Path, scene: Scene) -> None:
+def test_poses_and_lens_come_back(folder: Path, scene: CameraScene) -> None:
     found = read_scene(folder)
     assert found.name == "fern"
     assert found.source == ("colmap" if (folder / "sparse").exists() else "poses_bounds.npy")
@@ -52,21 +52,21 @@ def test_columns_are_down_right_backwards() -> None:
     assert np.linalg.det(pose) == pytest.approx(1)
 
 
-def test_one_factor_brings_depth_to_the_scenes_unit(folder: Path, scene: Scene) -> None:
+def test_one_factor_brings_depth_to_the_scenes_unit(folder: Path, scene: CameraScene) -> None:
     found = read_scene(folder)
     depth = scene.depth_map()
     assert scale_of(depth, scene.lens, found, 0) == pytest.approx(SCALE, rel=0.01)
     assert scale_of(depth * 0.3, scene.lens, found, 0) == pytest.approx(SCALE / 0.3, rel=0.01)
 
 
-def test_the_cloud_knows_which_views_see_what(tmp_path: Path, scene: Scene) -> None:
+def test_the_cloud_knows_which_views_see_what(tmp_path: Path, scene: CameraScene) -> None:
     found = read_scene(write(tmp_path / "fern", scene, range(FRAMES)))
     both = found.cloud(0, FRAMES - 1)
     assert 8 < len(both) < len(found.cloud(0)) == 96
     assert {tuple(point) for point in both} < {tuple(point) for point in found.cloud(0)}
 
 
-def test_pairs_begin_in_the_middle_and_go_to_every_eighth(tmp_path: Path, scene: Scene) -> None:
+def test_pairs_begin_in_the_middle_and_go_to_every_eighth(tmp_path: Path, scene: CameraScene) -> None:
     found = read_scene(write(tmp_path / "fern", scene, range(FRAMES)))
     pairs = found.pairs(4)
     assert [target for _, target in pairs] == [0, 8]
@@ -74,7 +74,7 @@ def test_pairs_begin_in_the_middle_and_go_to_every_eighth(tmp_path: Path, scene:
     assert len(found.pairs(1)) == 1
 
 
-def test_bad_scenes_are_named_and_counted(tmp_path: Path, scene: Scene) -> None:
+def test_bad_scenes_are_named_and_counted(tmp_path: Path, scene: CameraScene) -> None:
     good = write(tmp_path / "good", scene, range(3))
     bad = {name: write(tmp_path / name, scene, range(3)) for name in "abcdefg"}
     (bad["a"] / "poses_bounds.npy").unlink()
@@ -148,7 +148,7 @@ def test_colmap_is_read_from_bytes_written_by_hand(tmp_path: Path) -> None:
         ("points3D.bin", struct.pack("<Q", 3), "more than fit"),
     ],
 )
-def test_damaged_files_are_named(tmp_path: Path, scene: Scene, name: str, content: bytes, says: str) -> None:
+def test_damaged_files_are_named(tmp_path: Path, scene: CameraScene, name: str, content: bytes, says: str) -> None:
     folder = write(tmp_path / "fern", scene, range(2)) / "sparse" / "0"
     (folder / name).write_bytes(content)
     with pytest.raises(ValueError, match=says) as error:
@@ -156,7 +156,7 @@ def test_damaged_files_are_named(tmp_path: Path, scene: Scene, name: str, conten
     assert name in str(error.value)
 
 
-def test_a_model_of_other_pictures_is_refused(tmp_path: Path, scene: Scene) -> None:
+def test_a_model_of_other_pictures_is_refused(tmp_path: Path, scene: CameraScene) -> None:
     folder = write(tmp_path / "fern", scene, range(3))
     for picture in (folder / "images").iterdir():
         picture.rename(picture.with_name(f"other_{picture.name}"))
@@ -164,7 +164,7 @@ def test_a_model_of_other_pictures_is_refused(tmp_path: Path, scene: Scene) -> N
         read_scene(folder)
 
 
-def test_views_that_colmap_left_out_are_left_out(tmp_path: Path, scene: Scene) -> None:
+def test_views_that_colmap_left_out_are_left_out(tmp_path: Path, scene: CameraScene) -> None:
     folder = write(tmp_path / "fern", scene, range(3))
     (folder / "images" / "002.png").rename(folder / "images" / "003.png")
     found: LlffScene = read_scene(folder)

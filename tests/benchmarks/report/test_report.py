@@ -19,7 +19,7 @@ from benchmarks.report.results import Result, read
 from motionstream import cli, errors
 from motionstream.evaluate import stream_figures
 from motionstream.evaluate.harness import table
-from motionstream.evaluate.latency.viewer import Measures
+from motionstream.evaluate.live.simulated_viewer import Measures
 from motionstream.evaluate.scores import figures_of
 
 ROOT = Path(__file__).parents[3]

@@ -1,4 +1,4 @@
-"""One connected viewer: reads its messages, makes its chunks just in time, and never lets it hold up the others."""
+"""One connected viewer: reads its messages and sends its chunks just in time, without blocking other viewers."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
+from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from motionstream.serve import protocol
-from motionstream.serve.artifacts import FileShelf, Shelf
+from motionstream.serve.artifacts import Recent, RecentFiles
 from motionstream.serve.errors import ErrorCode, ViewerError
 from motionstream.serve.gestures import GestureMapper
 from motionstream.serve.limits import Limits
+from motionstream.serve.model_thread import ModelThread
 from motionstream.serve.pictures import PictureStore
 from motionstream.serve.playout import Playout
 from motionstream.serve.rates import Bucket
 from motionstream.serve.replays import Script, image_of, script_of
-from motionstream.serve.scene import Origin, Scene
-from motionstream.serve.worker import Worker
+from motionstream.serve.session import Origin, Session
 from motionstream.stream.sink import opening
 from motionstream.tracks.record import Recording
 
@@ -32,36 +33,36 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Studio:
-    """What all viewers of one server share."""
+    """What all connections of one server share."""
 
-    worker: Worker
+    model_thread: ModelThread
     pictures: PictureStore
     limits: Limits
     token: SecretStr | None
     jpeg_quality: int
     sink: str
     folder: Path
-    recordings: FileShelf
-    gesture_logs: Shelf[str]
-    replays: Shelf[Recording]
+    recordings: RecentFiles
+    gesture_logs: Recent[str]
+    replays: Recent[Recording]
     size: tuple[int, int] = (0, 0)
     fps: float = 0.0
     viewers: int = 0
 
     def token_fits(self, given: str | None) -> bool:
-        """Whether the token is right, or none is wanted; takes the same time either way."""
+        """Whether the token is right, or none is required; compared in constant time."""
         if self.token is None:
             return True
         return hmac.compare_digest(self.token.get_secret_value().encode(), (given or "").encode())
 
 
-class Viewer:
-    """Serves one WebSocket from greeting to farewell. States: none → ready → running ⇄ paused → ready."""
+class Connection:
+    """Serves one WebSocket from hello to close. States: none → ready → running ⇄ paused → ready."""
 
     def __init__(self, socket: WebSocket, studio: Studio) -> None:
         self._socket = socket
         self._studio = studio
-        self._scene: Scene | None = None
+        self._session: Session | None = None
         self._mapper = GestureMapper(studio.size)
         self._playout = Playout(studio.fps)
         self._running = asyncio.Event()
@@ -81,20 +82,20 @@ class Viewer:
                 tasks.create_task(self._receive())
                 tasks.create_task(self._generate())
         except* ViewerError as group:
-            await self._farewell(_first_viewer_error(group))
+            await self._close(_first_viewer_error(group))
         except* WebSocketDisconnect:
             pass
         except* Exception:
-            await self._farewell(self._incident())
+            await self._close(self._incident())
         finally:
             self._studio.viewers -= 1
-            self._drop_scene()
+            self._drop_session()
 
     async def _greet(self) -> None:
-        """Room, protocol and token, before anything else is done for this viewer."""
+        """Check the number of viewers, the protocol and the token before anything else."""
         limits = self._studio.limits
         if self._studio.viewers > limits.viewers:
-            raise ViewerError(ErrorCode.SERVER_FULL, "all places are taken: try again in a while")
+            raise ViewerError(ErrorCode.SERVER_FULL, "too many viewers: try again later")
         try:
             async with asyncio.timeout(limits.hello_seconds):
                 hello = protocol.parse(await self._read(), limits)
@@ -118,7 +119,7 @@ class Viewer:
         return str(text)
 
     async def _receive(self) -> None:
-        """Handle messages one by one; a bad one is answered and changes nothing."""
+        """Handle messages one by one; a wrong one is answered with an error and changes nothing."""
         while True:
             raw = ""
             try:
@@ -152,33 +153,34 @@ class Viewer:
             case protocol.Pause():
                 await self._pause()
             case protocol.Stop():
-                await self._open(self._need_scene().origin)
+                await self._open(self._need_session().origin)
             case protocol.SetPrompt():
-                self._need_scene().set_prompt(message.seq, message.text)
+                self._need_session().set_prompt(message.seq, message.text)
             case protocol.Record():
                 await self._record(message.on)
             case protocol.SaveGestures():
                 await self._save_gestures()
             case _:
-                self._need_scene().apply(message.seq, self._mapper.translate(message))
+                self._need_session().apply(message.seq, self._mapper.translate(message))
 
-    def _need_scene(self) -> Scene:
-        if self._scene is None:
+    def _need_session(self) -> Session:
+        if self._session is None:
             raise ViewerError(ErrorCode.MESSAGE_ORDER, "no picture is open: send open first")
-        return self._scene
+        return self._session
 
     async def _open(self, origin: Origin, script: Script | None = None) -> None:
-        """Begin a new scene; the one before ends, and its recording with it, once the new one stands."""
+        """Begin a new session; the one before, and its recording, end once the new one is open."""
         studio = self._studio
-        picture = studio.pictures.get(origin.source, origin.picture)
-        if self._scene is not None:
-            await self._finish_recording(self._scene)
-        stream = await studio.worker.run(
-            lambda: studio.worker.model.open(picture, prompt=origin.prompt, seed=origin.seed, **opening(studio.sink))
+        picture = await run_in_threadpool(studio.pictures.get, origin.source, origin.picture)
+        if self._session is not None:
+            await self._finish_recording(self._session)
+        model = studio.model_thread.model
+        stream = await studio.model_thread.run(
+            lambda: model.open(picture, prompt=origin.prompt, seed=origin.seed, **opening(studio.sink))
         )
-        self._drop_scene()
-        self._scene = Scene(stream, origin, studio.limits, studio.jpeg_quality, script)
-        self._mapper, self._playout = GestureMapper(self._scene.size), Playout(self._scene.fps)
+        self._drop_session()
+        self._session = Session(stream, origin, studio.limits, studio.jpeg_quality, script)
+        self._mapper, self._playout = GestureMapper(self._session.size), Playout(self._session.fps)
         self._acknowledged.set()
         await self._send(
             {
@@ -187,26 +189,26 @@ class Viewer:
                 "picture": origin.picture,
                 "prompt": origin.prompt,
                 "seed": origin.seed,
-                "size": list(self._scene.size),
-                "fps": self._scene.fps,
-                "chunk_frames": self._scene.chunk_frames,
+                "size": list(self._session.size),
+                "fps": self._session.fps,
+                "chunk_frames": self._session.chunk_frames,
                 "replay": bool(script),
             }
         )
         await self._tell_state("ready")
 
     async def _run(self) -> None:
-        scene = self._need_scene()
+        session = self._need_session()
         if not self._running.is_set():
-            scene.note_running(True)
+            session.note_running(True)
             self._playout.resume()
             self._running.set()
         await self._tell_state("running")
 
     async def _pause(self) -> None:
-        scene = self._need_scene()
+        session = self._need_session()
         if self._running.is_set():
-            scene.note_running(False)
+            session.note_running(False)
             self._running.clear()
             self._playout.pause()
         await self._tell_state("paused")
@@ -215,56 +217,56 @@ class Viewer:
         await self._send({"type": "state", "state": state})
 
     async def _record(self, on: bool) -> None:
-        scene = self._need_scene()
+        session = self._need_session()
         if on:
-            await self._studio.worker.run(lambda: scene.start_recording(self._studio.folder))
+            await self._studio.model_thread.run(lambda: session.start_recording(self._studio.folder))
             await self._send({"type": "recording", "on": True, "id": None, "frames": 0})
         else:
-            await self._finish_recording(scene)
+            await self._finish_recording(session)
 
-    async def _finish_recording(self, scene: Scene) -> None:
-        finished = await self._studio.worker.run(scene.stop_recording)
+    async def _finish_recording(self, session: Session) -> None:
+        finished = await self._studio.model_thread.run(session.stop_recording)
         if finished is not None:
             name = self._studio.recordings.put(finished[0])
             await self._send({"type": "recording", "on": False, "id": name, "frames": finished[1]})
 
-    def _drop_scene(self) -> None:
-        """Let the scene go: the worker closes it after whatever it is doing for it now."""
-        scene, self._scene = self._scene, None
+    def _drop_session(self) -> None:
+        """End the session; the model thread closes it after its current job."""
+        session, self._session = self._session, None
         self._running.clear()
-        if scene is not None:
-            self._studio.worker.later(scene.close)
+        if session is not None:
+            self._studio.model_thread.later(session.close)
 
     async def _save_gestures(self) -> None:
-        """Put the gestures so far where they can be fetched."""
-        recording = self._need_scene().recording()
+        """Keep the gestures so far for download."""
+        recording = self._need_session().recording()
         text = "".join(f"{line}\n" for line in recording.lines())
         name = self._studio.gesture_logs.put(text)
         await self._send({"type": "gestures", "id": name, "events": len(recording.events)})
 
     async def _generate(self) -> None:
-        """Chunk after chunk while running, each as late as the player allows."""
+        """Make chunks while running, each as late as the play-out buffer allows."""
         while True:
             await self._running.wait()
-            scene, playout = self._scene, self._playout
-            if scene is None or not await self._due(playout):
+            session, playout = self._session, self._playout
+            if session is None or not await self._due(playout):
                 continue
-            asked = time.monotonic()
-            chunk = await self._studio.worker.run(scene.next_chunk)
-            if scene is self._scene:
-                playout.sent(chunk.number, chunk.frames, asked)
-                self._studio.worker.later(scene.settle)
+            started = time.monotonic()
+            chunk = await self._studio.model_thread.run(session.next_chunk)
+            if session is self._session:
+                playout.sent(chunk.number, chunk.frames, started)
+                self._studio.model_thread.later(session.settle)
                 await self._send_chunk(chunk.data)
 
     async def _due(self, playout: Playout) -> bool:
-        """Wait for credit and for the moment; False if the scene changed or paused meanwhile."""
-        await self._credit(playout)
+        """Wait until the next chunk should start; False if the session changed or paused meanwhile."""
+        await self._acknowledgements(playout)
         while self._running.is_set() and playout is self._playout and (wait := playout.wait()) > 0:
             await asyncio.sleep(min(wait, 0.05))
         return self._running.is_set() and playout is self._playout
 
-    async def _credit(self, playout: Playout) -> None:
-        """Hold while too much is unacknowledged; nothing is generated for a viewer that does not read."""
+    async def _acknowledgements(self, playout: Playout) -> None:
+        """Wait while too many chunks are unacknowledged: none are made for a viewer that does not read."""
         try:
             async with asyncio.timeout(self._studio.limits.stall_seconds):
                 while playout is self._playout and playout.unacknowledged >= self._studio.limits.unacknowledged_chunks:
@@ -289,13 +291,13 @@ class Viewer:
         return ViewerError(ErrorCode.VIEWER_SLOW, f"no chunk was acknowledged for {seconds:g} s: connect again")
 
     def _incident(self) -> ViewerError:
-        """An error of ours: details go to the log, a number to the viewer."""
+        """An error of the server: details go to the log, a number to the viewer."""
         incident = secrets.token_hex(4)
         log.exception("incident %s: the stream of a viewer failed", incident)
         return ViewerError(ErrorCode.ENGINE_FAILED, f"the stream failed (incident {incident}): start again")
 
-    async def _farewell(self, error: ViewerError) -> None:
-        """Say why, then close; a viewer that is gone or does not read is not waited for."""
+    async def _close(self, error: ViewerError) -> None:
+        """Send the error, then close; a viewer that is gone or does not read is not waited for."""
         if self._socket.client_state is not WebSocketState.CONNECTED:
             return
         try:
@@ -303,7 +305,7 @@ class Viewer:
                 await self._socket.send_json(error.as_message())
                 await self._socket.close(error.close_code if error.fatal else 1008)
         except (TimeoutError, WebSocketDisconnect, RuntimeError):
-            log.info("a viewer was gone before it could be told %s", error.code)
+            log.info("a viewer was gone before it could be sent %s", error.code)
 
 
 def _first_viewer_error(group: BaseExceptionGroup[ViewerError]) -> ViewerError:

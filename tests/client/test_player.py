@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from motionstream.evaluate.latency.player import Frame, Player
+from motionstream.client.player import Frame, Player
 
 FPS = 24.0
 

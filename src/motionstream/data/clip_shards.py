@@ -1,9 +1,9 @@
-"""Clips encoded once, read at every epoch: what the training of large models eats instead of videos.
+"""Training clips encoded once and read in every epoch: latents, tracks and prompts in safetensors files.
 
 A folder of safetensors files of some clips each, and `index.json`, written last, so that a folder with it is whole:
 
     shard-00000.safetensors    by clip number: 000000.latents, .xy, .visible, .text, and .seen where it is wanted
-    unsaid.safetensors         text: the empty prompt's encoding, which guidance needs
+    null_prompt.safetensors    text: the empty prompt's encoding, which guidance needs
     index.json                 kind of VAE, frame size, frames, and the clips of each file
 
 Legend: F frames, T latents, C channels, h w latent cells, N points, n tokens of a prompt, L tokens of a picture.
@@ -28,7 +28,9 @@ from motionstream.geometry import Geometry
 from motionstream.tracks import Tracks
 
 FORMAT = 1
-INDEX, UNSAID = "index.json", "unsaid.safetensors"
+INDEX, NULL_PROMPT = "index.json", "null_prompt.safetensors"
+OLDER_NULL_PROMPT = "unsaid.safetensors"
+"""What folders written before call the same file."""
 CLIPS_A_SHARD = 64
 """About 300 MB of clips of 81 frames at 832×480."""
 
@@ -64,13 +66,15 @@ class Prepared:
         return Geometry(*self.size, spatial_stride=1, patch=1).latents(self.frames)
 
 
-class ShardWriter:
+class ClipShardWriter:
     """Writes a new folder of clips, a shard at a time; `close`, or the end of a with block, makes it whole.
 
-    unsaid (n, D): the empty prompt's real tokens.
+    null_prompt (n, D): the empty prompt's real tokens.
     """
 
-    def __init__(self, folder: Path | str, prepared: Prepared, unsaid: Tensor, clips_a_shard: int = CLIPS_A_SHARD):
+    def __init__(
+        self, folder: Path | str, prepared: Prepared, null_prompt: Tensor, clips_a_shard: int = CLIPS_A_SHARD
+    ) -> None:
         self.folder, self.prepared, self.clips_a_shard = Path(folder), prepared, clips_a_shard
         if (self.folder / INDEX).exists():
             raise ValueError(f"{folder} holds prepared clips already: name another folder")
@@ -78,7 +82,7 @@ class ShardWriter:
         self._waiting: list[EncodedClip] = []
         self._shards: list[tuple[str, int]] = []
         self._captions: list[str] = []
-        _write({"text": unsaid.to(torch.bfloat16)}, self.folder / UNSAID)
+        _write({"text": null_prompt.to(torch.bfloat16)}, self.folder / NULL_PROMPT)
 
     def add(self, clip: EncodedClip) -> None:
         """Raises ValueError for a clip that is not of the folder's sizes."""
@@ -123,8 +127,8 @@ class ShardWriter:
         for number, clip in enumerate(self._waiting):
             parts = {
                 "latents": clip.latents.to(torch.bfloat16),
-                "xy": torch.from_numpy(clip.tracks.xy),
-                "visible": torch.from_numpy(clip.tracks.visible),
+                "xy": torch.tensor(clip.tracks.xy),
+                "visible": torch.tensor(clip.tracks.visible),
                 "text": clip.text.to(torch.bfloat16),
                 **({} if clip.seen is None else {"seen": clip.seen.to(torch.bfloat16)}),
             }
@@ -135,7 +139,7 @@ class ShardWriter:
         self._waiting = []
 
 
-class Shards:
+class ClipShards:
     """The clips of a prepared folder, by number. Files are opened when a clip of theirs is asked for."""
 
     def __init__(self, folder: Path | str) -> None:
@@ -150,7 +154,9 @@ class Shards:
             raise ValueError(f"{self.folder / INDEX} is incomplete ({error}): prepare the clips again") from None
         if not self._places:
             raise ValueError(f"{self.folder} holds no clip: prepare some with motionstream data encode")
-        self.unsaid = _read(self.folder / UNSAID, ("text",), "")["text"]
+        older = self.folder / OLDER_NULL_PROMPT
+        null_prompt = older if older.is_file() else self.folder / NULL_PROMPT
+        self.null_prompt = _read(null_prompt, ("text",), "")["text"]
 
     def __len__(self) -> int:
         return len(self._places)
@@ -177,12 +183,12 @@ def _read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _read(path: Path, parts: tuple[str, ...], start: str) -> dict[str, Tensor]:
+def _read(path: Path, parts: tuple[str, ...], prefix: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: prepare the clips again, or copy the whole folder")
     try:
         with safe_open(path, framework="pt") as opened:
-            return {part: opened.get_tensor(f"{start}{part}") for part in parts}
+            return {part: opened.get_tensor(f"{prefix}{part}") for part in parts}
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged ({error})") from None
 

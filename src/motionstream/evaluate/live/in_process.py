@@ -1,11 +1,10 @@
-"""How a stream keeps up with a hand, in this process: `motionstream bench live --through library`.
+"""Frame rate and latency of a stream in this process: `motionstream bench live --through library`.
 
 A recorded gesture session is played to a stream as a viewer would. The viewer's clock shows `stream.fps` frames a
-second from a small buffer; a chunk is started just in time for it (so that the hand is read late), gestures arrive
-when the clock reaches their time, and where a chunk comes too late the picture, and the clock, stand still.
+second from a small buffer; a chunk is started just in time (so that the pointer is read as late as possible), gestures
+arrive when the clock reaches their time, and where a chunk is late the picture, and the clock, stand still.
 
-Everything is measured in wall time, in one thread: drawing and encoding are not in these figures. Those of a viewer of
-the real server are in `served.py`.
+All times are wall times of one thread, without drawing, encoding and sending; `served.py` measures those too.
 """
 
 from __future__ import annotations
@@ -14,37 +13,20 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from motionstream.evaluate import machine
-from motionstream.evaluate.latency.session import POINTER, Coming, recorded_session
-from motionstream.tracks import Tracks
+from motionstream.evaluate.live.session import POINTER, LoopedSession, recorded_session
+from motionstream.stream.contract import StreamLike
 from motionstream.tracks.events import Gesture, Prompt
 from motionstream.tracks.record import Recording
 
-__all__ = ["bench_live", "bench_model", "recorded_session"]
-
 MARGIN = 1.05  # a chunk is started this many times its expected duration before it is needed
 SLACK = 0.01  # seconds on top
-REMEMBERED = 8  # chunks whose slowest is the expectation
-LEAST_CHUNKS = 4  # fewer have no quarters to compare
-
-
-class LiveStream(Protocol):
-    """The public contract of a stream, as far as it is driven here."""
-
-    prompt: str
-
-    @property
-    def size(self) -> tuple[int, int]: ...
-    @property
-    def fps(self) -> float: ...
-    @property
-    def chunk_frames(self) -> int: ...
-    def step(self, tracks: Tracks | None) -> npt.NDArray[np.uint8]: ...
+REMEMBERED = 8  # chunks; the slowest of them is the expected duration
+LEAST_CHUNKS = 4  # fewer cannot be split into quarters
 
 
 @dataclass(frozen=True)
@@ -70,7 +52,7 @@ def bench_model(model: Any, seconds: float, seed: int = 0) -> dict[str, Any]:
 
 
 def bench_live(
-    stream_factory: Callable[[], LiveStream],
+    stream_factory: Callable[[], StreamLike],
     recording: Recording,
     seconds: float,
     clock: Clock | None = None,
@@ -80,12 +62,12 @@ def bench_live(
 
     fps: frames a second of computing, free running. displayed_fps: frames shown a second of wall time.
     first_frame_ms: from opening the stream to its first chunk. chunk_ms: of all later steps. settle_ms: of the work
-    that a stream puts off until its frames are shown (`stream.settle`, if it has that); fps counts both.
-    gesture_to_frame_ms: from a pointer event to the display of the first frame that knows of it.
+    that a stream does after its frames are returned (`stream.settle`, if it has that); fps counts both.
+    gesture_to_frame_ms: from a pointer event to the display of the first frame made with it.
     last_over_first_quarter: median chunk time at the end over that at the start.
     rss_growth: share by which memory grew after the first quarter of the chunks.
-    missed_deadlines: chunks that came after their first frame was due; stalled_ms: how long the picture stood.
-    Raises ValueError where so few seconds see fewer than 5 chunks.
+    missed_deadlines: chunks that came after their first frame was due; stalled_ms: how long the picture stood still.
+    Raises ValueError where so few seconds hold fewer than 5 chunks.
     """
     if not 0 < seconds < math.inf:
         raise ValueError(f"{seconds} seconds: must be positive")
@@ -96,9 +78,13 @@ def bench_live(
 
 @dataclass
 class _Run:
-    """One measured session. Times are wall seconds, frames count from the start of the stream."""
+    """One measured run. Times are wall seconds, frames count from the start of the stream.
 
-    stream_factory: Callable[[], LiveStream]
+    zero: wall time at which frame 0 is shown, moved on by every stall. unshown: when pointer events happened that
+    the next chunk is the first to include. late: by how much each late chunk was.
+    """
+
+    stream_factory: Callable[[], StreamLike]
     recording: Recording
     clock: Clock
     memory_mib: Callable[[], float | None]
@@ -106,9 +92,10 @@ class _Run:
     settle_seconds: list[float] = field(default_factory=list)
     chunk_frames: list[int] = field(default_factory=list)
     memory: list[float | None] = field(default_factory=list)
-    heard: list[float] = field(default_factory=list)
+    unshown: list[float] = field(default_factory=list)
     reactions: list[float] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
+    zero: float = 0.0
     first_frame: float = 0.0
     elapsed: float = 0.0
 
@@ -116,25 +103,24 @@ class _Run:
         began = self.clock.now()
         self.stream = self.stream_factory()
         recording = self.recording.on(self.stream.size)
-        self.session = recording.header.session()
-        self.coming = Coming(recording)
+        self.session, self.events = recording.header.session(), LoopedSession(recording)
         self.fps = float(self.stream.fps)
         self._step()
-        self.zero = self.clock.now()  # wall time at which frame 0 is shown, moved on by every stall
+        self.zero = self.clock.now()
         self.first_frame = self.zero - began
         self._settle()
         while self.clock.now() - began < seconds:
             self._wait()
-            self._listen(until=self._buffered)
-            known, self.heard = self.heard, []
+            self._apply_events(until=self._buffered)
+            included, self.unshown = self.unshown, []
             self._step()
-            self._arrive(known)
+            self._show(included)
             self._settle()
         self.elapsed = self.clock.now() - self.zero + sum(self.late)
 
     @property
     def _buffered(self) -> float:
-        """Stream seconds up to which frames are there: the viewer's clock cannot pass it."""
+        """Stream seconds up to which there are frames: the viewer's clock cannot pass it."""
         return self.session.next_frame / self.fps
 
     def _wait(self) -> None:
@@ -144,16 +130,16 @@ class _Run:
         if ahead > 0:
             self.clock.sleep(ahead)
 
-    def _listen(self, until: float) -> None:
-        """Apply what the hand did by now, at most up to `until` on the viewer's clock, and note when it did."""
+    def _apply_events(self, until: float) -> None:
+        """Apply the events that happened by now, at most up to `until` on the viewer's clock, and note when."""
         shown = min(self.clock.now() - self.zero, until)
-        for event in self.coming.until(shown):
+        for event in self.events.until(shown):
             if isinstance(event, Gesture):
                 self.session.apply(event)
             elif isinstance(event, Prompt):
                 self.stream.prompt = event.text
             if isinstance(event, POINTER):
-                self.heard.append(self.zero + event.time)
+                self.unshown.append(self.zero + event.time)
 
     def _step(self) -> None:
         frames = self.stream.chunk_frames
@@ -167,23 +153,23 @@ class _Run:
         self.memory.append(self.memory_mib())
 
     def _settle(self) -> None:
-        """Let a stream that can do part of its work while its frames are looked at do so now, as a server does."""
+        """Let the stream do its remaining work now, while its frames are shown, as a server does."""
         began = self.clock.now()
         getattr(self.stream, "settle", lambda: None)()
         self.settle_seconds.append(self.clock.now() - began)
 
-    def _arrive(self, known: Sequence[float]) -> None:
-        """The chunk is here: shown when it is due, or at once, and then the clock has stood still.
+    def _show(self, included: Sequence[float]) -> None:
+        """The chunk is shown when it is due, or at once if it is late; then the clock stood still until now.
 
-        known: wall times of the pointer events that it is the first chunk to know of.
+        included: wall times of the pointer events that it is the first chunk to include.
         """
         begin = self._buffered - self.chunk_frames[-1] / self.fps
-        self._listen(until=begin)  # what was done before the clock stood still has its time from before
+        self._apply_events(until=begin)  # events before the clock stood still keep their time
         late = self.clock.now() - (self.zero + begin)
         if late > 0:
             self.late.append(late)
             self.zero += late
-        self.reactions += [self.zero + begin - wall for wall in known]
+        self.reactions += [self.zero + begin - wall for wall in included]
 
     def figures(self) -> dict[str, Any]:
         later, frames = self.chunk_seconds[1:], self.chunk_frames[1:]
@@ -191,9 +177,10 @@ class _Run:
             raise ValueError(f"only {len(later) + 1} chunks in the time given: measure for longer")
         quarter = max(1, len(later) // 4)
         whole = [step + settle for step, settle in zip(later, self.settle_seconds[1:], strict=True)]
+        shown = min(float(self.session.next_frame), (self.elapsed - sum(self.late)) * self.fps)
         return {
             "fps": sum(frames) / sum(whole),
-            "displayed_fps": self._displayed() / self.elapsed,
+            "displayed_fps": shown / self.elapsed,
             "first_frame_ms": self.first_frame * 1e3,
             "chunk_ms": percentiles(later, (50, 95, 99)),
             "settle_ms": percentiles(self.settle_seconds[1:], (50, 95)),
@@ -209,10 +196,6 @@ class _Run:
             "machine": machine.describe(),
             "date": machine.today(),
         }
-
-    def _displayed(self) -> float:
-        """Frames shown by the time the run ended."""
-        return min(float(self.session.next_frame), (self.elapsed - sum(self.late)) * self.fps)
 
 
 def percentiles(values: Sequence[float], ranks: Sequence[int]) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""One opened picture, its stream and the gestures on it. The chain of a chunk: gestures → tracks → frames → bytes."""
+"""One opened picture, its stream and its gestures. Each chunk: gestures → tracks → frames → bytes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import numpy as np
 from motionstream.serve.encode import Mp4Recorder, jpeg_frames
 from motionstream.serve.errors import ErrorCode, ViewerError
 from motionstream.serve.limits import Limits
+from motionstream.serve.model_thread import SettlingStream
 from motionstream.serve.protocol import pack_chunk
 from motionstream.serve.replays import Script
-from motionstream.serve.worker import StreamLike
 from motionstream.tracks import Tracks
 from motionstream.tracks.events import Event, Gesture, Pause, Prompt, Resume
 from motionstream.tracks.record import Header, Recorder, Recording
@@ -30,7 +30,7 @@ OVERLAY_HIDDEN = -32768
 
 @dataclass(frozen=True)
 class Origin:
-    """What a scene was opened with: enough to open it again."""
+    """What a session was opened with, so that it can be opened again."""
 
     source: str
     picture: str
@@ -39,23 +39,23 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """One packed chunk: its number and how many frames it holds."""
+class PackedChunk:
+    """One chunk ready to send: its number, how many frames it has, and the message."""
 
     number: int
     frames: int
     data: bytes
 
 
-class Scene:
-    """State of one stream for one viewer.
+class Session:
+    """One stream of one viewer.
 
-    Gestures and prompts come in on the event loop at any time; `next_chunk` runs in the worker. A lock held for
-    microseconds keeps them apart. script: events of a recording that act at their own frames.
+    Gestures and prompts arrive on the event loop at any time; `next_chunk` runs in the model thread; a lock guards what
+    both use. script: events of a recording, each with the frame from which on it acts.
     """
 
     def __init__(
-        self, stream: StreamLike, origin: Origin, limits: Limits, jpeg_quality: int, script: Script | None = None
+        self, stream: SettlingStream, origin: Origin, limits: Limits, jpeg_quality: int, script: Script | None = None
     ) -> None:
         self.stream, self.origin, self.limits = stream, origin, limits
         self.size, self.fps, self.chunk_frames = stream.size, stream.fps, stream.chunk_frames
@@ -82,22 +82,22 @@ class Scene:
             return self._gestures.recording()
 
     def apply(self, seq: int, events: Sequence[Gesture]) -> None:
-        """Take in gestures; they act from the next chunk on. Raises ViewerError at the first that is refused."""
+        """Apply gestures from the next chunk on. Raises ViewerError at the first that is refused."""
         with self._lock:
             for event in events:
                 self._apply(event)
             self._applied_seq = seq
 
     def set_prompt(self, seq: int, text: str) -> None:
-        """Change the words from the next chunk on."""
+        """Change the prompt from the next chunk on."""
         with self._lock:
             self._apply(Prompt(text, self.next_frame / self.fps))
             self._prompt, self._applied_seq = text, seq
 
     def note_running(self, running: bool) -> None:
-        """Write a pause or its end down; it costs no stream time."""
-        time_now = self.next_frame / self.fps
+        """Record that the stream was paused or resumed; the stream clock does not advance meanwhile."""
         with self._lock:
+            time_now = self.next_frame / self.fps
             self._apply(Resume(time_now) if running else Pause(time_now))
 
     def _apply(self, event: Event) -> None:
@@ -114,32 +114,32 @@ class Scene:
             return self._gestures.tracks(self.next_frame, frames)
         return self._gestures.session.tracks(self.next_frame, frames)
 
-    def next_chunk(self) -> Chunk:
-        """Make, encode and record the next chunk. Runs in the worker."""
-        asked = time.perf_counter()
+    def next_chunk(self) -> PackedChunk:
+        """Make, encode and record the next chunk. Runs in the model thread."""
+        began = time.perf_counter()
         header, tracks = self._sample_input()
         frames = self.stream.step(tracks)
         stepped = time.perf_counter()
         pictures = list(jpeg_frames(frames, self._jpeg_quality))
         self._record(frames)
         encoded = time.perf_counter()
-        header["step_ms"] = (stepped - asked) * 1e3
+        header["step_ms"] = (stepped - began) * 1e3
         header["encode_ms"] = (encoded - stepped) * 1e3
         header |= overlay(tracks, self.size)
-        return Chunk(int(str(header["chunk"])), len(frames), pack_chunk(header, pictures))
+        return PackedChunk(int(str(header["chunk"])), len(frames), pack_chunk(header, pictures))
 
     def _sample_input(self) -> tuple[dict[str, object], Tracks]:
-        """Take all input that came so far: the latest moment at which it can still shape this chunk.
+        """All input that arrived so far: it is read as late as possible.
 
-        New words are encoded outside the lock, as that takes the model's time; what comes meanwhile is taken too.
+        A new prompt is encoded outside the lock, because that takes long; input that arrives meanwhile is included.
         """
         while True:
             with self._lock:
                 self._play_script()
                 if self._prompt is None:
                     return self._header(), self._tracks(self.stream.chunk_frames)
-                words, self._prompt = self._prompt, None
-            self.stream.prompt = words
+                prompt, self._prompt = self._prompt, None
+            self.stream.prompt = prompt
 
     def _header(self) -> dict[str, object]:
         number, self._chunks = self._chunks, self._chunks + 1
@@ -150,24 +150,24 @@ class Scene:
             event = self._script.popleft()[1]
             try:
                 self._apply(event)
-            except ViewerError as error:  # a viewer's own gesture may have taken the name or the room
+            except ViewerError as error:  # a viewer's own gesture may use its name, or the last of the points
                 log.info("replay: %s", error.message)
                 continue
             if isinstance(event, Prompt):
                 self._prompt = event.text
 
     def settle(self) -> None:
-        """Do what the stream left for later, while the viewer looks at the chunk. Runs in the worker."""
+        """Commit the chunk while it is shown (`Stream.settle`). Runs in the model thread."""
         self.stream.settle()
 
     def start_recording(self, folder: Path) -> None:
-        """Write every later frame to a new MP4 file in `folder`. Runs in the worker."""
+        """Write every later frame to a new MP4 file in `folder`. Runs in the model thread."""
         if self._mp4 is None:
             limit = int(self.limits.record_seconds * self.fps)
             self._mp4 = Mp4Recorder(folder, self.size, self.fps, limit)
 
     def stop_recording(self) -> tuple[Path, int] | None:
-        """Finish the file: its path and its frames; None if there is nothing in it. Runs in the worker."""
+        """Finish the file: its path and its frames; None if there is nothing in it. Runs in the model thread."""
         recorder, self._mp4 = self._mp4, None
         if recorder is None:
             return None
@@ -181,14 +181,14 @@ class Scene:
             self._mp4.write(frames)
 
     def close(self) -> None:
-        """Drop an unfinished recording. Runs in the worker."""
+        """Drop an unfinished recording. Runs in the model thread."""
         recorder, self._mp4 = self._mp4, None
         if recorder is not None:
             recorder.discard()
 
 
 def overlay(tracks: Tracks, size: tuple[int, int]) -> dict[str, object]:
-    """The points as the model was given them: count and (F, N, 2) int16 in eighths of a pixel, hidden ones marked."""
+    """The tracks given to the model: count and (F, N, 2) int16 in eighths of a pixel; hidden points are marked."""
     reach = 4 * max(size)
     steps = np.round(np.clip(tracks.xy, -reach, reach) * OVERLAY_STEPS)
     places = np.clip(steps, OVERLAY_HIDDEN + 1, 32767).astype("<i2")

@@ -1,7 +1,7 @@
-"""Pieces of a photograph: what hangs together by its colours is lifted out, and the ground is closed behind it.
+"""Segments of a photograph: a connected region of similar colour is cut out, and the hole behind it is inpainted.
 
-So a thing moves whose outline was never cut out by hand, in the light and the sharpness of what is round it, as it is
-when somebody takes hold of a thing in a picture.
+Such objects have the light and sharpness of their surroundings, as an object that is dragged in a photograph has, and
+need no outline drawn by hand.
 
 Legend: a ground is (3, h, w), a texture (4, h, w) premultiplied, both float32 in [0, 1]; masks are (h, w), bool or in
 [0, 1].
@@ -18,55 +18,55 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CLUSTERS = (5, 16)
-"""Of colour and place, that a photograph falls into."""
-PLACE = 0.5
-"""What the photograph's height counts for beside colours."""
+"""Fewest and most clusters of colour and position."""
+POSITION_WEIGHT = 0.5
+"""Of the photograph's height in the features, relative to a colour channel."""
 SAMPLE, ROUNDS = 2048, 6
-"""Pixels that clusters are found from, and rounds of k-means."""
+"""Pixels that k-means runs on, and its rounds."""
 SEEDS = 24
-"""Places that a piece is looked for at."""
+"""Pixels at which a segment is tried."""
 SHARES = (0.012, 0.3)
-"""Of the window, that a piece may cover."""
+"""Least and largest share of the window that a segment covers."""
 FULL = 0.35
-"""Of its box, that a piece covers at least: no rims and nets."""
+"""Least share of its bounding box that a segment covers: no rims and nets."""
 CONTRAST = 0.1
-"""Between its mean colour and that of what is round it, at least."""
+"""Least distance of its mean colour from that of its surroundings."""
 AT_ONCE = 8
-"""Pixels that a region grows by before it is looked whether it still grows."""
+"""Pixels by which a region grows between two checks whether it still grows."""
 FILLINGS = 12
-"""Other places of the photograph that are tried for a filling."""
+"""Other places of the photograph that are tried to fill the hole."""
 NEARBY = 0.15
-"""Heights of the photograph, a standard deviation, that a filling comes from above or below."""
+"""Standard deviation of the vertical offset of a filling, in heights of the photograph."""
 MARGIN = 2
-"""Pixels around a piece that are filled as well, and that its texture is wider by."""
+"""Pixels around a segment that are filled too, and by which its texture is wider."""
 
 
 @dataclass(frozen=True)
-class Piece:
-    """texture: of what was lifted out. centre: (2,) its middle, in pixels from the ground's. ground: closed behind."""
+class Segment:
+    """texture: what was cut out. centre: (2,) its middle, in pixels from the ground's. ground: with the hole filled."""
 
     texture: Tensor
     centre: npt.NDArray[np.float64]
     ground: Tensor
 
 
-def lifted(ground: Tensor, window: tuple[int, int, int, int], rng: np.random.Generator) -> Piece | None:
-    """A piece that lies within a window (left, top, right, bottom) of the ground's pixels; None if none was found."""
+def cut_segment(ground: Tensor, window: tuple[int, int, int, int], rng: np.random.Generator) -> Segment | None:
+    """A segment within a window (left, top, right, bottom) of the ground's pixels; None if none was found."""
     colours = F.avg_pool2d(_smooth(ground)[None], 2)[0]
     region = _region(colours, _clusters(colours, rng), window, rng)
     if region is None:
         return None
     mask = _smooth(F.interpolate(region.float()[None, None], ground.shape[1:], mode="bilinear")[0])[0]
     mask = ((mask - 0.5) * 2 + 0.5).clamp(0, 1)
-    return Piece(*_cropped(ground, mask), _closed(ground, mask > 0, rng))
+    return Segment(*_cropped(ground, mask), _filled(ground, mask > 0, rng))
 
 
 def _clusters(colours: Tensor, rng: np.random.Generator) -> Tensor:
     """(h, w): the cluster of each pixel, by k-means."""
     height, width = colours.shape[1:]
-    rows, columns = (torch.arange(side) * (PLACE / height) for side in (height, width))
-    places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
-    features = torch.cat([colours, places]).flatten(1).T
+    rows, columns = (torch.arange(side) * (POSITION_WEIGHT / height) for side in (height, width))
+    positions = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
+    features = torch.cat([colours, positions]).flatten(1).T
     sample = features[torch.from_numpy(rng.integers(len(features), size=SAMPLE))]
     centres = sample[: int(rng.integers(*CLUSTERS, endpoint=True))]
     for _ in range(ROUNDS):
@@ -83,8 +83,7 @@ def _nearest(features: Tensor, centres: Tensor) -> Tensor:
 def _region(
     colours: Tensor, clusters: Tensor, window: tuple[int, int, int, int], rng: np.random.Generator
 ) -> Tensor | None:
-    """(h/2, w/2) bool: a connected region of one cluster, its holes closed, that lies inside the window and is unlike
-    what is round it."""
+    """(h/2, w/2) bool: a connected region of one cluster, holes closed, inside the window, unlike its surroundings."""
     left, top, right, bottom = (side // 2 for side in window)
     inside, seen = clusters[top:bottom, left:right], colours[:, top:bottom, left:right]
     smallest, largest = (share * inside.numel() for share in SHARES)
@@ -92,10 +91,10 @@ def _region(
         allowed = inside == inside[row, column]
         if allowed.sum() < smallest:
             continue
-        hanging = _connected(allowed, (row, column))
-        if hanging.sum() > hanging[1:-1, 1:-1].sum():
-            continue  # it goes on beyond the window
-        region = ~_connected(~hanging)
+        connected = _connected(allowed, (row, column))
+        if connected.sum() > connected[1:-1, 1:-1].sum():
+            continue  # it reaches the window's border
+        region = ~_connected(~connected)
         if smallest <= region.sum() <= largest and _is_compact(region) and _stands_out(region, seen):
             found = torch.zeros_like(clusters, dtype=torch.bool)
             found[top:bottom, left:right] = region
@@ -115,7 +114,7 @@ def _stands_out(region: Tensor, colours: Tensor) -> bool:
 
 
 def _connected(allowed: Tensor, start: tuple[int, int] | None = None) -> Tensor:
-    """What hangs together with a place (row, column), or with the border, of all that is allowed."""
+    """The part of `allowed` that is connected with a pixel (row, column), or else with the border."""
     reached = torch.zeros_like(allowed)
     if start is None:
         reached = allowed.clone()
@@ -131,7 +130,7 @@ def _connected(allowed: Tensor, start: tuple[int, int] | None = None) -> Tensor:
 
 
 def _cropped(ground: Tensor, mask: Tensor) -> tuple[Tensor, npt.NDArray[np.float64]]:
-    """The piece's texture, and its middle from the ground's."""
+    """The segment's texture, and its middle relative to the ground's."""
     top, bottom, left, right = _bounds(mask)
     height, width = mask.shape
     top, bottom = max(top - MARGIN, 0), min(bottom + MARGIN, height)
@@ -141,9 +140,11 @@ def _cropped(ground: Tensor, mask: Tensor) -> tuple[Tensor, npt.NDArray[np.float
     return texture, np.array([left + right - width, top + bottom - height]) / 2
 
 
-def _closed(ground: Tensor, hole: Tensor, rng: np.random.Generator) -> Tensor:
-    """The ground with another place of the photograph in the hole, its colours made to meet what is round it (as in
-    Pérez et al., "Poisson Image Editing", 2003)."""
+def _filled(ground: Tensor, hole: Tensor, rng: np.random.Generator) -> Tensor:
+    """The ground with another place of the photograph in the hole, blended at its border.
+
+    The blending is as in Pérez et al., "Poisson Image Editing", 2003.
+    """
     hole = _wider(hole, MARGIN)
     rim = _wider(hole, 3 * MARGIN) & ~hole
     moves = _moves(hole, rng)
@@ -155,12 +156,14 @@ def _closed(ground: Tensor, hole: Tensor, rng: np.random.Generator) -> Tensor:
 
     other = torch.roll(ground, min(moves, key=misfit), (1, 2))
     known = (~hole).float()[None]
-    return torch.where(hole, (other + _spread((ground - other) * known, known)).clamp(0, 1), ground)
+    return torch.where(hole, (other + _interpolated((ground - other) * known, known)).clamp(0, 1), ground)
 
 
 def _moves(hole: Tensor, rng: np.random.Generator) -> list[list[int]]:
-    """Rolls (down, right) that bring whole places of the picture there; most of about the same height, for what lies
-    beside a thing is more like what is behind it than what lies above."""
+    """Rolls (down, right) that bring other places of the picture into the hole.
+
+    Most are from about the same height: what is beside an object is more like its background than what is above it.
+    """
     top, bottom, left, right = _bounds(hole)
     height, width = hole.shape
     rows = np.clip(top + rng.normal(0, NEARBY * height, FILLINGS), 0, height - (bottom - top))
@@ -170,7 +173,7 @@ def _moves(hole: Tensor, rng: np.random.Generator) -> list[list[int]]:
 
 
 def _bounds(mask: Tensor) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of all that is not 0; bottom and right are beyond it."""
+    """Top, bottom, left and right of all that is not 0; bottom and right exclusive."""
     rows, columns = (torch.nonzero(mask.any(axis))[:, 0] for axis in (1, 0))
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
@@ -186,10 +189,12 @@ def _smooth(picture: Tensor) -> Tensor:
     return picture
 
 
-def _spread(known: Tensor, weight: Tensor) -> Tensor:
-    """(c, h, w), known as far as the weight (1, h, w) says and times it, carried on smoothly to where it is not (pull
-    and push, Gortler et al., "The Lumigraph", 1996)."""
+def _interpolated(known: Tensor, weight: Tensor) -> Tensor:
+    """Values (c, h, w), already multiplied by their weight (1, h, w) in [0, 1], interpolated to where it is 0.
+
+    Pull and push (Gortler et al., "The Lumigraph", 1996).
+    """
     if min(weight.shape[1:]) < 2:
         return known.sum((1, 2), keepdim=True) / weight.sum((1, 2), keepdim=True) + 0 * known
-    coarse = _spread(*(F.avg_pool2d(part[None], 2, ceil_mode=True)[0] for part in (known, weight)))
+    coarse = _interpolated(*(F.avg_pool2d(part[None], 2, ceil_mode=True)[0] for part in (known, weight)))
     return known + (1 - weight) * F.interpolate(coarse[None], weight.shape[1:], mode="bilinear")[0]

@@ -1,4 +1,4 @@
-"""Simulated viewers: what they say, what they meet at servers that follow the hand or do not, and the real server."""
+"""Simulated viewers at servers whose picture follows the pointer or does not, and at the real server."""
 
 from __future__ import annotations
 
@@ -26,44 +26,14 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from motionstream import cli, errors
 from motionstream.evaluate.harness import Results
-from motionstream.evaluate.latency import served
-from motionstream.evaluate.latency.session import recorded_session, textured_picture
-from motionstream.evaluate.latency.viewer import Measures, Words, watch
+from motionstream.evaluate.live import served, server_process
+from motionstream.evaluate.live.session import recorded_session, textured_picture
+from motionstream.evaluate.live.simulated_viewer import Measures, watch
 from motionstream.serve import Limits
-from motionstream.serve.protocol import parse
-from motionstream.tracks.events import GridDown, Move, Pause, Unpin
+from motionstream.tracks.events import GridDown, Move
 from motionstream.tracks.record import Header, Recording
 
 SIZE = (64, 32)
-
-
-# --- what they say ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [(256, 144), (832, 480), (48, 32)])
-def test_the_whole_session_can_be_said_in_the_protocol(size: tuple[int, int]) -> None:
-    events = recorded_session().on(size).events
-    said = [message for _, message in Words(size).of(events, at=1.5)]
-    for seq, message in enumerate(said):
-        parse(json.dumps({**message, "seq": seq}), Limits())
-    assert {"down", "move", "up", "pin", "remove", "path", "prompt"} == {message["type"] for message in said}
-    assert sum(len(events) for events, _ in Words(size).of(events, at=0)) == len(events)
-
-
-def test_movements_of_one_hand_are_joined_and_gestures_have_numbers_of_their_own() -> None:
-    words = Words((100, 50))
-    events = [GridDown("a", 50, 25, spacing=10, size=30), *(Move("a", 50 + i, 25) for i in range(70))]
-    (_, down), (first, move), (second, _) = words.of(events, at=2.0)
-    assert (down["x"], down["y"], down["grid"]) == (0.5, 0.5, {"size": 0.3, "spacing": 0.1, "falloff": 0.0})
-    assert (len(first), len(second)) == (64, 6)
-    assert move["samples"][3] == {"x": 0.53, "y": 0.5, "at": 2.0}
-    ((_, again),) = words.of([GridDown("a", 500, 25)], at=2.0)
-    assert again["gesture"] != down["gesture"]
-    assert again["x"] == 1.5, "as far out as the protocol goes"
-    with pytest.raises(ValueError, match="no pauses"):
-        words.of([Pause()], at=0)
-    with pytest.raises(KeyError):
-        words.of([Unpin("never begun")], at=0)
 
 
 # --- what they meet -----------------------------------------------------------------------------------------------
@@ -71,7 +41,7 @@ def test_movements_of_one_hand_are_joined_and_gestures_have_numbers_of_their_own
 
 def test_a_model_that_follows_is_seen_to_follow_through_the_real_protocol() -> None:
     with running(FakeModel(step_seconds=0.05), Limits()) as server:
-        picture = served.upload(server.origin)
+        picture = served.upload_texture(server.origin)
         each = asyncio.run(watch(server.origin, picture, recorded_session(), 3.4, viewers=2))
     assert len(each) == 2
     for one in each:
@@ -160,14 +130,14 @@ def test_the_real_server_is_started_watched_and_ended(tmp_path: Path, monkeypatc
     """Through the program; a second run takes what the journal has."""
     folder, journal, out = save_small(tmp_path / "model", 1, 1, 1), tmp_path / "journal.jsonl", tmp_path / "live.json"
     pids: list[int] = []
-    known = served._started
+    known = server_process._started
 
-    async def started(keeper: asyncio.subprocess.Process, complaints: Any) -> served.Server:
-        server = await known(keeper, complaints)
+    async def started(supervisor: asyncio.subprocess.Process, errors: Any) -> server_process.Server:
+        server = await known(supervisor, errors)
         pids.append(server.pid)
         return server
 
-    monkeypatch.setattr(served, "_started", started)
+    monkeypatch.setattr(server_process, "_started", started)
     monkeypatch.setenv("MOTIONSTREAM_TOKEN", "must not reach the server")
     arguments = ["bench", "live", "--model", str(folder), "--through", "server", "--seconds", "1"]
     arguments += ["--viewers", "1", "--device", "cpu", "--journal", str(journal), "--json", str(out)]
@@ -190,7 +160,7 @@ def test_the_real_server_is_started_watched_and_ended(tmp_path: Path, monkeypatc
 
 HOLDER = """
 import asyncio, sys
-from motionstream.evaluate.latency.served import serving
+from motionstream.evaluate.live.server_process import serving
 async def hold():
     async with serving(sys.argv[1], "cpu") as server:
         print(server.origin, flush=True)
@@ -209,7 +179,7 @@ def test_the_server_ends_also_where_its_bench_is_killed(tmp_path: Path, ending: 
         with socket.create_connection(("127.0.0.1", port), timeout=5):
             bench.send_signal(ending)
             bench.wait(10)
-    end = time.monotonic() + served.END_SECONDS + 5
+    end = time.monotonic() + server_process.END_SECONDS + 5
     while answers(port):
         assert time.monotonic() < end, "the server was left behind"
         time.sleep(0.05)
@@ -225,7 +195,7 @@ def answers(port: int) -> bool:
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     async def start() -> None:
-        async with served.serving(str(tmp_path)):
+        async with server_process.serving(str(tmp_path)):
             raise AssertionError("it must not run")
 
     with pytest.raises(ValueError, match=r"ended before it could be reached: .*model\.json is missing"):

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from tests.evaluate.live.composed_session import compose
 
-from motionstream.evaluate.latency.live import Clock, bench_live, bench_model, growth, recorded_session
-from motionstream.evaluate.latency.session import FILE, compose
+from motionstream.evaluate.live.in_process import Clock, bench_live, bench_model, growth
+from motionstream.evaluate.live.session import FILE, recorded_session
 from motionstream.tracks import Tracks
 from motionstream.tracks.events import GridDown, Move, Path, Pin, Prompt, Up
 from motionstream.tracks.record import Header, Recording
@@ -127,7 +128,7 @@ def one_event(seconds: float) -> Recording:
     return Recording(Header(SIZE), (GridDown("a", 10, 10, time=seconds), Up("a", time=29.9)))
 
 
-def test_the_reaction_is_from_the_hand_to_the_first_frame_that_knows() -> None:
+def test_the_reaction_is_from_the_pointer_event_to_the_first_frame_made_with_it() -> None:
     # Chunk 0 holds frames 0–8 (0.375 s). At a cost of 0.25 s the next ones start 0.2725 s before they are due:
     # at 0.1025 s (frames 9–20) and 0.6025 s (frames 21–32, shown from 0.875 s on).
     figures, stream = bench(lambda chunk: 0.25, 10, one_event(0.2))
@@ -139,8 +140,8 @@ def test_the_reaction_is_from_the_hand_to_the_first_frame_that_knows() -> None:
 
 
 def test_a_standing_picture_counts_in_the_reaction() -> None:
-    # The second chunk is begun at 0.365 s, before the hand acts, and comes at 1.365 s; the picture stands from
-    # 0.375 s until then. The third one knows of the hand: begun at once, it comes, late again, at 2.365 s.
+    # The second chunk is begun at 0.365 s, before the pointer event, and comes at 1.365 s; the picture stands from
+    # 0.375 s until then. The third one includes the event: begun at once, it comes, late again, at 2.365 s.
     figures, _ = bench(lambda chunk: 0.0 if chunk == 0 else 1.0, 10, one_event(0.37))
     assert figures["gesture_to_frame_ms"]["p50"] == pytest.approx((2.365 - 0.37) * 1e3)
 
@@ -218,7 +219,7 @@ def test_a_model_is_driven_through_its_public_contract() -> None:
 
 
 def test_the_committed_session_is_what_its_script_makes() -> None:
-    assert recorded_session() == compose(), f"write {FILE.name} anew: python -m motionstream.evaluate.latency.session"
+    assert recorded_session() == compose(), f"write {FILE.name} anew: python -m tests.evaluate.live.composed_session"
 
 
 def test_the_session_has_all_that_people_do() -> None:

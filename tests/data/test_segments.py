@@ -11,7 +11,7 @@ from torch import Tensor
 
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.layers import Layer
-from motionstream.data.pieces import MARGIN, lifted
+from motionstream.data.segments import MARGIN, cut_segment
 from motionstream.data.synthetic import STILL, SyntheticWorlds, World
 
 WINDOW = (32, 16, 224, 128)
@@ -30,7 +30,7 @@ def photograph(middle: tuple[int, int] = MIDDLE) -> tuple[Tensor, Tensor]:
 
 
 def pieces(ground: Tensor, count: int = 20) -> list[tuple[Tensor, np.ndarray, Tensor]]:
-    found = [lifted(ground, WINDOW, np.random.default_rng(seed)) for seed in range(count)]
+    found = [cut_segment(ground, WINDOW, np.random.default_rng(seed)) for seed in range(count)]
     return [(one.texture, one.centre, one.ground) for one in found if one is not None]
 
 
@@ -81,7 +81,7 @@ def test_laid_back_it_is_the_photograph(found: list[tuple[Tensor, np.ndarray, Te
 
 def test_what_goes_on_beyond_the_window_stays() -> None:
     ground, _ = photograph(middle=(224, 70))
-    assert all(float(texture[0][texture[3] > 0.9].median()) < 0.6 for texture, _, _ in pieces(ground))
+    assert all(float(texture[0][texture[3] > 0.9].median()) < 0.6 for texture, _, _ in pieces(ground, 10))
     even = torch.full((3, 144, 256), 0.5)
     assert not pieces(even, 3), "nothing is told from anything"
 
