@@ -8,28 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.torch import save_file
 from tests.cli.program import ASSETS, error_line
 
 from motionstream import cli, errors
-from motionstream.evaluate.lpips import Lpips
-from motionstream.tiny.vae import TinyVAE
-from motionstream.train import recipe, recipes
-from motionstream.train.checkpoint import Checkpoints
-from motionstream.train.ema import EMA
-from motionstream.train.network import new_model
-
-
-def test_a_vae_is_measured_on_held_out_worlds(folder: Path) -> None:
-    arguments = ["evaluate", "vae", "--assets", str(ASSETS), "-m", str(folder), "--clips", "1", "--frames", "21"]
-    assert cli.run([*arguments, "--json", "vae.json"]) == errors.DONE
-    figures = json.loads(Path("vae.json").read_text())
-    assert (figures["clips"], figures["split"], figures["model"]) == (1, "heldout", str(folder))
-    assert len(figures["model_hash"]) == 12
-    assert 0 < figures["psnr_db"] < 40
-    assert figures["ssim"] < 1
-    assert figures["seam_ratio"] > 0
-    assert figures["decoder_gflop"] > 0
 
 
 def test_motion_is_measured_on_held_out_worlds(folder: Path) -> None:
@@ -58,7 +39,7 @@ def test_motion_is_measured_on_real_clips(folder: Path) -> None:
     save_clip(Path("clips/kite"), 10)
     save_clip(Path("clips/blink"), 4)
     arguments = ["evaluate", "motion", "-d", "clips", "-m", str(folder), "--grid", "8x6", "--controls", "dense,5"]
-    arguments += ["--journal", "run.jsonl", "--sheet", "worst.png", "--worst", "1", "--videos", "side"]
+    arguments += ["--resume-file", "run.jsonl", "--sheet", "worst.png", "--worst", "1", "--videos", "side"]
     assert cli.run([*arguments, "--json", "motion.json"]) == errors.DONE
     figures = json.loads(Path("motion.json").read_text())
     assert (figures["layout"], figures["clips"], figures["frames"], figures["size"]) == ("clips", 1, 9, "64x48")
@@ -76,8 +57,8 @@ def test_motion_is_measured_on_real_clips(folder: Path) -> None:
 
 def test_long_streams_are_measured_and_drawn(folder: Path, picture: Path) -> None:
     arguments = ["evaluate", "long", str(picture), "-m", str(folder), "--frames", "100", "--every", "100"]
-    files = ["--json", "long.json", "--sheet", "sheet.png", "--plot", "plot.png", "--journal", "long.jsonl"]
-    assert cli.run([*arguments, *files, "--scenes", "idle,moving", "--variants", "c3s3w3,c3s0w3"]) == errors.DONE
+    files = ["--json", "long.json", "--sheet", "sheet.png", "--plot", "plot.png", "--resume-file", "long.jsonl"]
+    assert cli.run([*arguments, *files, "--patterns", "idle,moving", "--variants", "c3s3w3,c3s0w3"]) == errors.DONE
     figures = json.loads(Path("long.json").read_text())
     assert (figures["frames"], figures["pictures"], figures["missing"]) == (100, 1, ["lpips"])
     assert len(figures["model_hash"]) == 12
@@ -89,60 +70,13 @@ def test_long_streams_are_measured_and_drawn(folder: Path, picture: Path) -> Non
         assert sheet.height > 4 * 48
     with Image.open("plot.png") as plot:
         assert plot.width > 500
-    assert cli.run([*arguments, "--json", "own.json", "--scenes", "idle", "--sink", "1"]) == errors.DONE
+    assert cli.run([*arguments, "--json", "own.json", "--patterns", "idle", "--sink", "1"]) == errors.DONE
     assert set(json.loads(Path("own.json").read_text())["curves"]) == {"c3s1w3"}
-
-
-def test_choices_are_ablated_on_held_out_worlds(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["evaluate", "ablate", "--assets", str(ASSETS), "-m", str(folder), "--clips", "1", "--frames", "9"]
-    files = ["--json", "ablate.json", "--markdown", "out/table.md", "--plots", "out", "--journal", "ablate.jsonl"]
-    assert cli.run([*arguments, *files, "--recipe", "sink"]) == errors.DONE
-    figures = json.loads(Path("ablate.json").read_text())
-    assert set(figures["sink"]) == {"c3s0w3, 2 steps", "c3s3w3, 2 steps"}
-    assert (figures["clips"], figures["frames"], figures["split"]) == (1, 9, "heldout")
-    assert figures["missing"] == ["lpips"]
-    assert len(figures["model_hash"]) == 12
-    assert Path("out/table.md").read_text() in capsys.readouterr().out + "\n"
-    assert Path("out/time.png").is_file()
-    assert not Path("out/guidance.png").exists()
-
-
-def save_run(out: Path) -> None:
-    """The folder of a chain whose VAE and teacher are finished, with random weights."""
-    vae, teacher = recipes.named("vae", "smoke"), recipes.named("teacher", "smoke")
-    assert isinstance(vae, recipe.TinyVAERecipe)
-    assert isinstance(teacher, recipe.TeacherRecipe)
-    parts = {"vae": TinyVAE(vae.vae), "teacher": new_model(teacher.network, vae.vae.latent_channels)}
-    for (stage, module), one in zip(parts.items(), (vae, teacher), strict=True):
-        Checkpoints(out / stage / "checkpoints").save(1, {"ema": EMA(module, 0.9).state_dict()}, {}, "")
-        recipe.save(one, out / stage / recipe.RECIPE_FILE)
-
-
-def test_guidance_is_ablated_on_a_runs_teacher(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save_run(Path("run"))
-    save_file(Lpips().state_dict(), "lpips.safetensors")
-    model = ["evaluate", "ablate", "--assets", str(ASSETS), "-m", str(folder), "--clips", "1", "--recipe", "guidance"]
-    arguments = [*model, "--runs", "run", "--w-t", "0,3", "--w-m", "1.5", "--teacher-steps", "1"]
-    files = ["--lpips", "lpips.safetensors", "--json", "out.json", "--plots", "out"]
-    assert cli.run([*arguments, "--stage", "teacher", *files]) == errors.DONE
-    figures = json.loads(Path("out.json").read_text())
-    assert list(figures["guidance"]) == ["w_t 0, w_m 1.5", "w_t 3, w_m 1.5"]
-    assert (figures["teacher"]["stage"], figures["teacher"]["steps"]) == ("teacher", 1)
-    assert len(figures["teacher"]["hash"]) == 12
-    assert figures["missing"] == []
-    assert Path("out/guidance.png").is_file()
-    capsys.readouterr()
-    assert "teacher-mask" in error_line(capsys, arguments)
-    assert "use teacher or teacher-mask" in error_line(capsys, [*arguments, "--stage", "vae"])
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["evaluate", "vae", "--assets", "nowhere"], "no assets folder at nowhere"),
-        (["evaluate", "vae", "--assets", str(ASSETS), "--frames", "5"], "'--frames'"),
-        (["evaluate", "vae", "--assets", str(ASSETS), "--frames", "22"], "22 frames"),
-        (["evaluate", "vae", "--assets", str(ASSETS), "--split", "sunday"], "sunday"),
         (["evaluate", "long"], "Missing argument 'pictures'"),
         (["evaluate", "long", "nowhere.png"], "nowhere.png: No such file"),
         (["evaluate", "long", "words.txt"], "words.txt: not a picture"),
@@ -152,12 +86,7 @@ def test_guidance_is_ablated_on_a_runs_teacher(folder: Path, capsys: pytest.Capt
         (["evaluate", "long", "boat.png", "boat.png"], "same name"),
         (["evaluate", "long", "boat.png", "--variants", "c1"], "such as c1s3w3"),
         (["evaluate", "long", "boat.png", "--variants", "c1s1w1", "--sink", "0"], "leave out"),
-        (["evaluate", "long", "boat.png", "--scenes", "dancing"], "use moving, idle"),
-        (["evaluate", "ablate", "--assets", str(ASSETS), "--recipe", "everything"], "use one of all"),
-        (["evaluate", "ablate", "--assets", str(ASSETS), "--recipe", "guidance"], "give --runs"),
-        (["evaluate", "ablate", "--assets", str(ASSETS), "--w-t", "a,b"], "--w-t a,b: write numbers"),
-        (["evaluate", "ablate", "--assets", str(ASSETS), "--runs", "nowhere"], "nowhere"),
-        (["evaluate", "ablate", "--assets", str(ASSETS), "--frames", "10"], "10 frames"),
+        (["evaluate", "long", "boat.png", "--patterns", "dancing"], "use moving, idle"),
     ],
 )
 def test_wrong_input_is_one_line_and_two(
@@ -167,6 +96,5 @@ def test_wrong_input_is_one_line_and_two(
     assert says in error_line(capsys, [*arguments, "--model", str(folder)])
 
 
-@pytest.mark.parametrize("arguments", [["evaluate", "vae", "--assets", str(ASSETS)], ["evaluate", "long", "boat.png"]])
-def test_an_unknown_model_is_named(capsys: pytest.CaptureFixture[str], picture: Path, arguments: list[str]) -> None:
-    assert "no model named 'huge'" in error_line(capsys, [*arguments, "--model", "huge"])
+def test_an_unknown_model_is_named(capsys: pytest.CaptureFixture[str], picture: Path) -> None:
+    assert "no model named 'huge'" in error_line(capsys, ["evaluate", "long", "boat.png", "--model", "huge"])

@@ -1,4 +1,4 @@
-"""The commands that tell control from luck, on a small model: a good run each, and wrong input."""
+"""`motionstream evaluate text` on a small model: a good run, and wrong input."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from tests.cli.program import ASSETS, error_line
 
 from motionstream import cli, errors
@@ -14,37 +13,9 @@ from motionstream import cli, errors
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
 
 
-def test_counterfactual_figures_are_written_and_go_on(folder: Path) -> None:
-    arguments = [
-        "evaluate",
-        "counterfactual",
-        "--assets",
-        str(ASSETS),
-        "-m",
-        str(folder),
-        "--clips",
-        "2",
-        "--frames",
-        "9",
-    ]
-    arguments += ["--control", "dense", "--journal", "j.jsonl"]
-    assert cli.run([*arguments, "--json", "c.json", "--sheet", "c.png"]) == errors.DONE
-    figures = json.loads(Path("c.json").read_text())
-    assert (figures["clips"], figures["control"], figures["split"]) == (2, "dense", "heldout")
-    assert len(figures["model_hash"]) == 12
-    assert {"machine", "date", "tracker"} <= set(figures)
-    assert set(figures["scores"]) == {"model", "warp", "still"}
-    with Image.open("c.png") as sheet:
-        assert sheet.height > 2 * 6 * 2 * 48
-    before = Path("j.jsonl").read_text()
-    assert cli.run([*arguments, "--json", "again.json"]) == errors.DONE
-    assert Path("j.jsonl").read_text() == before
-    assert json.loads(Path("again.json").read_text()) == figures
-
-
 def test_text_figures_are_written(folder: Path) -> None:
     arguments = ["evaluate", "text", "--assets", str(ASSETS), "-m", str(folder), "--clips", "1", "--probe-clips", "2"]
-    arguments += ["--frames", "17", "--points", "20", "--journal", "t.jsonl"]
+    arguments += ["--frames", "17", "--points", "20", "--resume-file", "t.jsonl"]
     assert cli.run([*arguments, "--json", "t.json", "--sheet", "t.png"]) == errors.DONE
     figures = json.loads(Path("t.json").read_text())
     assert (figures["worlds"], figures["probe_worlds"], figures["chance"]) == (1, 2, 0.125)
@@ -57,9 +28,6 @@ def test_text_figures_are_written(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["counterfactual", "--assets", "nowhere"], "no assets folder at nowhere"),
-        (["counterfactual", "--assets", str(ASSETS), "--control", "mouse"], "use dense, object, hand"),
-        (["counterfactual", "--assets", str(ASSETS), "--frames", "10"], "10 frames"),
         (["text", "--assets", "nowhere"], "no assets folder at nowhere"),
         (["text", "--assets", str(ASSETS), "--frames", "9"], "'--frames'"),
         (["text", "--assets", str(ASSETS), "--split", "sunday"], "sunday"),
@@ -69,9 +37,3 @@ def test_wrong_input_is_one_line_and_two(
     folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
     assert says in error_line(capsys, ["evaluate", *arguments, "--model", str(folder)])
-
-
-def test_another_journal_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("j.jsonl").write_text('{"key": {"evaluation": "motion"}}\n')
-    arguments = ["evaluate", "counterfactual", "--assets", str(ASSETS), "-m", str(folder), "--journal", "j.jsonl"]
-    assert "the journal of another evaluation" in error_line(capsys, arguments)

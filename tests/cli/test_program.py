@@ -262,10 +262,6 @@ def test_doctor_looks_and_tells(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["evaluate", "motion", "--assets", "nowhere"], "no assets folder at nowhere"),
         (["evaluate", "motion"], "name a folder of them with --assets"),
         (["evaluate", "motion", "-d", ".", "--controls", "7"], "controls 7: use dense"),
-        (["evaluate", "tracker", "--assets", "nowhere"], "no assets folder at nowhere"),
-        (["evaluate", "tracker", "--assets", str(ASSETS), "--size", "wide"], "such as 256x144"),
-        (["evaluate", "tracker", "--assets", str(ASSETS), "--tracker", "flow"], "tracker 'flow' is unknown"),
-        (["docs", "figures"], "README.md: No such file"),
     ],
 )
 def test_every_command_says_what_is_wrong(
@@ -292,17 +288,6 @@ def test_live_figures_are_written(model: FakeModel, capsys: pytest.CaptureFixtur
     assert figures["fps"] > 240
     assert {"machine", "date", "gesture_to_frame_ms", "missed_deadlines"} <= set(figures)
     assert "gesture_to_frame_ms.p95" in capsys.readouterr().out
-
-
-def test_a_trackers_own_error_is_measured_and_resumed(model: FakeModel) -> None:
-    arguments = ["evaluate", "tracker", "--assets", str(ASSETS), "--clips", "2", "--frames", "5", "--size", "96x64"]
-    for clips in ("1", "2"):
-        assert cli.run([*arguments, "--clips", clips, "--journal", "t.jsonl", "--json", "t.json"]) == errors.DONE
-    figures = json.loads(Path("t.json").read_text())
-    assert (figures["model"], figures["split"], figures["clips"]) == ("lucas-kanade", "heldout", 2)
-    assert figures["epe_px"] < 5
-    assert {"model_hash", "machine", "date", "epe_median_px", "within_1px", "by_speed", "tap_vid_256"} <= set(figures)
-    assert len(Path("t.jsonl").read_text().splitlines()) == 3
 
 
 def test_a_port_in_use_is_said(model: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:

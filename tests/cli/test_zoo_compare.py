@@ -1,4 +1,4 @@
-"""`motionstream zoo compare`: a verdict on two models, measured now or before; other input is refused with a reason."""
+"""`motionstream zoo compare`: is a model better, measured now or before; other input is refused with a reason."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def figures(file: Path, epe: float, **settings: Any) -> Path:
     return file
 
 
-def test_figures_measured_before_give_a_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_figures_measured_before_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = figures(tmp_path / "a.json", 1.0), figures(tmp_path / "b.json", 0.9)
-    out = tmp_path / "verdict.json"
+    out = tmp_path / "comparison.json"
     assert cli.run(["zoo", "compare", *map(str, files), "--json", str(out)]) == 0
     said = capsys.readouterr().out
     assert "prefer the second: better in dense, epe_px" in said
     written = json.loads(out.read_text())
-    assert [one["verdict"] for one in written["differences"]] == ["better", "no difference"]
+    assert [one["result"] for one in written["differences"]] == ["better", "no difference"]
     assert written["differences"][0]["change"] == pytest.approx(-0.1)
 
 

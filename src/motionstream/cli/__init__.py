@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from motionstream import allocator, errors
-from motionstream.cli import bench, convert, data, docs, doctor, evaluate, generate, studio, tracks, train, zoo
+from motionstream.cli import bench, convert, data, doctor, evaluate, generate, studio, tracks, train, zoo
 
 HEAVY = {"demo", "serve", "generate", "train", "bench", "evaluate"}
 
@@ -41,7 +41,6 @@ app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(zoo.app, name="zoo")
-app.add_typer(docs.app, name="docs")
 
 
 @app.callback()

@@ -77,13 +77,13 @@ def counts_of(text: str) -> list[int]:
 def _through_server(
     model: str, seconds: float, counts: list[int], device: str, journal: Path | None, json_out: Path | None
 ) -> None:
-    from motionstream.evaluate.journal import Journal
+    from motionstream.evaluate.harness import Results
     from motionstream.evaluate.live.served import bench_server, weights_hash
 
     weights = {"model": model, "model_hash": weights_hash(model)}
     key = {**weights, "bench": "live through server", "seconds": seconds, "device": device}
     with console.progress("runs", len(counts)) as bar:
-        figures = bench_server(model, seconds, counts, device, Journal(journal, key), bar.over)
+        figures = bench_server(model, seconds, counts, device, Results(journal, key), bar.over)
     console.table(f"{model}, live through the server", console.flat(_without_each({**weights, **figures})))
     console.write_json({**weights, **figures}, json_out)
 

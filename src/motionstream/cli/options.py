@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from motionstream.evaluate.views.depth import Estimator
+    from motionstream.camera.depth import Estimator
+    from motionstream.lpips import LpipsNetwork
     from motionstream.trackers.registry import PointTracker
 
 Model = Annotated[
@@ -78,7 +79,7 @@ Variety = Annotated[
         max=1,
     ),
 ]
-EvaluationJournal = Annotated[
+ResumeFile = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="File of results so far: a run that was stopped resumes from it."),
 ]
@@ -117,11 +118,6 @@ def load_model(model: str, device: str) -> Any:
     return motionstream.load(model, device=device)
 
 
-def controls_of(text: str) -> list[str]:
-    """ "dense, 20" → ["dense", "20"]; `motion.checked` refuses unknown ones."""
-    return text.replace(" ", "").split(",")
-
-
 def parts_of(text: str) -> list[str]:
     """ "a, b" → ["a", "b"], each once."""
     return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
@@ -157,7 +153,7 @@ def open_tracker(name: str, path: Path | None, download: bool, device: str) -> P
 
 def open_depth(name: str, weights: str | None, download: bool, inverse: bool = False) -> Estimator:
     """The depth of this name or file; the licence of an estimator's weights is printed on stderr."""
-    from motionstream.evaluate.views import depth
+    from motionstream.camera import depth
 
     opened = depth.estimator(name, weights, download, inverse)
     if name in depth.PUBLISHED:
@@ -172,6 +168,13 @@ def _pair(text: str, message: str) -> tuple[int, int]:
     return int(first), int(second)
 
 
+def load_lpips(weights: Path | None) -> LpipsNetwork | None:
+    """LPIPS with these weights, or None where none are named."""
+    from motionstream.lpips import LpipsNetwork
+
+    return None if weights is None else LpipsNetwork.load(weights)
+
+
 def weights_of(model: str, loaded: Any) -> dict[str, Any]:
-    """What every file of figures has of the model that was measured."""
+    """The entries by which every file of figures names its model."""
     return {"model": model, "model_hash": loaded.hash}

@@ -27,6 +27,8 @@ from motionstream.cli.options import (
     tracks_file,
 )
 
+PREVIEWED = 12  # frames of a camera's preview
+
 
 def track(
     video: Annotated[Path, typer.Option("--video", "-v", help="Video whose motion is tracked.")],
@@ -98,7 +100,7 @@ def camera(
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="Frame to crop the picture to; default: its own shape.")
     ] = None,
-    preview: Annotated[Path | None, typer.Option(help="Also draw the picture warped along the tracks, .png.")] = None,
+    preview: Annotated[Path | None, typer.Option(help="Also draw the picture warped by the tracks, .png.")] = None,
 ) -> None:
     """Write the tracks of a camera movement: a grid of points in the picture, moved according to its depth.
 
@@ -112,9 +114,12 @@ def camera(
     distance to the middle (forwards, right, up); zoom in focal lengths. Negative ones go the other way.
     Depth, files of poses, and what the fallback `plane` cannot do: docs/camera.md
     """
-    from motionstream.evaluate.views.shots import shot
+    import numpy as np
+
+    from motionstream.camera.shot import shot
+    from motionstream.evaluate.baselines import warp
     from motionstream.stream.video import read_image, write_sheet
-    from motionstream.tracks import io
+    from motionstream.tracks import Tracks, io
     from motionstream.tracks.preview import drawn
 
     tracks_file(out, preview)
@@ -127,7 +132,9 @@ def camera(
     tracks = made.tracks(columns, rows)
     io.save(out, tracks, made.lens.size)
     if preview is not None:
-        write_sheet(preview, drawn(*made.preview(tracks)))
+        shown = np.unique(np.linspace(0, tracks.frames - 1, PREVIEWED).round().astype(int))
+        some = Tracks(tracks.xy[shown], tracks.visible[shown], tracks.ids)
+        write_sheet(preview, drawn(warp(made.picture, some), some))
     seen = 100 * float(tracks.visible[-1].mean())
     summary = f"{tracks.points} points over {tracks.frames} frames, {seen:.0f} % visible at the end"
     typer.echo(f"{out}: {summary}; {made.depth}")

@@ -25,8 +25,8 @@ from motionstream.cli.options import (
     WanText,
     WanVae,
     Window,
-    controls_of,
     load_model,
+    parts_of,
     size_of,
 )
 
@@ -105,41 +105,34 @@ def zoo_compare(
 
     The second model is preferred if it is better in some figure and worse in none.
     """
-    from motionstream.evaluate import verdict
+    from motionstream.evaluate import comparison
 
-    measure = partial(_motion, assets=assets, clips=clips, frames=frames, split=split, device=device, seed=seed)
-    chosen = controls_of(controls)
-    found = verdict.differences(measure(first, chosen), measure(second, chosen), seed)
-    console.grid(f"{second} against {first}", verdict.rows(found))
-    typer.echo(verdict.preferred(found))
-    console.write_json({"first": first, "second": second, **verdict.report(found)}, json_out)
+    measure = partial(_motion, parts_of(controls), assets, clips, frames, split, device, seed)
+    found = comparison.differences(measure(first), measure(second), seed)
+    console.grid(f"{second} against {first}", comparison.rows(found))
+    typer.echo(comparison.conclusion(found))
+    console.write_json({"first": first, "second": second, **comparison.report(found)}, json_out)
 
 
 def _motion(
-    model: str,
-    controls: list[str],
-    *,
-    assets: Path | None,
-    clips: int,
-    frames: int,
-    split: str,
-    device: str,
-    seed: int,
+    controls: list[str], assets: Path | None, clips: int, frames: int, split: str, device: str, seed: int, model: str
 ) -> dict[str, Any]:
     """Figures of `evaluate motion`: read from their file, or measured on held-out worlds."""
     from motionstream.data.assets import AssetLibrary
     from motionstream.evaluate import clips as reading
-    from motionstream.evaluate import motion
+    from motionstream.evaluate.baselines import by_model
+    from motionstream.evaluate.controls import checked
+    from motionstream.evaluate.motion import evaluate_motion
 
     if model.endswith(".json"):
         return _read_motion(Path(model))
     if assets is None:
         raise ValueError(f"{model} is measured on synthetic worlds: name a folder of pictures for them with --assets")
-    chosen = motion.checked(controls)
+    chosen = checked(controls)
     loaded = load_model(model, device)
     worlds = reading.worlds(AssetLibrary(assets, split=split), loaded.size, frames, seed, clips)
     with console.progress(f"{model}: clips × controls", clips * len(chosen)) as bar:
-        figures = motion.evaluate_motion(motion.by_model(loaded), worlds, seed, chosen, watch=bar.over)
+        figures = evaluate_motion(by_model(loaded), worlds, seed, chosen, watch=bar.over)
     return {"data": "worlds", "split": split, **figures}
 
 

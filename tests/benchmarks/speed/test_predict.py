@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+
 from benchmarks.speed.predict import (
     CONFIGS,
     MEASURED_RATES,
@@ -17,7 +18,6 @@ from benchmarks.speed.predict import (
     predict_command,
     rows,
 )
-
 from motionstream import cli, errors
 
 EXPECTED = {"wan2.1-1.3b": (24.26, 97.0, 1.63, 0.15), "wan2.2-5b": (31.13, 124.5, 0.95, 0.60)}

@@ -25,7 +25,7 @@ from tests.stream.small_bundle import save_small
 from websockets.asyncio.server import ServerConnection, serve
 
 from motionstream import cli, errors
-from motionstream.evaluate.journal import Journal
+from motionstream.evaluate.harness import Results
 from motionstream.evaluate.live import served, server_process
 from motionstream.evaluate.live.session import recorded_session, textured_picture
 from motionstream.evaluate.live.simulated_viewer import Measures, watch
@@ -221,7 +221,7 @@ def test_counts_and_seconds_are_checked_before_anything_is_started() -> None:
         served.bench_server("tiny", 5, [0])
     with pytest.raises(ValueError, match="must be positive"):
         served.bench_server("tiny", float("nan"))
-    known = Journal(None, {})
+    known = Results()
     known.measured("3", lambda: {"displayed_fps": 24.0})
     assert served.bench_server("tiny", 5, [3], journal=known)["viewers"] == {"3": {"displayed_fps": 24.0}}
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.report.kinds import kind_of
+from benchmarks.report.results import read
 from motionstream import cli, errors
-from motionstream.evaluate.reporting.results import read
-from motionstream.evaluate.reporting.subjects import kind_of
 from motionstream.evaluate.speed import gpu
 from motionstream.evaluate.speed.gpu import OPERATIONS, Stage, bench_gpu, fp8_check, kernel_checks, stages
 from motionstream.evaluate.speed.untrained import shape_of
@@ -46,7 +46,7 @@ def test_a_rehearsal_writes_every_file(tmp_path: Path, capsys: pytest.CaptureFix
     assert checks["rollout"]["same"]
     assert checks["rollout"]["difference_float32"] < 1e-4
     assert checks["fp8"]["difference"] > 0
-    kinds = {name: kind_of(read(tmp_path / f"gpu_{name}_wan2.1-1.3b.json")) for name in ("step", "compare")}
+    kinds = {name: kind_of(read(tmp_path / f"gpu_{name}_wan2.1-1.3b.json").figures) for name in ("step", "compare")}
     assert [kind.title for kind in kinds.values() if kind] == ["Chunk step", "Beside Diffusers"]
     assert "gpu_step_wan2.1-1.3b.json" in capsys.readouterr().out
 

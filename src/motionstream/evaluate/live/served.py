@@ -14,7 +14,7 @@ from typing import Any
 
 from motionstream.client.live import frame_size, upload_picture
 from motionstream.evaluate import machine
-from motionstream.evaluate.journal import Journal
+from motionstream.evaluate.harness import Results
 from motionstream.evaluate.live.server_process import Server, serving
 from motionstream.evaluate.live.session import recorded_session, textured_picture
 from motionstream.evaluate.live.simulated_viewer import Measures, watch
@@ -27,7 +27,7 @@ def bench_server(
     seconds: float,
     viewers: Sequence[int] = (1,),
     device: str = "auto",
-    journal: Journal | None = None,
+    journal: Results | None = None,
     over: Over = iter,
 ) -> dict[str, Any]:
     """Figures of the server of this model, a zoo name or a folder, with so many viewers at once, count after count.
@@ -41,20 +41,20 @@ def bench_server(
         raise ValueError(f"{seconds} seconds: must be positive")
     if not viewers or min(viewers) < 1:
         raise ValueError(f"viewers {','.join(map(str, viewers))}: send whole numbers from 1 up, such as 1,2,4")
-    journal = journal or Journal(None, {})
+    journal = journal or Results()
     if any(str(count) not in journal for count in viewers):
         asyncio.run(_measure_missing(model, device, seconds, viewers, journal, over))
     return {
         "through": "server",
         "seconds": seconds,
-        "viewers": {str(count): journal.items[str(count)] for count in viewers},
+        "viewers": {str(count): journal.rows[str(count)] for count in viewers},
         "machine": machine.describe(),
         "date": machine.today(),
     }
 
 
 async def _measure_missing(
-    model: str, device: str, seconds: float, viewers: Sequence[int], journal: Journal, over: Over
+    model: str, device: str, seconds: float, viewers: Sequence[int], journal: Results, over: Over
 ) -> None:
     async with serving(model, device) as server:
         for count in over(viewers):
