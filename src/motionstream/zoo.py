@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from motionstream.fast.products import fastest_dtype
+from motionstream.fast.dtype import dtype_for
 from motionstream.model_folder import WAN, read_header
 from motionstream.stream.model import StreamingModel
 from motionstream.tiny.bundle import load_bundle
@@ -45,8 +45,8 @@ def load(model: str | Path, device: str = "auto") -> StreamingModel:
     if read_header(folder)["kind"] == WAN:
         from motionstream.wan.model import load_wan
 
-        return load_wan(folder, chosen, fastest_dtype(chosen))
-    return load_bundle(folder, chosen, fastest_dtype(chosen))
+        return load_wan(folder, chosen, dtype_for(chosen))
+    return load_bundle(folder, chosen, dtype_for(chosen))
 
 
 def _device(name: str) -> torch.device:

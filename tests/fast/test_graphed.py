@@ -180,7 +180,11 @@ def test_sizes_of_buffers_for_prompts() -> None:
 
 
 def test_which_step_a_model_gets(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(chunk_step(model(), rollout_config(), GRID), PlainStep), "on a CPU nothing changes"
+    on_cpu = chunk_step(model(), rollout_config(), GRID)
+    assert isinstance(on_cpu, PlainStep), "on a CPU nothing is recorded"
+    assert isinstance(on_cpu.cache(), SlotCache)
+    assert isinstance(chunk_step(model(), rollout_config(1, 3, 1), GRID).cache(), SlotCache)
+    assert type(chunk_step(model(), rollout_config(1, 1, 3), GRID).cache()) is RollingCache, "longer than a chunk"
     assert isinstance(chunk_step(model(), rollout_config(), GRID, graphs=True), GraphedStep)
     monkeypatch.setenv(SETTING, "0")
     assert isinstance(chunk_step(model(), rollout_config(), GRID), PlainStep)

@@ -49,7 +49,32 @@ def chunk_step(
     possible = isinstance(model.dit, FusedDiT) and slots_fit(rollout_config.chunk, rollout_config.window)
     if graphs is None:
         graphs = on_gpu and possible and os.environ.get(SETTING) != "0"
-    return GraphedStep(model, rollout_config, grid) if graphs else PlainStep(model, rollout_config, grid)
+    return GraphedStep(model, rollout_config, grid) if graphs else SlottedStep(model, rollout_config, grid)
+
+
+class SlottedStep(PlainStep):
+    """Both halves as they are; the past in fixed slots where its sizes allow that."""
+
+    def cache(self) -> RollingCache:
+        """An empty cache for a new stream: a `SlotCache`, or a `RollingCache` for a window longer than a chunk."""
+        config = self.rollout_config
+        return slots_of(self.model, config, self.grid) if slots_fit(config.chunk, config.window) else super().cache()
+
+
+def slots_of(model: MotionModel, rollout_config: RolloutConfig, grid: tuple[int, int], room: bool = True) -> SlotCache:
+    """Empty slots for a stream of the model. room: for the chunk at hand."""
+    weight = next(model.parameters())
+    return SlotCache(
+        model.dit.config,
+        batch=1,
+        grid=grid,
+        chunk=rollout_config.chunk,
+        sink=rollout_config.sink,
+        window=rollout_config.window,
+        dtype=weight.dtype,
+        device=weight.device,
+        room=room,
+    )
 
 
 class GraphedStep:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from motionstream.conditioning import Conditioning
 from motionstream.dit import RollingCache, TextContext
-from motionstream.fast.slots import stream_cache
 from motionstream.sampling.model import MotionModel
 from motionstream.sampling.rollout import RolloutConfig, commit_chunk, denoise_chunk
 
@@ -50,26 +49,22 @@ class ChunkStep(Protocol):
 
 
 class PlainStep:
-    """Both halves as they are. slots: whether the past is in fixed slots; None: where that pays (`stream_cache`)."""
-
-    slots: bool | None = None
+    """Both halves as they are, over a `RollingCache`."""
 
     def __init__(self, model: MotionModel, rollout_config: RolloutConfig, grid: tuple[int, int]) -> None:
         self.model, self.rollout_config, self.grid = model, rollout_config, grid
 
     def cache(self) -> RollingCache:
         """An empty cache for a new stream."""
-        weight, rollout_config = next(self.model.parameters()), self.rollout_config
-        return stream_cache(
+        weight, config = next(self.model.parameters()), self.rollout_config
+        return RollingCache(
             self.model.dit.config,
             batch=1,
-            grid=self.grid,
-            chunk=rollout_config.chunk,
-            sink=rollout_config.sink,
-            window=rollout_config.window,
+            tokens=self.grid[0] * self.grid[1],
+            sink=config.sink,
+            window=config.window,
             dtype=weight.dtype,
             device=weight.device,
-            slots=self.slots,
         )
 
     def denoise(
