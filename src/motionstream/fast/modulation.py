@@ -71,9 +71,10 @@ class Modulations:
         time_BTW, time_BT6W = model.embed_time(t)
         shared = bool((t == t.flatten()[0]).all())
         self.blocks = [BlockModulation(cast(Block, block), time_BT6W, shared, dtype) for block in model.blocks]
-        self.head = _head_modulation(model.head, time_BTW, shared, dtype)
+        self.head = self.of_head(model.head, time_BTW, shared, dtype)
 
-
-def _head_modulation(head: Head, time_BTW: Tensor, shared: bool, dtype: torch.dtype) -> Modulation:
-    shift, scale = (head.modulation.float() + time_BTW.unsqueeze(2)).unbind(2)
-    return Modulation(shift, scale, None, shared, dtype)
+    @staticmethod
+    def of_head(head: Head, time_BTW: Tensor, shared: bool, dtype: torch.dtype) -> Modulation:
+        """Of the norm before the head."""
+        shift, scale = (head.modulation.float() + time_BTW.unsqueeze(2)).unbind(2)
+        return Modulation(shift, scale, None, shared, dtype)
