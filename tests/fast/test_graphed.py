@@ -29,8 +29,8 @@ def rollout_config(chunk: int = 3, sink: int = 3, window: int = 3, clean_pass: b
     return RolloutConfig(chunk, sink, window, (1.0, 0.9, 0.7), clean_pass)
 
 
-def model(fused: bool | FusedOps = True, parameterization: str = "velocity", device: str = "cpu") -> MotionModel:
-    made = small_model(parameterization).requires_grad_(False).to(device)
+def model(fused: bool | FusedOps = True, anchored: bool = False, device: str = "cpu") -> MotionModel:
+    made = small_model(anchored).requires_grad_(False).to(device)
     if fused:
         made.dit = fuse(made.dit, None if fused is True else fused)  # type: ignore[arg-type]
     return made
@@ -66,15 +66,15 @@ def live(step: PlainStep | GraphedStep, seed: int = 0, prompt: str = "a red kite
     return Live(step, step.cache(), conditioning, step.model.context([prompt]).detach(), seed)
 
 
-@pytest.mark.parametrize("parameterization", ["velocity", "anchored"])
+@pytest.mark.parametrize("anchored", [False, True])
 @pytest.mark.parametrize("fused", [True, False, REFERENCE], ids=["fused", "plain", "lean"])
 @pytest.mark.parametrize("clean_pass", [True, False])
 @pytest.mark.parametrize("sizes", SIZES)
 def test_it_equals_the_plain_loop(
-    sizes: tuple[int, int, int], clean_pass: bool, fused: bool | FusedOps, parameterization: str
+    sizes: tuple[int, int, int], clean_pass: bool, fused: bool | FusedOps, anchored: bool
 ) -> None:
-    plain = live(PlainStep(model(False, parameterization), rollout_config(*sizes, clean_pass), GRID))
-    graphed = live(GraphedStep(model(fused, parameterization), rollout_config(*sizes, clean_pass), GRID))
+    plain = live(PlainStep(model(False, anchored), rollout_config(*sizes, clean_pass), GRID))
+    graphed = live(GraphedStep(model(fused, anchored), rollout_config(*sizes, clean_pass), GRID))
     assert type(plain.cache) is RollingCache
     for one in (plain, graphed):
         for _ in range(CHUNKS):
@@ -104,8 +104,8 @@ def test_streams_in_turn_do_not_meet_and_share_all_buffers(clean_pass: bool) -> 
 def buffers_of(step: GraphedStep) -> set[int]:
     """Where everything lies that a recording would read or write."""
     inputs = [part for each in step._inputs.values() for part in (*each.noise, each.clean, each.conditioning.volume)]
-    heard = [part for each in step._heard.values() for layer in each.context.layers for pair in layer for part in pair]
-    return {each.data_ptr() for each in (*inputs, *heard, step.desk.keys, step.desk.values)}
+    prompts = [part for each in step._prompts.values() for layer in each.context.layers for pair in layer for part in pair]
+    return {each.data_ptr() for each in (*inputs, *prompts, step.slots.keys, step.slots.values)}
 
 
 @pytest.mark.parametrize("clean_pass", [True, False])
@@ -166,7 +166,7 @@ def test_prompts_of_differing_length_share_a_buffer() -> None:
         torch.testing.assert_close(outputs[0], outputs[1], atol=TOLERANCE, rtol=0)
         made.append(outputs[0])
     assert (made[0] - made[2]).abs().max() > 100 * TOLERANCE
-    assert sorted(step._heard) == [(1, 128), (1, 256)]
+    assert sorted(step._prompts) == [(1, 128), (1, 256)]
 
 
 def test_sizes_of_buffers_for_prompts() -> None:
@@ -207,7 +207,7 @@ def test_a_stream_keeps_two_of_three_slots() -> None:
     step = GraphedStep(model(), rollout_config(), GRID)
     cache = step.cache()
     assert isinstance(cache, SlotCache)
-    assert cache.keys.shape[2] * 3 == step.desk.keys.shape[2] * 2
+    assert cache.keys.shape[2] * 3 == step.slots.keys.shape[2] * 2
 
 
 def test_host_times_are_sent_once() -> None:
@@ -224,16 +224,16 @@ class StandIn:
     """A recording as CUDA makes it: without effect on tensors; its replay writes to the recorded result, and to no
     count on the host."""
 
-    def __init__(self, recorded: Recorded[Tensor | None], desk: SlotCache) -> None:
-        self.recorded, self.desk = recorded, desk
-        kept = desk.keys.clone(), desk.values.clone()
+    def __init__(self, recorded: Recorded[Tensor | None], slots: SlotCache) -> None:
+        self.recorded, self.slots = recorded, slots
+        kept = slots.keys.clone(), slots.values.clone()
         recorded._result = recorded.work()
-        desk.keys.copy_(kept[0])
-        desk.values.copy_(kept[1])
+        slots.keys.copy_(kept[0])
+        slots.values.copy_(kept[1])
 
     def replay(self) -> None:
-        counts, made, result = self.desk.counts, self.recorded.work(), self.recorded._result
-        self.desk.recount(counts)
+        counts, made, result = self.slots.counts, self.recorded.work(), self.recorded._result
+        self.slots.recount(counts)
         if isinstance(made, Tensor) and isinstance(result, Tensor):
             result.copy_(made)
 
@@ -250,7 +250,7 @@ def test_warming_up_and_replaying_leave_the_streams_as_they_should_be(
             self.work()
         if self.after_warm_up is not None:
             self.after_warm_up()
-        self._graph = StandIn(self, step.desk)  # type: ignore[assignment]
+        self._graph = StandIn(self, step.slots)  # type: ignore[assignment]
 
     monkeypatch.setattr(Recorded, "_record", record)
     step = GraphedStep(model(), rollout_config(*sizes, clean_pass), GRID)

@@ -133,8 +133,8 @@ def test_rollouts_from_nothing_start_as_the_warp() -> None:
     rollouts = named("rollout", "smoke")
     assert isinstance(rollouts, RolloutRecipe)
     assert not rollouts.causal
-    with pytest.raises(ValueError, match=r"need network\.parameterization = 'anchored'"):
-        replace(rollouts, network=replace(rollouts.network, parameterization="velocity"))
+    with pytest.raises(ValueError, match=r"need network\.anchored = true"):
+        replace(rollouts, network=replace(rollouts.network, anchored=False))
 
 
 def test_differences_and_digest() -> None:

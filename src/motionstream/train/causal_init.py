@@ -53,7 +53,9 @@ def build(recipe: CausalInitRecipe, assets: Path, out: Path) -> CausalInitStage:
         data = ShardData.of(recipe, assets, choice, drops)
     else:
         vae = frozen_vae(out / recipe.vae, recipe.device, getattr(torch, recipe.dtype))
-        data = MotionData(loader(recipe, assets), vae, Geometry(*recipe.size), choice, drops, recipe.seed + 1)
+        data = MotionData(
+            loader(recipe, assets), vae, Geometry(*recipe.size), choice, drops, recipe.seed + 1, recipe.network.anchored
+        )
     return CausalInitStage(recipe, data, new_model(recipe.network, data.latent_channels, out / recipe.teacher))
 
 
@@ -102,7 +104,7 @@ class CausalInitStage(DrawingStage):
         rollout_config = RolloutConfig(3, 3, 3, tuple(few_step_times(3, self.recipe.shift).tolist()))
         with torch.no_grad(), autocast(sample.latents.device, self.recipe.dtype):
             made = roll(average, sample, context_of(average, sample), rollout_config, seed=0)
-        return latent_rows(self.data.vae, [sample.latents, made, sample.conditioning.anchor])
+        return latent_rows(self.data.vae, [sample.latents, made, sample.conditioning.prior()])
 
     def _freeze_teacher(self) -> None:
         self.ema.copy_to(self.causal_teacher)

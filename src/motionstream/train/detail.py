@@ -1,4 +1,4 @@
-"""Stage "detail": what the student's frames lack is taken from the warped anchor (see `vae.detail`).
+"""Stage "detail": what the student's frames lack is taken from the warped anchor (see `tiny.detail`).
 
 The finished student rolls out on its own outputs, as it does live; its decoded frames and the warp go in, the true
 clip is wanted. So the network learns to trust each where it is right, with the faults this student really makes.
@@ -95,8 +95,8 @@ class DetailStage(DrawingStage):
         average: Detail = self.ema.average  # type: ignore[assignment]
         with torch.no_grad(), autocast(sample.latents.device, self.recipe.dtype):
             decoded = self._decoded(sample, seed=0)
-            shown = average(decoded, sample.warped.frames, sample.warped.support)
-        return rows([to_uint8(clip[0, ::3]) for clip in (sample.video, shown, decoded, sample.warped.frames)])
+            shown = average(decoded, sample.warp().frames, sample.warp().support)
+        return rows([to_uint8(clip[0, ::3]) for clip in (sample.video, shown, decoded, sample.warp().frames)])
 
     @torch.no_grad()
     def _decoded(self, sample: WorldSample, seed: int) -> Tensor:
@@ -105,12 +105,13 @@ class DetailStage(DrawingStage):
         return self.data.vae.decode(made.to(self.data.vae.mean.dtype)).float()
 
     def _losses(self, sample: WorldSample) -> dict[str, Tensor]:
-        video, warped = sample.video[:, 1:].float(), sample.warped.frames[:, 1:]
+        video, warped = sample.video[:, 1:].float(), sample.warp().frames[:, 1:]
+        support = sample.warp().support[:, 1:]
         with autocast(video.device, self.recipe.dtype):
             seed = int(torch.randint(1 << 31, (), generator=self.random))
             decoded = self._decoded(sample, seed)[:, 1:]
-            shown = self.detail(decoded, warped, sample.warped.support[:, 1:]).float()
-        vacant = vacancy(sample.warped.support[:, 1:]).repeat_interleave(CELL, -1).repeat_interleave(CELL, -2)
+            shown = self.detail(decoded, warped, support).float()
+        vacant = vacancy(support).repeat_interleave(CELL, -1).repeat_interleave(CELL, -2)
         weight = 1 + self.recipe.vacant_weight * vacant
         parts = {"l1": ((shown - video).abs() * weight).mean(), "edges": edge_error(shown, video, 1 - vacant)}
         loss = parts["l1"] + self.recipe.edge_weight * parts["edges"]

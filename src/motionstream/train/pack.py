@@ -71,7 +71,7 @@ def pack(
     stages = [one for done in CHAIN[: CHAIN.index(stage) + 1] for one in lineage(out, done)]
     stages += [] if prompt_filter is None else lineage(out, PROMPT_FILTER)
     origin = {done: history(out / done) for done in stages if (out / done).is_dir()}
-    run = replace(live(recipe, chunk, sink, window, steps, clean_pass), prompted=prompt_filter is None)
+    run = replace(live(recipe, chunk, sink, window, steps, clean_pass), reads_prompt=prompt_filter is None)
     save_bundle(folder, name, network, vae, run, origin, detail, prompt_filter)
     return origin
 

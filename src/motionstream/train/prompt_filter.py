@@ -17,14 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from motionstream.conditioning.text_encoder import PAD
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.captions import joined, ways_to_say
 from motionstream.data.effects import BY_NAME, NONE
 from motionstream.data.loader import PROBE_FIRST
 from motionstream.data.synthetic import SyntheticWorlds
 from motionstream.tiny.particles import Particles
+from motionstream.tiny.phrases import phrase_numbers
 from motionstream.tiny.prompt_filter import PromptFilter, shown, unbounded
-from motionstream.tiny.text_encoder import PAD, phrase_numbers
 from motionstream.train.ema import EMA
 from motionstream.train.network import finished
 from motionstream.train.optim import Schedule, Updater, make_optimizer
@@ -126,7 +127,7 @@ class PromptFilterStage:
         return {name: torch.stack(values).mean() for name, values in found.items()}
 
     def _compared(self, drawn: _Drawn, textured: bool, price: float, seed: int) -> dict[str, Tensor]:
-        curve, laid = self.prompt_filter.asked(drawn.phrases, drawn.age)
+        curve, laid = self.prompt_filter.parameters_of(drawn.phrases, drawn.age)
         even = drawn.specks.mean((-1, -2), keepdim=True).expand_as(drawn.specks)
         colour = colour_error(unbounded(drawn.plain, curve, laid.detach(), even), drawn.true)
         if not textured:

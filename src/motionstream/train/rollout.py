@@ -17,6 +17,7 @@ from motionstream.data.loader import loader
 from motionstream.diffusion import few_step_times
 from motionstream.geometry import Geometry
 from motionstream.sampling import MotionModel, RolloutConfig, keyed, rollout
+from motionstream.tiny.conditioner import AnchoredConditioning
 from motionstream.tiny.warp import vacancy
 from motionstream.train.causal_init import new_cache, roll
 from motionstream.train.ema import EMA
@@ -54,7 +55,9 @@ def rollout_data(recipe: RolloutRecipe, assets: Path, out: Path) -> MotionSource
         return ShardData.of(recipe, assets, choice, Drops())
     vae = frozen_vae(out / recipe.vae, recipe.device, getattr(torch, recipe.dtype))
     drops = Drops(idle=recipe.idle)
-    return MotionData(loader(recipe, assets), vae, Geometry(*recipe.size), choice, drops, recipe.seed + 2)
+    return MotionData(
+        loader(recipe, assets), vae, Geometry(*recipe.size), choice, drops, recipe.seed + 2, recipe.network.anchored
+    )
 
 
 def true_error(clip: Tensor, sample: Sample, vacant_weight: float) -> Tensor:
@@ -63,6 +66,8 @@ def true_error(clip: Tensor, sample: Sample, vacant_weight: float) -> Tensor:
     vacant_weight: of cells where nothing of the anchor's picture has landed, beside 1 of the others.
     """
     square = (clip - sample.latents)[:, 1:].square().mean(2, keepdim=True)
+    if not isinstance(sample.conditioning, AnchoredConditioning):
+        return square.mean()
     vacant = vacancy(sample.conditioning.support[:, 1:, :-1]).mean(2, keepdim=True)
     return (square * (1 + vacant_weight * vacant)).mean()
 
@@ -101,14 +106,14 @@ class RolloutStage(DrawingStage):
         average: MotionModel = self.ema.average  # type: ignore[assignment]
         with torch.no_grad(), self._autocast(sample.latents):
             made = roll(average, sample, context_of(average, sample), self.rollout_config, seed=0)
-        return latent_rows(self.data.vae, [sample.latents, made, sample.conditioning.anchor])
+        return latent_rows(self.data.vae, [sample.latents, made, sample.conditioning.prior()])
 
     def _towards_truth(self, sample: Sample) -> dict[str, Tensor]:
         with self._autocast(sample.latents):
             clip = self._rollout(sample, self._exit_step()).float()
         loss = true_error(clip, sample, self.recipe.vacant_weight)
         with torch.no_grad():
-            gain = true_error(clip, sample, 0) / true_error(sample.conditioning.anchor, sample, 0)
+            gain = true_error(clip, sample, 0) / true_error(sample.conditioning.prior(), sample, 0)
         return {"loss": loss, "gain": gain}
 
     def _rollout(self, sample: Sample, exit_step: int) -> Tensor:

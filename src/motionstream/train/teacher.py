@@ -53,7 +53,9 @@ def build(recipe: TeacherRecipe, assets: Path, out: Path) -> TeacherStage:
         data = ShardData.of(recipe, assets, choice, drops)
     else:
         vae = frozen_vae(out / recipe.vae, recipe.device, getattr(torch, recipe.dtype))
-        data = MotionData(loader(recipe, assets), vae, Geometry(*recipe.size), choice, drops, recipe.seed)
+        data = MotionData(
+            loader(recipe, assets), vae, Geometry(*recipe.size), choice, drops, recipe.seed, recipe.network.anchored
+        )
     start = out / recipe.init_from if recipe.init_from else None
     return TeacherStage(recipe, data, new_model(recipe.network, data.latent_channels, start))
 
@@ -92,7 +94,7 @@ class TeacherStage(DrawingStage):
             made = sample_clip(
                 average, sample.first, control, noise, SHEET_STEPS, self.recipe.shift, Guidance(0.0, 0.0)
             )
-        return latent_rows(self.data.vae, [sample.latents, made, sample.conditioning.anchor])
+        return latent_rows(self.data.vae, [sample.latents, made, sample.conditioning.prior()])
 
     def _losses(self, sample: Sample) -> dict[str, Tensor]:
         clean = sample.latents
@@ -104,11 +106,17 @@ class TeacherStage(DrawingStage):
         return flow_losses(self.model, guess.float(), t, sample)
 
 
-TIME_FLOOR = {"velocity": 1e-3, "anchored": 0.5}
-"""By parameterization: down to which time an error of the clean guess counts as the velocity error that it makes.
+TIME_FLOOR, ANCHORED_TIME_FLOOR = 1e-3, 0.5
+"""Of the paper's networks, and of those that correct a warped anchor: from this time on an error of the clean guess
+counts as the velocity error that it makes.
 
 A network that guesses the clean latents would otherwise spend itself on times near 0, where the noisy latents almost
 are the answer and which a few-step student never visits."""
+
+
+def time_floor(model: MotionModel) -> float:
+    """See `TIME_FLOOR`."""
+    return ANCHORED_TIME_FLOOR if model.config.conditioning.anchored else TIME_FLOOR
 
 
 def flow_losses(model: MotionModel, guess: Tensor, t: Tensor, sample: Sample) -> dict[str, Tensor]:
@@ -119,10 +127,10 @@ def flow_losses(model: MotionModel, guess: Tensor, t: Tensor, sample: Sample) ->
     """
     unknown, clean = t > 0, sample.latents
     error = (guess - clean)[unknown]
-    weight = t[unknown].clamp(min=TIME_FLOOR[model.config.parameterization])[:, None, None, None]
+    weight = t[unknown].clamp(min=time_floor(model))[:, None, None, None]
     with torch.no_grad():
         mean = error.square().mean()
-        warp_error = F.mse_loss(sample.conditioning.anchor[unknown], clean[unknown])
+        warp_error = F.mse_loss(sample.conditioning.prior()[unknown], clean[unknown])
     return {"loss": (error / weight).square().mean(), "clean_error": mean, "gain": mean / warp_error}
 
 
