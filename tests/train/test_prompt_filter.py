@@ -7,7 +7,7 @@ import torch
 
 from motionstream.data.effects import BY_NAME
 from motionstream.tiny.particles import KINDS
-from motionstream.tiny.prompt_filter import CURVE, LAID, shown, unbounded
+from motionstream.tiny.prompt_filter import CURVE, PARTICLE, shown, unbounded
 from motionstream.train.prompt_filter import colour_error
 
 
@@ -27,7 +27,7 @@ def test_a_curve_that_made_a_dark_picture_black_finds_out_of_it() -> None:
     dark = torch.rand(1, 3, 24, 32, generator=generator) * 0.3
     dusk = BY_NAME["dusk"].apply(dark.clone(), torch.ones(1), _Even())  # type: ignore[arg-type]
     plain, true = (frames[None] * 2 - 1 for frames in (dark, dusk))
-    laid, specks = torch.zeros(1, 1, sum(LAID)), torch.zeros(1, 1, KINDS + 1, 24, 32)
+    laid, specks = torch.zeros(1, 1, sum(PARTICLE)), torch.zeros(1, 1, KINDS + 1, 24, 32)
     curve = torch.zeros(1, 1, sum(CURVE))
     curve[..., 12:15] = -0.7  # below black nearly everywhere
     assert (shown(plain, curve, laid, specks) == -1).float().mean() > 0.6

@@ -19,7 +19,7 @@ from motionstream.dit.attention import Attend, Kernel, WholeAttention
 from motionstream.dit.cache import RollingCache
 from motionstream.dit.config import DiTConfig
 from motionstream.dit.layers import Block, Head, ImageEmbedding, LayerContext, timestep_sinusoid
-from motionstream.dit.mask import ChunkMask, masked_attention
+from motionstream.dit.mask import ChunkMask, MaskedAttention
 from motionstream.dit.padding import collapse
 from motionstream.dit.rope import rotary_table
 
@@ -165,7 +165,7 @@ class VideoDiT(nn.Module):
         if cache is not None:
             return cache.attention(grid, x.shape[1], x.device, self.kernel, commit)
         if mask is not None:
-            return masked_attention(mask, grid, head_dim, x.device, self.kernel)
+            return MaskedAttention(mask, grid, head_dim, x.device, self.kernel)
         times = range(x.shape[1]) if positions is None else positions
         return WholeAttention(rotary_table(times, grid, head_dim, x.device), self.kernel)
 

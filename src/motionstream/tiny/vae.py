@@ -21,6 +21,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from motionstream.vae.contract import Memory
+from motionstream.vae.steps import LAYOUT, delayed, flat, laid_out
 
 
 @dataclass(frozen=True)
@@ -37,30 +38,12 @@ class TinyVAEConfig:
 
 
 SPATIAL, TEMPORAL = 8, 4
-LAYOUT = torch.channels_last
-"""Order in memory in which convolutions are fastest; another is for measuring that alone (`bench tricks`)."""
-
-
-def flat(x_BTCHW: Tensor) -> Tensor:
-    """Fold time into the batch, in the memory layout convolutions are fastest in."""
-    return laid_out(x_BTCHW.flatten(0, 1))
-
-
-def laid_out(x_NCHW: Tensor) -> Tensor:
-    """The same values in the memory layout convolutions are fastest in."""
-    return x_NCHW.contiguous(memory_format=LAYOUT)
 
 
 def in_cells(frames_NCHW: Tensor, side: int) -> Tensor:
     """Squares of side × side pixels (N, H/side, W/side, C·side²), in the order of `pixel_unshuffle`'s channels; one
     copy into the memory layout convolutions are fastest in, where that takes three."""
     return rearrange(frames_NCHW, "n c (h q) (w r) -> n h w (c q r)", q=side, r=side)
-
-
-def delayed(x_BTCHW: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The same steps one step earlier (zeros before the first), and the memory for the next call."""
-    first = torch.zeros_like(x_BTCHW[:, :1]) if memory is None else memory
-    return torch.cat([first, x_BTCHW[:, :-1]], 1), x_BTCHW[:, -1:]
 
 
 class MemoryBlock(nn.Module):
