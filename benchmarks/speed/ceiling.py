@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 import torch.nn.functional as F
+from motionstream.evaluate.speed.stopwatch import Stopwatch, Took
 from torch import Tensor
 
 from motionstream.dit.attention import attend
-from motionstream.evaluate.speed.stopwatch import Stopwatch, Took
 from motionstream.fast.products import Product
 
 MATRIX, CONVOLUTION, ATTENTION = "matrix", "convolution", "attention"

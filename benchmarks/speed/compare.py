@@ -25,14 +25,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from motionstream.evaluate.speed.self_forcing import RemoteForm, SelfForcing
+from motionstream.evaluate.speed.stopwatch import Stopwatch, Took, accelerator, figures
+from motionstream.evaluate.speed.untrained import ROLLING, Shape, prompt_of, randomised
 from torch import Tensor, nn
 
 from motionstream.dit import DiTConfig, RollingCache, TextContext, VideoDiT
 from motionstream.dit.attention import attention_backend
 from motionstream.evaluate import machine
-from motionstream.evaluate.speed.self_forcing import RemoteForm, SelfForcing
-from motionstream.evaluate.speed.stopwatch import Stopwatch, Took, accelerator, figures
-from motionstream.evaluate.speed.untrained import ROLLING, Shape, prompt_of, randomised
 from motionstream.fast.fp8 import quantise_products, runs_on
 from motionstream.fast.fuse import FusedDiT, fuse
 from motionstream.fast.graph import GraphPool, Recorded

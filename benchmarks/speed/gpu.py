@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from motionstream.evaluate.speed.compare import bench_compare, chunk_inputs, difference
+from motionstream.evaluate.speed.step import LEAST_STEPS, bench_network
+from motionstream.evaluate.speed.stopwatch import Stopwatch
+from motionstream.evaluate.speed.untrained import ROLLING, Shape, Untrained, randomised, shape_of
 from torch import Tensor
 
 from motionstream.dit import RollingCache, VideoDiT
 from motionstream.dit.rope import rotary_table
 from motionstream.evaluate import machine
-from motionstream.evaluate.speed.compare import bench_compare, chunk_inputs, difference
-from motionstream.evaluate.speed.step import LEAST_STEPS, bench_network
-from motionstream.evaluate.speed.stopwatch import Stopwatch
-from motionstream.evaluate.speed.untrained import ROLLING, Shape, Untrained, randomised, shape_of
 from motionstream.fast.fp8 import LIMIT, gate, quantise_products, runs_on
 from motionstream.fast.fuse import fuse
 from motionstream.fast.graphed import chunk_step

@@ -65,8 +65,8 @@ class Shipped:
 
 @dataclass(frozen=True)
 class Optimisation:
-    """what: it is, and what stands in its place. without: the model that lacks it, or NotHere. layout: of what the model
-    without it convolves. compiles: whether that takes a compiler, and minutes."""
+    """what: it is, and what stands in its place. without: the model that lacks it; raises NotHere where it is not used.
+    layout: of what that model convolves. compiles: whether that takes a compiler, and minutes."""
 
     name: str
     what: str
@@ -92,13 +92,16 @@ def bench_optimisations(
     if rounds < 1 or steps < 1:
         raise ValueError(f"{rounds} rounds of {steps} steps: measure at least 1 of 1")
     shipped = shipped_of(model, dtype)
-    pairs, left_out = pairs_of(shipped, [one for one in OPTIMISATIONS if compiled or not one.compiles])
+    chosen = [one for one in OPTIMISATIONS if compiled or not one.compiles]
+    pairs, left_out = pairs_of(shipped, chosen)
     found = measured(pairs, rounds, steps, over)
     config = shipped.model.network.dit.config
     return {
         "rounds": rounds,
         "steps_a_turn": steps,
-        "optimisations": {one.name: {"what": one.what, **found[one.name]} for one in OPTIMISATIONS if one.name in found},
+        "optimisations": {
+            one.name: {"what": one.what, **found[one.name]} for one in OPTIMISATIONS if one.name in found
+        },
         "left_out": left_out,
         "model_hash": shipped.model.hash,
         "dtype": _name(shipped.dtype),

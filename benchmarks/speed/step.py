@@ -18,6 +18,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from motionstream.evaluate.speed.ceiling import ATTENTION, CONVOLUTION, MATRIX, Ceiling, Sizes
+from motionstream.evaluate.speed.stopwatch import Stopwatch, Took, accelerator, figures
+from motionstream.evaluate.speed.untrained import Shape, Untrained, untrained_decoder
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -26,9 +29,6 @@ from motionstream.dit import RollingCache, VideoDiT
 from motionstream.dit.attention import attention_backend
 from motionstream.evaluate import machine
 from motionstream.evaluate.latency.session import Coming, recorded_session, textured_picture
-from motionstream.evaluate.speed.ceiling import ATTENTION, CONVOLUTION, MATRIX, Ceiling, Sizes
-from motionstream.evaluate.speed.stopwatch import Stopwatch, Took, accelerator, figures
-from motionstream.evaluate.speed.untrained import Shape, Untrained, untrained_decoder
 from motionstream.fast.fp8 import quantise_products
 from motionstream.fast.graphed import GraphedStep, chunk_step
 from motionstream.fast.products import fastest_dtype

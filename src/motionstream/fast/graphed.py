@@ -295,7 +295,7 @@ class Inputs:
 class FixedContext:
     """A prompt's keys and values in buffers that the next prompt is copied into.
 
-    Prompts whose pads are collapsed differ in length: they share buffers of a few sizes; the rest of a buffer has bias −∞.
+    Prompts whose pads are collapsed differ in length: they share buffers of a few sizes, whose rest has bias −∞.
     """
 
     def __init__(self, like: TextContext, key: tuple[int, ...]) -> None:
