@@ -26,6 +26,7 @@ from motionstream.tracks.events import Gesture
 
 SETTLING = 2
 """Steps run after a cache has filled that are not counted."""
+BOOTSTRAPS = 2000
 CPU = torch.device("cpu")
 
 
@@ -158,13 +159,9 @@ def figures(rounds: Sequence[Round]) -> dict[str, Any]:
 
 def spread(ratios: Sequence[float]) -> dict[str, float]:
     """The median and its 95 % bootstrap interval, from `low` to `high`."""
-    from scipy.stats import bootstrap
-
-    median = float(np.median(ratios))
-    if min(ratios) == max(ratios):
-        return {"median": median, "low": median, "high": median}
-    found = bootstrap((np.asarray(ratios),), np.median, method="percentile", rng=np.random.default_rng(0))
-    return {"median": median, **{name: float(getattr(found.confidence_interval, name)) for name in ("low", "high")}}
+    drawn = np.random.default_rng(0).choice(ratios, (BOOTSTRAPS, len(ratios)))
+    low, high = np.percentile(np.median(drawn, axis=1), (2.5, 97.5))
+    return {"median": float(np.median(ratios)), "low": float(low), "high": float(high)}
 
 
 def _milliseconds(turns: Sequence[Sequence[Took]]) -> float:
