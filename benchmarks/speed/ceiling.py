@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 import torch.nn.functional as F
-from motionstream.evaluate.speed.stopwatch import Stopwatch, Took
 from torch import Tensor
 
+from benchmarks.speed.stopwatch import Stopwatch, Took
 from motionstream.dit.attention import attend
 from motionstream.fast.products import Product
 
