@@ -1,4 +1,4 @@
-"""`python -m benchmarks speed compare`: our transformer beside Diffusers' and beside torch.compile, on the same weights.
+"""`python -m benchmarks speed compare`: our transformer beside Diffusers' and torch.compile, on the same weights.
 
 First it is shown that all give the same output for the same tokens; then rounds are run in which every form takes its
 turn, and ratios are taken within a round, so that what else the machine does meets all of them. A ratio over 1 says
@@ -96,8 +96,8 @@ def bench_compare(
     """Times and ratios of all forms, JSON-ready. over: goes through the rounds (a progress bar).
 
     compiled: whether torch.compile is measured too, which takes minutes; None: on a GPU.
-    Raises ValueError on fewer than one round, ModuleNotFoundError without Diffusers, and RuntimeError if the outputs are
-    not the same.
+    Raises ValueError on fewer than one round, ModuleNotFoundError without Diffusers, and RuntimeError if outputs are not
+    the same.
     """
     if rounds < 1:
         raise ValueError(f"{rounds} rounds: measure at least 1")

@@ -3,8 +3,8 @@
 Random weights of the published sizes; a file of figures for each configuration and stage, in the order of their worth:
 
 - `gpu_step_*`: a live chunk under way, its parts, latency, memory, and its share of the ceiling of the same run.
-- `gpu_checks_*`: the fast step against the plain one, and what products in fp8 do to the output. (Kernels are checked by
-  `pytest tests/fast/test_kernels.py`.)
+- `gpu_checks_*`: the fast step against the plain one, and what products in fp8 do to the output (kernels have
+  tests: `pytest tests/fast/test_kernels.py`).
 - `gpu_fp8_*`: the same chunk with products in fp8, where the device has them.
 - `gpu_compare_*`: beside Diffusers and torch.compile, in paired rounds.
 

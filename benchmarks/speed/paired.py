@@ -20,7 +20,7 @@ from benchmarks.speed.stopwatch import Stopwatch, Took
 from motionstream.evaluate.latency.session import Coming, recorded_session, textured_picture
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.stream import Stream
-from motionstream.tiny import vae as tiny
+from motionstream.vae import steps
 from motionstream.tracks import Tracks
 from motionstream.tracks.events import Gesture
 
@@ -98,11 +98,11 @@ class LiveForm:
 @contextmanager
 def laid_out(layout: torch.memory_format) -> Iterator[None]:
     """Meanwhile what the VAE and the detail network convolve lies in memory like this."""
-    before, tiny.LAYOUT = tiny.LAYOUT, layout
+    before, steps.LAYOUT = steps.LAYOUT, layout
     try:
         yield
     finally:
-        tiny.LAYOUT = before
+        steps.LAYOUT = before
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What a chunk costs once a stream is under way, part by part, and how much of it the machine could not do faster.
 
-`python -m benchmarks speed step`. Nothing waits for a viewer here: steps follow one another, each part is timed on its own
-(on an accelerator this takes away what overlaps), and rounds of the machine's ceiling are run in between.
+`python -m benchmarks speed step`. Nothing waits for a viewer here: steps follow one another, each part is timed on its
+own (on an accelerator this takes away what overlaps), and rounds of the machine's ceiling are run in between.
 Arithmetic is counted by PyTorch on the plain modules, so a faster form of them is not credited with less work.
 
 `bench_step` takes a model that can be shown; `bench_network` the DiT and the tiny decoder of any published size, with

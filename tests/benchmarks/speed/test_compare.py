@@ -137,6 +137,7 @@ def test_a_missing_diffusers_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         app(["compare", "--rounds", "1", *SMALL], standalone_mode=False)
 
 
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call")
 def test_the_compiled_form_takes_its_turn_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced as one graph; how the graph is run is another's work."""
     pytest.importorskip("diffusers")

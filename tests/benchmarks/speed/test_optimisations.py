@@ -31,7 +31,7 @@ from motionstream.fast import fuse_block, modulation
 from motionstream.fast.fuse_block import ConstantContext, FusedBlock
 from motionstream.fast.products import Product
 from motionstream.fast.slots import SlotCache
-from motionstream.tiny import vae as tiny
+from motionstream.vae import steps
 from motionstream.tiny.finisher import PhotoFinisher
 
 BY_NAME = {one.name: one for one in OPTIMISATIONS}
@@ -104,6 +104,7 @@ def test_the_other_dtype_is_the_other(exact: Shipped, folder: Path) -> None:
     assert bench.other_dtype(Shipped(folder, torch.bfloat16)).dtype == torch.float32
 
 
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call")
 def test_the_compiled_transformer_shows_the_same_frames(exact: Shipped, monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced as one graph; how the graph is run is another's work."""
     monkeypatch.setattr(bench, "_check_compiler", lambda: None)
@@ -178,7 +179,7 @@ def test_what_is_convolved_lies_channels_first_meanwhile(exact: Shipped) -> None
         assert len(parts) > 3
         assert all(part.is_contiguous(memory_format=torch.channels_last) is last for part in parts)
         assert all(part.is_contiguous() is not last for part in parts)
-    assert tiny.LAYOUT is torch.channels_last
+    assert steps.LAYOUT is torch.channels_last
 
 
 def convolved(form: LiveForm, exact: Shipped) -> list[torch.Tensor]:
