@@ -63,7 +63,7 @@ class Geometry:
         return rows * columns
 
     def frames(self, latents: int) -> int:
-        """Pixel frames that `latents` latents from the start of a clip stand for."""
+        """Pixel frames of `latents` latents from the start of a clip."""
         return 0 if latents == 0 else 1 + self.temporal_stride * (latents - 1)
 
     def latents(self, frames: int) -> int:

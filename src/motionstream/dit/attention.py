@@ -1,4 +1,4 @@
-"""Attention itself, behind one switch, and the teacher's way of looking: everything sees everything.
+"""Attention kernels behind one switch, and the teacher's full attention.
 
 Legend: B batch, T latents, S tokens of a latent, L tokens, H heads, D channels of a head.
 """
@@ -46,7 +46,7 @@ NAMES = {
 
 
 class Attend(Protocol):
-    """How one forward pass looks at tokens: whole clip, chunk mask or rolling cache.
+    """How one forward pass attends: over the whole clip, under a chunk mask, or over a rolling cache.
 
     Called once a layer with queries, keys and values (B, T, S, H, D) before rotary positions; returns the same shape.
     """
@@ -55,7 +55,7 @@ class Attend(Protocol):
 
 
 class WholeAttention:
-    """Every latent sees every latent: the teacher."""
+    """Every latent attends to every latent: the teacher."""
 
     def __init__(self, table: Table, kernel: Kernel) -> None:
         self.table = table

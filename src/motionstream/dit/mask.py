@@ -22,8 +22,8 @@ from motionstream.geometry import chunk_spans
 class View:
     """What one chunk sees. All ranges are [begin, end) in latents of the clip.
 
-    shift: how far the cache's slots lag behind clip time: a query or window latent at clip time n stands at slot
-    n − shift; sink latents stand at their own time.
+    shift: how far the cache's slots lag behind clip time: a query or window latent at clip time n has slot
+    n − shift; sink latents have their own time.
     """
 
     own: tuple[int, int]
@@ -89,8 +89,8 @@ class ChunkMask:
 class MaskedAttention:
     """Attention under a `ChunkMask`, one product a chunk.
 
-    Everything is turned to its clip time once. Rotary positions are relative, so only the sink, which stays while
-    slots lag behind, must be turned anew for each chunk: at its own time + shift.
+    Everything is rotated to its clip time once. Rotary positions are relative, so only the sink, which stays while
+    slots lag behind, must be rotated again for each chunk: to its own time + shift.
     """
 
     def __init__(self, mask: ChunkMask, grid: tuple[int, int], head_dim: int, device: torch.device, kernel: Kernel):
@@ -104,11 +104,11 @@ class MaskedAttention:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         n = self.mask.clip_latents
-        turned_k = _rotate_copies(k, self.clip, n)
-        turned_q = _rotate_copies(q, self.clip, n)
+        rotated_k = _rotate_copies(k, self.clip, n)
+        rotated_q = _rotate_copies(q, self.clip, n)
         return torch.cat(
             [
-                self._chunk(view, sink, start, turned_q, turned_k, k, v)
+                self._chunk(view, sink, start, rotated_q, rotated_k, k, v)
                 for start in range(0, self.mask.latents, n)
                 for view, sink in zip(self.views, self.sinks, strict=True)
             ],
@@ -116,12 +116,12 @@ class MaskedAttention:
         )
 
     def _chunk(
-        self, view: View, sink_table: Table, start: int, q: Tensor, turned_k: Tensor, raw_k: Tensor, v: Tensor
+        self, view: View, sink_table: Table, start: int, q: Tensor, rotated_k: Tensor, raw_k: Tensor, v: Tensor
     ) -> Tensor:
         own = slice(start + view.own[0], start + view.own[1])
         sink, window = slice(*view.sink), slice(*view.window)
-        sink_k = rotate(raw_k[:, sink], sink_table) if view.shift else turned_k[:, sink]
-        keys = torch.cat((sink_k, turned_k[:, window], turned_k[:, own]), dim=1)
+        sink_k = rotate(raw_k[:, sink], sink_table) if view.shift else rotated_k[:, sink]
+        keys = torch.cat((sink_k, rotated_k[:, window], rotated_k[:, own]), dim=1)
         values = torch.cat((v[:, sink], v[:, window], v[:, own]), dim=1)
         mine = q[:, own]
         out = attend(mine.flatten(1, 2), keys.flatten(1, 2), values.flatten(1, 2), kernel=self.kernel)

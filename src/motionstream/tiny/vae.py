@@ -5,7 +5,7 @@ and back; it starts as the principal components of the training clips, so that t
 picture instead of noise. The *network path* learns what a linear map cannot: edges that move, seams between blocks.
 All its work happens at 32×18 and 64×36 (for 256×144), with wide channels; full resolution is one pixel shuffle.
 
-Every layer with memory sees only the step before it, so the clip at once and the walk step by step are
+Every layer with memory sees only the step before it, so the clip at once and step by step are
 the same function: `forward` takes (B, T, …) with any T, and the memory left by the last call.
 
 Legend: B batch, F frames, T latents, C channels, H W height and width of the tensor at hand.
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from motionstream.vae.causal import CausalVAE
 from motionstream.vae.contract import Memory
 from motionstream.vae.steps import LAYOUT, delayed, flat, laid_out
 
@@ -78,7 +79,7 @@ class FrameBlock(nn.Module):
         return F.silu(x_NCHW + self.out(F.silu(self.mix(x_NCHW))))
 
 
-def walk(blocks: nn.ModuleList, x_BTCHW: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
+def through(blocks: nn.ModuleList, x_BTCHW: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
     """Blocks with memory one after another."""
     left: list[Tensor] = []
     for index, block in enumerate(blocks):
@@ -114,7 +115,7 @@ class TinyEncoder(nn.Module):
         x = self.frame_blocks(F.silu(self.frame_in(laid_out(cells.movedim(-1, 1)))))
         x = rearrange(x, "(b t p) c h w -> (b t) (p c) h w", b=batch, p=TEMPORAL)
         x = F.silu(self.pack(laid_out(x)))
-        x, memory = walk(self.blocks, x.unflatten(0, (batch, -1)), memory)
+        x, memory = through(self.blocks, x.unflatten(0, (batch, -1)), memory)
         return linear + self.out(flat(x)).unflatten(0, (batch, -1)), memory
 
 
@@ -140,20 +141,18 @@ class TinyDecoder(nn.Module):
             "b t h w (p c q r) -> b (t p) c (h q) (w r)", p=TEMPORAL, q=SPATIAL, r=SPATIAL,
         )  # fmt: skip
         x = F.silu(self.latent_in(flat(latents_BTCHW))).unflatten(0, (batch, -1))
-        x, slow = walk(self.latent_blocks, x, memory and memory[:split])
+        x, slow = through(self.latent_blocks, x, memory and memory[:split])
         x = rearrange(F.silu(self.unpack(flat(x))), "(b t) (p c) h w -> b (t p) c h w", b=batch, p=TEMPORAL)
-        x, fast = walk(self.frame_blocks, x, memory and memory[split:])
+        x, fast = through(self.frame_blocks, x, memory and memory[split:])
         x = self.half_blocks(F.silu(F.pixel_shuffle(self.grow(flat(x)), 2)))
         x = F.pixel_shuffle(self.out(x), SPATIAL // 2).unflatten(0, (batch, -1))
         return linear + x, slow + fast
 
 
-class TinyVAE(nn.Module):
+class TinyVAE(CausalVAE):
     """Encoder, decoder and the statistics that normalise latents (`mean`, `scale`: one number a channel)."""
 
     spatial_stride, temporal_stride = SPATIAL, TEMPORAL
-    mean: Tensor
-    scale: Tensor
 
     def __init__(self, config: TinyVAEConfig) -> None:
         super().__init__()
@@ -164,12 +163,6 @@ class TinyVAE(nn.Module):
         self.register_buffer("mean", torch.zeros(config.latent_channels))
         self.register_buffer("scale", torch.ones(config.latent_channels))
         self.to(memory_format=LAYOUT)  # type: ignore[call-overload]
-
-    def encode(self, video: Tensor) -> Tensor:
-        return self.encode_step(video, None)[0]
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return self.decode_step(latents, None)[0]
 
     def encode_step(self, video: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
         starts = memory is None
@@ -184,12 +177,6 @@ class TinyVAE(nn.Module):
         skip = TEMPORAL - 1 if memory is None else 0
         video, memory = self.decoder(self.denormalise(latents), memory)
         return video[:, skip:], memory
-
-    def normalise(self, raw_BTCHW: Tensor) -> Tensor:
-        return (raw_BTCHW - self.mean[:, None, None]) / self.scale[:, None, None]
-
-    def denormalise(self, latents_BTCHW: Tensor) -> Tensor:
-        return latents_BTCHW * self.scale[:, None, None] + self.mean[:, None, None]
 
     @torch.no_grad()
     def start_from_components(self, blocks_ND: Tensor) -> None:

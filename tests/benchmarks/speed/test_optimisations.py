@@ -31,8 +31,9 @@ from motionstream.fast import fuse_block, modulation
 from motionstream.fast.fuse_block import ConstantContext, FusedBlock
 from motionstream.fast.products import Product
 from motionstream.fast.slots import SlotCache
-from motionstream.vae import steps
 from motionstream.tiny.finisher import PhotoFinisher
+from motionstream.tiny.vae import TinyVAE
+from motionstream.vae import steps
 
 BY_NAME = {one.name: one for one in OPTIMISATIONS}
 EXACT = 1
@@ -186,7 +187,7 @@ def convolved(form: LiveForm, exact: Shipped) -> list[torch.Tensor]:
     """Weights and inputs of some of the convolutions of a turn."""
     seen = list[torch.Tensor]()
     finisher, vae = form.stream.parts.finisher, getattr(form.stream.parts.decode, "__self__", None)
-    assert isinstance(vae, tiny.TinyVAE)
+    assert isinstance(vae, TinyVAE)
     assert isinstance(finisher, PhotoFinisher)
     assert finisher.detail is not None
 
