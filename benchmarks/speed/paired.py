@@ -20,9 +20,9 @@ from benchmarks.speed.stopwatch import Stopwatch, Took
 from motionstream.evaluate.latency.session import Coming, recorded_session, textured_picture
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.stream import Stream
-from motionstream.vae import steps
 from motionstream.tracks import Tracks
 from motionstream.tracks.events import Gesture
+from motionstream.vae import steps
 
 SETTLING = 2
 """Steps run after a cache has filled that are not counted."""
