@@ -96,8 +96,7 @@ def bench_compare(
     """Times and ratios of all forms, JSON-ready. over: goes through the rounds (a progress bar).
 
     compiled: whether torch.compile is measured too, which takes minutes; None: on a GPU.
-    Raises ValueError on fewer than one round, ModuleNotFoundError without Diffusers, and RuntimeError if outputs are not
-    the same.
+    Raises ValueError on fewer than one round, ModuleNotFoundError without Diffusers, RuntimeError if outputs differ.
     """
     if rounds < 1:
         raise ValueError(f"{rounds} rounds: measure at least 1")

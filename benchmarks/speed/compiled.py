@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motionstream.dit import RollingCache, TextContext, VideoDiT
+from motionstream.dit import ChunkMask, RollingCache, TextContext, VideoDiT
 from motionstream.dit.layers import Block, LayerContext
 from motionstream.dit.rope import Table, rotate
 from motionstream.fast.slots import SlotCache
@@ -35,15 +35,16 @@ class CompiledDiT(nn.Module):
         self,
         x_BTCHW: Tensor,
         t: Tensor,
-        context: TextContext,
+        context: Tensor | TextContext,
         *,
-        mask: object = None,
+        mask: ChunkMask | None = None,
         cache: RollingCache | None = None,
         commit: bool = False,
     ) -> Tensor:
         """As `VideoDiT.forward` over slots. Raises ValueError on another cache."""
         if not isinstance(cache, SlotCache) or mask is not None:
             raise ValueError("the compiled form streams over a SlotCache only")
+        context = self.text_context(context) if isinstance(context, Tensor) else context
         latents = x_BTCHW.shape[1]
         slots = _Slots(cache, latents, commit)
         out: Tensor = self._compiled(x_BTCHW, t, context.layers, context.bias, slots)
@@ -51,7 +52,7 @@ class CompiledDiT(nn.Module):
             cache.advance(latents)
         return out
 
-    def commit(self, x_BTCHW: Tensor, t: Tensor, context: TextContext, cache: RollingCache) -> None:
+    def commit(self, x_BTCHW: Tensor, t: Tensor, context: Tensor | TextContext, cache: RollingCache) -> None:
         """As `VideoDiT.commit`."""
         self(x_BTCHW, t, context, cache=cache, commit=True)
 
@@ -79,8 +80,8 @@ class _Slots:
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         self.keys[layer, :, self.begin : self.end] = rotate(k, self.own)
         self.values[layer, :, self.begin : self.end] = v
-        seen = (slots[layer, :, : self.end].flatten(1, 2).transpose(1, 2) for slots in (self.keys, self.values))
-        out = F.scaled_dot_product_attention(rotate(q, self.own).flatten(1, 2).transpose(1, 2), *seen)
+        keys, values = (slots[layer, :, : self.end].flatten(1, 2).transpose(1, 2) for slots in (self.keys, self.values))
+        out = F.scaled_dot_product_attention(rotate(q, self.own).flatten(1, 2).transpose(1, 2), keys, values)
         if self.window is not None:
             begin, end = self.place
             self.keys[layer, :, begin:end] = rotate(k[:, begin - end :], self.window)

@@ -309,7 +309,8 @@ def _with_transformer(shipped: Shipped, kind: type[FusedDiT]) -> StreamingModel:
 
 def _empty_prompt(model: StreamingModel) -> Tensor:
     assert model.network.text is not None
-    return model.network.text([""]).to(model.dtype)
+    text: Tensor = model.network.text([""]).to(model.dtype)
+    return text
 
 
 def _check_slots(model: StreamingModel) -> None:

@@ -122,5 +122,5 @@ def rms_weight(norm: nn.Module) -> Tensor:
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """RMSNorm over the last channels in fewer passes; returns float32."""
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-    inverse = length.square_().mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
+    inverse: Tensor = length.square_().mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
     return (x * inverse).mul_(weight)
