@@ -92,14 +92,14 @@ def dry_run(recipe: Recipe, gpus: int, tflops: float = 400.0, memory: float = 80
     operations = clips * operations_of(recipe, passes)
     seconds = operations / gpus / (tflops * 1e12)
     total = sum(parts.values())
-    other = replace(recipe, recompute=not recipe.recompute)
+    other = replace(recipe, recompute=not recipe.activation_checkpointing)
     return {
         "stage": recipe.stage,
         "recipe": recipe.name,
         "parameters": sum(p.numel() for p in model.parameters()),
         "gpus": gpus,
         "clips_a_step": clips,
-        "recompute": recipe.recompute,
+        "recompute": recipe.activation_checkpointing,
         "sharded": recipe.sharded and gpus > 1,
         "memory_gb": {**{name: size / GB for name, size in parts.items()}, "total": total / GB},
         "limit_gb": memory,
@@ -173,7 +173,7 @@ def _times(clip: Tensor) -> Tensor:
 
 def operations_of(recipe: MotionRecipe, passes: Passes) -> float:
     """Of one clip in a step, on average over the run."""
-    trained = 1 + BACKWARD + recipe.recompute
+    trained = 1 + BACKWARD + recipe.activation_checkpointing
     if isinstance(recipe, TeacherRecipe):
         return trained * passes.whole
     if isinstance(recipe, CausalInitRecipe):
@@ -225,7 +225,7 @@ def _memory(recipe: MotionRecipe, model: MotionModel, gpus: int) -> dict[str, fl
         "averages": networks.averaged * single,
         "frozen weights": networks.frozen * single,
         "gathered": gathered,
-        "activations": recipe.batch * kept_by(recipe, model.dit.config).bytes(recipe.recompute),
+        "activations": recipe.batch * kept_by(recipe, model.dit.config).bytes(recipe.activation_checkpointing),
         "cache": recipe.batch * _cache(recipe, model.dit.config),
         "clips": recipe.batch * _sample(recipe, model.config.conditioning.channels),
     }

@@ -35,7 +35,7 @@ class DivergedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a sitting ended. step: steps done in all; reason: "done", "minutes" or "signal"; seconds: trained in all."""
+    """How a session ended. step: steps done in all; reason: "done", "minutes" or "signal"; seconds: trained in all."""
 
     step: int
     reason: str
@@ -46,7 +46,7 @@ class Outcome:
 class Pace:
     """How often a run saves, logs and draws, and when it ends.
 
-    steps: of the whole run. minutes: wall limit of this sitting, None = none. finish: this sitting is the last one,
+    steps: of the whole run. minutes: wall limit of this session, None = none. finish: this session is the last one,
     so the rate's decay ends with its minutes, and a run that was finished so is done. save_minutes: between
     checkpoints. log_every, sheet_every: steps.
     keep: checkpoints kept. patience: bad steps in a row before the run stops.
@@ -81,7 +81,7 @@ def run(stage: Stage, run_dir: Path, pace: Pace, recipe_hash: str = "", resume: 
 
 
 class _Run:
-    """One sitting. Rank 0 writes; the other ranks take part in what is collective."""
+    """One session of training. Rank 0 writes; the other ranks take part in what is collective."""
 
     def __init__(self, stage: Stage, run_dir: Path, pace: Pace, recipe_hash: str, resume: bool) -> None:
         self.stage, self.run_dir, self.pace, self.recipe_hash = stage, run_dir, pace, recipe_hash
@@ -118,7 +118,7 @@ class _Run:
             _restore_random(before)
 
     def progress(self) -> float:
-        """How far the run is, 0 … 1: by steps, and when it has to finish in this sitting by its minutes as well."""
+        """How far the run is, 0 … 1: by steps, and when it has to finish in this session by its minutes as well."""
         by_steps = self.step / self.pace.steps
         if not self.pace.finish or self.pace.minutes is None:
             return by_steps

@@ -48,16 +48,16 @@ class Drops:
 class Sample:
     """B clips: latents (B, T, C, h, w), what steers them, and what steers without tracks (for guidance).
 
-    prompts: as text, or encoded by an encoder that is not the network's; then `unsaid` is the empty prompt's encoding,
-    of one clip, and `seen` the first picture's tokens (B, L, image_dim) where the network reads such. key: of all
-    draws that this pass still makes, None where they follow from those before.
+    prompts: as text, or encoded by an encoder that is not the network's; then `null_prompt` is the empty prompt's
+    encoding, of one clip, and `seen` the first picture's tokens (B, L, image_dim) where the network reads such. key: of
+    all draws that this pass still makes, None where they follow from those before.
     """
 
     latents: Tensor
     conditioning: Conditioning
     no_motion: Conditioning | None
     prompts: list[str] | EncodedPrompts
-    unsaid: EncodedPrompts | None = None
+    null_prompt: EncodedPrompts | None = None
     seen: Tensor | None = None
     key: int | None = None
 
@@ -96,41 +96,19 @@ class MotionSource(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> None: ...
 
 
-class DrawingStage:
-    """What a stage that draws clips resumes by: where its source is, and its own generator."""
-
-    data: MotionSource
-    random: torch.Generator
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"data": self.data.state_dict(), "random": self.random.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self.data.load_state_dict(state["data"])
-        self.random.set_state(torch.as_tensor(state["random"], dtype=torch.uint8))
-
-
-def draw(data: MotionSource, random: torch.Generator, no_motion: bool = False) -> Sample:
-    """The next sample; where its draws have a key, the generator is set to it."""
-    sample = data.next(no_motion)
-    if sample.key is not None:
-        random.manual_seed(sample.key)
-    return sample
-
-
 def context_of(model: MotionModel, sample: Sample) -> TextContext:
     """What the network's cross-attention reads of a sample."""
     return _context(model, sample, sample.prompts)
 
 
-def unsaid_context(model: MotionModel, sample: Sample) -> TextContext:
+def null_prompt_context(model: MotionModel, sample: Sample) -> TextContext:
     """The same without a prompt, for guidance."""
     if isinstance(sample.prompts, list):
         return _context(model, sample, [""] * len(sample.prompts))
-    if sample.unsaid is None:
+    if sample.null_prompt is None:
         raise ValueError("a sample with encoded prompts needs the empty prompt's encoding for guidance")
     clips = len(sample.prompts.lengths)
-    return _context(model, sample, EncodedPrompts.of([sample.unsaid.row(0)] * clips))
+    return _context(model, sample, EncodedPrompts.of([sample.null_prompt.row(0)] * clips))
 
 
 def _context(model: MotionModel, sample: Sample, prompts: list[str] | EncodedPrompts) -> TextContext:

@@ -17,8 +17,8 @@ from motionstream.dit import VideoDiT
 from motionstream.dit.config import CONFIGS, DiTConfig
 from motionstream.dit.layers import Block
 from motionstream.sampling import ModelConfig, MotionModel
+from motionstream.train.activation_checkpointing import checkpoint_activations
 from motionstream.train.checkpoint import newest_weights
-from motionstream.train.checkpointing import recompute_blocks
 from motionstream.train.parallelize import gathers_for, shard, world_size
 from motionstream.train.recipe import RECIPE_FILE, MotionRecipe, Network, Recipe, load
 from motionstream.train.typed import unknown
@@ -103,8 +103,8 @@ def place(networks: Iterable[nn.Module], recipe: MotionRecipe) -> None:
     Before optimisers are made of their weights, and after copies are made of them.
     """
     for network in cast(Iterable[MotionModel], networks):
-        if recipe.recompute:
-            recompute_blocks(_blocks(network))
+        if recipe.activation_checkpointing:
+            checkpoint_activations(_blocks(network))
         if recipe.sharded and world_size() > 1:
             _shard(network, torch.bfloat16 if recipe.dtype == "bfloat16" else None)
         else:

@@ -117,15 +117,6 @@ def gathers_for(module: nn.Module, method: str) -> None:
     register_fsdp_forward_method(module, method)
 
 
-def broadcast_weights(module: nn.Module) -> None:
-    """Give every rank rank 0's weights and buffers (for whole copies, not sharded modules)."""
-    if world_size() == 1:
-        return
-    for tensor in module.state_dict().values():
-        if not isinstance(tensor, DTensor):
-            dist.broadcast(tensor, src=0)
-
-
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Mean of each gradient over the ranks. Sharded ones are averaged by FSDP2 already and left alone.
 

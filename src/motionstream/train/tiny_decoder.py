@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,12 @@ from motionstream.lpips import LpipsNetwork
 from motionstream.train.ema import EMA
 from motionstream.train.motion_data import frozen_vae
 from motionstream.train.network import finished
-from motionstream.train.optim import Schedule, Updater, make_optimizer
+from motionstream.train.optim import Optimizer, Updater
 from motionstream.train.patch_critic import PatchCritic, balance, critic_loss, maker_loss
-from motionstream.train.perceptual import perceptual
-from motionstream.train.precision import autocast
 from motionstream.train.recipe import RECIPE_FILE, DecoderRecipe
-from motionstream.train.sheet import rows
-from motionstream.train.stage import Image
+from motionstream.train.serialise import Tree
+from motionstream.train.stage import Image, autocast, contact_sheet
+from motionstream.train.tiny_vae import lpips_network
 from motionstream.vae import VideoVAE
 from motionstream.vae.pixels import to_model, to_uint8
 from motionstream.wan.taehv import TaehvDecoder
@@ -41,9 +40,8 @@ CRITIC_BETAS = (0.5, 0.9)
 def build(recipe: DecoderRecipe, assets: Path, out: Path) -> TinyDecoderStage:
     """The stage, ready for its first step or for `load_state_dict`."""
     vae = full_vae(out / recipe.vae, recipe.device, getattr(torch, recipe.dtype))
-    return TinyDecoderStage(
-        recipe, clips(recipe, assets), vae, perceptual(recipe.lpips_weight, recipe.lpips), start(recipe)
-    )
+    lpips = lpips_network(recipe.lpips_weight, recipe.lpips)
+    return TinyDecoderStage(recipe, clips(recipe, assets), vae, lpips, start(recipe))
 
 
 def full_vae(folder: Path, device: str, dtype: torch.dtype) -> VideoVAE:
@@ -95,42 +93,42 @@ class TinyDecoderStage:
         self.decoder = decoder.to(recipe.device)
         self.critic = PatchCritic(recipe.critic_width).to(recipe.device)
         self.ema = EMA(self.decoder, recipe.ema_decay)
-        optimizer = make_optimizer(self.decoder, recipe.lr, recipe.weight_decay, recipe.optimizer)
-        critic_optimizer = make_optimizer(self.critic, recipe.lr_critic, recipe.weight_decay, betas=CRITIC_BETAS)
-        schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)
-        self.updater = Updater(self.decoder, optimizer, schedule, recipe.clip, recipe.accumulate, self.ema)
-        self.critic_updater = Updater(self.critic, critic_optimizer, schedule, recipe.clip, recipe.accumulate)
+        self.updater = Updater.of(recipe, self.decoder, self.ema)
+        self.critic_updater = Updater.of(recipe, self.critic, lr=recipe.lr_critic, betas=CRITIC_BETAS)
         self.random = torch.Generator().manual_seed(recipe.seed)
 
     def modules(self) -> dict[str, nn.Module]:
         return {"decoder": self.decoder, "ema": self.ema, "critic": self.critic}
 
-    def optimizers(self) -> dict[str, Any]:
+    def optimizers(self) -> dict[str, Optimizer]:
         return {"decoder": self.updater.optimizer, "critic": self.critic_updater.optimizer}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         judged = step >= self.recipe.adversarial_start and self.recipe.adversarial_weight > 0
-        totals: dict[str, float] = {}
         for _ in range(self.recipe.accumulate):
-            for name, value in self._pass(self._clips(), judged).items():
-                totals[name] = totals.get(name, 0.0) + float(value.detach()) / self.recipe.accumulate
-        totals |= self.updater.apply(step, progress)
+            video = self._clips()
+            latents = self._latents(video)
+            with autocast(self.recipe):
+                made = self.decoder(latents, None)[0].float()
+            self.updater.backward(self._losses(made, video, judged))
+            if judged:
+                self.critic_updater.backward({"loss": critic_loss(self._judge(video), self._judge(made.detach()))})
+        done = self.updater.apply(step, progress)
         if judged:
             critic = self.critic_updater.apply(step, progress)
-            totals |= {f"critic_{name}": value for name, value in critic.items()}
-            totals["skipped"] = max(totals["skipped"], critic["skipped"])
-        return totals
+            done |= {f"critic_{name}": value for name, value in critic.items()}
+            done["skipped"] = max(done["skipped"], critic["skipped"])
+        return done
 
     def sheet(self) -> Image | None:
         """True, rebuilt and their difference, of a few frames."""
         video = self._cut(self.data.probe(1)["video"], torch.Generator().manual_seed(0))
-        average: TaehvDecoder = self.ema.average  # type: ignore[assignment]
         with torch.no_grad():
-            rebuilt = average.decode(self._latents(video))
+            rebuilt = self.ema.average.decode(self._latents(video))
         difference = (rebuilt - video).abs() * 4 - 1
-        return rows([to_uint8(part[0, ::4]) for part in (video, rebuilt, difference)])
+        return contact_sheet([to_uint8(part[0, ::4]) for part in (video, rebuilt, difference)])
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Tree]:
         return {"data": self.data.state_dict(), "random": self.random.get_state()}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
@@ -150,18 +148,6 @@ class TinyDecoderStage:
     def _latents(self, video: Tensor) -> Tensor:
         return self.vae.encode(video.to(getattr(torch, self.recipe.dtype))).float()
 
-    def _pass(self, video: Tensor, judged: bool) -> dict[str, Tensor]:
-        """Losses of one batch, their gradients added to the decoder's and, if judged, to the critic's."""
-        latents = self._latents(video)
-        with autocast(video.device, self.recipe.dtype):
-            made = self.decoder(latents, None)[0]
-        losses = self._losses(made.float(), video, judged)
-        self.updater.backward(losses["loss"])
-        if judged:
-            losses["critic_loss"] = self._critic_loss(made.detach().float(), video)
-            self.critic_updater.backward(losses["critic_loss"])
-        return losses
-
     def _losses(self, made: Tensor, video: Tensor, judged: bool) -> dict[str, Tensor]:
         recipe = self.recipe
         parts = {"l1": F.l1_loss(made, video)}
@@ -178,13 +164,9 @@ class TinyDecoderStage:
         psnr = 10 * torch.log10(4 / F.mse_loss(made.detach().clamp(-1, 1), video).clamp(min=1e-9))
         return {"loss": loss, "psnr": psnr, **parts}
 
-    def _critic_loss(self, made: Tensor, video: Tensor) -> Tensor:
-        return critic_loss(self._judge(video), self._judge(made))
-
     def _judge(self, video: Tensor) -> Tensor:
         # A CPU's half-precision Conv3d is slower, and leaves rubbish in the weight gradient of a single output channel.
-        dtype = "float32" if video.device.type == "cpu" else self.recipe.dtype
-        with autocast(video.device, dtype):
+        with autocast(self.recipe) if video.device.type != "cpu" else nullcontext():
             judged: Tensor = self.critic(video)
         return judged.float()
 

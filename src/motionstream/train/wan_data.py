@@ -120,7 +120,7 @@ class ShardData:
             conditioning=steered,
             no_motion=self._conditioning(latents, tracks.hidden(everyone), identities) if no_motion else None,
             prompts=self._prompts(said),
-            unsaid=self._prompts([self.clips.unsaid]),
+            null_prompt=self._prompts([self.clips.unsaid]),
             seen=self._seen(clips),
             key=key,
         )
