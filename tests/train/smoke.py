@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from motionstream.data.loader import loader
 from motionstream.geometry import Geometry
-from motionstream.train import named, train
+from motionstream.train import motion_stage, named, tiny_decoder, tiny_vae, train
 from motionstream.train.causal_init import CausalInitStage
 from motionstream.train.detail import DetailStage
 from motionstream.train.motion_data import Drops, MotionData, Sample, frozen_vae
@@ -38,19 +37,10 @@ NO_DROPS = Drops()
 @contextmanager
 def in_this_process() -> Iterator[None]:
     """Every stage makes its batches itself: what is tested is the stage, not the start of a process."""
-    named = {name: importlib.import_module(name) for name in set(BUILDERS.values())}
-    modules = [
-        patch(f"{name}.loader", partial(loader, workers=0))
-        for name, module in named.items()
-        if hasattr(module, "loader")
-    ]
-    for one in modules:
-        one.start()
-    try:
+    with ExitStack() as patches:
+        for module in (motion_stage, tiny_vae, tiny_decoder):
+            patches.enter_context(patch.object(module, "loader", partial(loader, workers=0)))
         yield
-    finally:
-        for one in modules:
-            one.stop()
 
 
 def run_chain(out: Path) -> None:
@@ -100,7 +90,7 @@ def detail_stage(out: Path, **changes: object) -> DetailStage:
     return stage
 
 
-def look_stage(out: Path, **changes: object) -> PromptFilterStage:
+def prompt_filter_stage(out: Path, **changes: object) -> PromptFilterStage:
     stage = make("prompt-filter", out, **changes)
     assert isinstance(stage, PromptFilterStage)
     return stage
@@ -135,5 +125,6 @@ def without_gradient(module: nn.Module) -> set[str]:
     return {name for name, p in module.named_parameters() if p.grad is None or not np.any(p.grad.numpy())}
 
 
-def only(names: Callable[[str], bool], module: nn.Module) -> set[str]:
-    return {name for name in module.state_dict() if names(name)}
+def track_head(module: nn.Module) -> set[str]:
+    """Names of the track head's tensors."""
+    return {name for name in module.state_dict() if name.startswith("track_head.")}

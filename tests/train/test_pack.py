@@ -53,7 +53,7 @@ def test_it_runs_as_it_was_trained(chain: Path, tmp_path: Path, stage: str, size
     assert (live["size"], live["fps"], live["steps"]) == ([64, 48], 24, 3)
 
 
-def test_a_finished_look_is_taken_in(chain: Path, tmp_path: Path) -> None:
+def test_a_finished_prompt_filter_is_taken_in(chain: Path, tmp_path: Path) -> None:
     origin = pack(chain, "self-forcing", tmp_path / "with", "try")
     assert "prompt-filter" in origin
     model = opened(tmp_path / "with")
@@ -68,7 +68,7 @@ def test_a_finished_look_is_taken_in(chain: Path, tmp_path: Path) -> None:
     assert opened(tmp_path / "without").prompt_filter is None
 
 
-def test_runs_that_a_look_or_a_student_went_on_from_are_named_before_it(chain: Path, tmp_path: Path) -> None:
+def test_runs_that_a_prompt_filter_or_a_student_went_on_from_are_named_before_it(chain: Path, tmp_path: Path) -> None:
     out = tmp_path / "chain"
     shutil.copytree(chain, out)
     for run, earlier, setting in (
@@ -138,7 +138,7 @@ def test_it_says_where_it_comes_from(chain: Path, tmp_path: Path) -> None:
 
 def test_stages_that_train_no_student_or_did_not_finish_are_refused(chain: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match="'teacher' does not train a student: pack 'causal', 'self-forcing', 'rollout' or 'detail'"
+        ValueError, match="'teacher' does not train a student: use 'causal', 'self-forcing', 'rollout' or 'detail'"
     ):
         pack(chain, "teacher", tmp_path / "model", "try")
     for done in ("vae", "causal"):

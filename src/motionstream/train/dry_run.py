@@ -92,7 +92,7 @@ def dry_run(recipe: Recipe, gpus: int, tflops: float = 400.0, memory: float = 80
     operations = clips * operations_of(recipe, passes)
     seconds = operations / gpus / (tflops * 1e12)
     total = sum(parts.values())
-    other = replace(recipe, recompute=not recipe.activation_checkpointing)
+    other = replace(recipe, activation_checkpointing=not recipe.activation_checkpointing)
     return {
         "stage": recipe.stage,
         "recipe": recipe.name,
@@ -104,7 +104,9 @@ def dry_run(recipe: Recipe, gpus: int, tflops: float = 400.0, memory: float = 80
         "memory_gb": {**{name: size / GB for name, size in parts.items()}, "total": total / GB},
         "limit_gb": memory,
         "fits": total / GB <= memory,
-        f"total_gb_{'with' if other.recompute else 'without'}_recompute": sum(_memory(other, model, gpus).values())
+        f"total_gb_{'with' if other.activation_checkpointing else 'without'}_recompute": sum(
+            _memory(other, model, gpus).values()
+        )
         / GB,
         "forward_pflop": {name: value / PETA for name, value in vars(passes).items() if value},
         "step_pflop": operations / PETA,

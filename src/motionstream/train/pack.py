@@ -64,7 +64,7 @@ def pack(
     stages = [one for done in CHAIN[: CHAIN.index(stage) + 1] for one in lineage(out, done)]
     stages += [] if prompt_filter is None else lineage(out, PROMPT_FILTER)
     origin = {done: history(out / done) for done in stages if (out / done).is_dir()}
-    given = {"chunk": chunk, "sink": sink, "window": window, "steps": steps, "clean_pass": clean_pass}
+    given: dict[str, Any] = {"chunk": chunk, "sink": sink, "window": window, "steps": steps, "clean_pass": clean_pass}
     changes = {key: value for key, value in given.items() if value is not None}
     live = replace(recipe.live, prompted=prompt_filter is None, **changes)
     save_bundle(folder, name, network, vae, live, origin, detail, prompt_filter)

@@ -73,7 +73,8 @@ class Recipe:
     which the rate falls to 0. clip: largest gradient norm. ema_decay: of the averaged weights.
     dtype: of autocast ("bfloat16", "float32"). device: "auto", "cpu", "cuda". sheet_every, log_every: steps.
     effect_share: of synthetic clips that have weather or a film look, which only the prompt names. variety: of
-    synthetic clips whose things also turn in depth, swing, shake, blur or are pieces of the photograph (`data.synthetic`).
+    synthetic clips whose things also turn in depth, swing, shake, blur or are cut from the photograph
+    (`data.synthetic`).
     """
 
     stage: ClassVar[str]

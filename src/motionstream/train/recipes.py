@@ -258,10 +258,8 @@ BRIEF: Changes = {
     "log_every": 1,
     "sheet_every": 4,
 }
-SMALL_NETWORK: Changes = {
-    "dtype": "float32",
-    "network": replace(NETWORK, width=64, layers=2, heads=2, ffn=128, text_dim=32, text_tokens=16, track_channels=4),
-}
+SMALL = replace(NETWORK, width=64, layers=2, heads=2, ffn=128, text_dim=32, text_tokens=16, track_channels=4)
+SMALL_NETWORK: Changes = {"dtype": "float32", "network": SMALL}
 SMALL_VAE: Changes = {
     "vae": TinyVAEConfig(latent_channels=8, encoder=(16, 16), decoder=(16, 16, 16)),
     "frames": 5,
