@@ -23,7 +23,7 @@ from motionstream.train.ema import EMA
 from motionstream.train.motion_data import MotionSource, Sample, context_of
 from motionstream.train.motion_stage import MotionStage, guidance_drops, motion_source, student_sheet
 from motionstream.train.network import new_model, place
-from motionstream.train.optim import Optimizer, Updater
+from motionstream.train.optim import Updater
 from motionstream.train.recipe import CausalInitRecipe
 from motionstream.train.stage import Image, autocast
 from motionstream.train.teacher import control_of, flow_losses
@@ -47,17 +47,10 @@ class CausalInitStage(MotionStage):
         self.causal_teacher = copy.deepcopy(self.model).requires_grad_(False).eval()
         place([self.model, self.ema.average, self.target.average, self.causal_teacher], recipe)
         self.updater = Updater.of(recipe, self.model, self.ema)
+        self.updaters = {"model": self.updater}
 
     def modules(self) -> dict[str, nn.Module]:
-        return {
-            "model": self.model,
-            "ema": self.ema,
-            "target": self.target,
-            "causal_teacher": self.causal_teacher,
-        }
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        return {"model": self.updater.optimizer}
+        return {**super().modules(), "target": self.target, "causal_teacher": self.causal_teacher}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         recipe, random = self.recipe, self.random

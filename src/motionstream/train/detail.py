@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from motionstream.sampling import MotionModel
 from motionstream.tiny.detail import CELL, Detail
@@ -21,7 +21,7 @@ from motionstream.train.ema import EMA
 from motionstream.train.motion_data import REANCHOR, Drops, MotionData, WorldSample
 from motionstream.train.motion_stage import MotionStage, roll_out, synthetic_source
 from motionstream.train.network import finished, new_model
-from motionstream.train.optim import Optimizer, Updater
+from motionstream.train.optim import Updater
 from motionstream.train.recipe import DetailRecipe
 from motionstream.train.stage import Image, autocast, contact_sheet
 from motionstream.train.tiny_vae import edge_error
@@ -55,12 +55,7 @@ class DetailStage(MotionStage):
         self.detail = detail.to(recipe.device)
         self.ema = EMA(self.detail, recipe.ema_decay)
         self.updater = Updater.of(recipe, self.detail, self.ema)
-
-    def modules(self) -> dict[str, nn.Module]:
-        return {"detail": self.detail, "ema": self.ema}
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        return {"detail": self.updater.optimizer}
+        self.updaters = {"detail": self.updater}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         for _ in range(self.recipe.accumulate):

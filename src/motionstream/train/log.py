@@ -76,7 +76,7 @@ class RunLog:
         except OSError as error:
             self._warn(error)
 
-    def say(self, message: str) -> None:
+    def write(self, message: str) -> None:
         """One line above the bar."""
         if self.quiet:
             return
@@ -108,7 +108,7 @@ class RunLog:
             self._bar.update(self._bar.task_ids[0], loss=shown, pace=f"{seconds:.2f} s/step", left=left)
         else:
             rest = " ".join(f"{key} {value:.4g}" for key, value in means.items() if key != "loss")
-            self.say(f"step {step}/{self.steps}  loss {shown}  {seconds:.2f} s/step  left {left}  {rest}")
+            self.write(f"step {step}/{self.steps}  loss {shown}  {seconds:.2f} s/step  left {left}  {rest}")
 
     def _warn(self, error: OSError) -> None:
         if not self._warned:

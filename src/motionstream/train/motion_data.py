@@ -46,7 +46,7 @@ class Drops:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """B clips: latents (B, T, C, h, w), what steers them, and what steers without tracks (for guidance).
+    """B clips: latents (B, T, C, h, w), their conditioning, and that without tracks (for guidance).
 
     prompts: as text, or encoded by an encoder that is not the network's; then `null_prompt` is the empty prompt's
     encoding, of one clip, and `seen` the first picture's tokens (B, L, image_dim) where the network reads such. key: of
@@ -164,13 +164,13 @@ class MotionData:
         text, track, anchor = draw_drops(len(tracks.ids), drops, random)
         conditioner = Conditioner(self.vae, self.geometry, int(random.integers(1 << 31)))
         boundary = self._boundary(video.shape[1], random, drops.reanchor) if drops.reanchor else None
-        steered, warped = condition(conditioner, video, tracks.hidden(torch.from_numpy(track)), boundary)
+        given, warped = condition(conditioner, video, tracks.hidden(torch.from_numpy(track)), boundary)
         everyone, dropped = torch.ones(len(tracks.ids), dtype=torch.bool), torch.from_numpy(anchor)
         null = condition(conditioner, video, tracks.hidden(everyone), boundary)[0] if no_motion else None
         return WorldSample(
             video=video,
             latents=self.vae.encode(video).float(),
-            conditioning=steered.without_anchor(dropped).to(torch.float32),
+            conditioning=given.without_anchor(dropped).to(torch.float32),
             warped=warped,
             prompts=["" if drop else prompt for prompt, drop in zip(batch["captions"], text, strict=True)],
             no_motion=null.without_anchor(dropped).to(torch.float32) if null else None,
@@ -209,9 +209,9 @@ def condition(
 
 def draw_drops(clips: int, drops: Drops, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(B,) bool each: which clips lose the prompt, the tracks, the anchor."""
-    lot = random.random(clips)
-    both = lot < drops.both
-    text = both | ((lot >= drops.both) & (lot < drops.both + drops.text))
+    drawn = random.random(clips)
+    both = drawn < drops.both
+    text = both | ((drawn >= drops.both) & (drawn < drops.both + drops.text))
     begin = drops.both + drops.text
-    track = both | ((lot >= begin) & (lot < begin + drops.track))
+    track = both | ((drawn >= begin) & (drawn < begin + drops.track))
     return text, track, random.random(clips) < drops.anchor

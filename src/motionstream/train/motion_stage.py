@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,8 +19,7 @@ from motionstream.tiny.vae import TinyVAE
 from motionstream.train.motion_data import REANCHOR, Drops, MotionData, MotionSource, Sample, context_of, frozen_vae
 from motionstream.train.points import Choice
 from motionstream.train.recipe import ControlledRecipe, DroppingRecipe, MotionRecipe, Recipe
-from motionstream.train.serialise import Tree
-from motionstream.train.stage import Image, autocast, contact_sheet
+from motionstream.train.stage import DrawingStage, Image, autocast, contact_sheet
 from motionstream.train.wan_data import ShardData
 from motionstream.vae.pixels import to_uint8
 
@@ -48,12 +46,14 @@ def guidance_drops(recipe: DroppingRecipe) -> Drops:
     return Drops(recipe.text_drop, recipe.track_drop, recipe.both_drop, recipe.anchor_drop, reanchor=REANCHOR)
 
 
-class MotionStage:
-    """Base of the stages: draws clips from `data`, noise and times from `random`, and resumes by both."""
+class MotionStage(DrawingStage):
+    """A stage on clips with tracks."""
+
+    data: MotionSource
 
     def __init__(self, recipe: Recipe, data: MotionSource, seed: int) -> None:
+        super().__init__(seed)
         self.recipe, self.data = recipe, data
-        self.random = torch.Generator().manual_seed(seed)
 
     def samples(self, no_motion: bool = False) -> Iterator[Sample]:
         """The clips of a step's passes. no_motion: also the conditioning without tracks.
@@ -65,13 +65,6 @@ class MotionStage:
             if sample.key is not None:
                 self.random.manual_seed(sample.key)
             yield sample
-
-    def state_dict(self) -> dict[str, Tree]:
-        return {"data": self.data.state_dict(), "random": self.random.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self.data.load_state_dict(state["data"])
-        self.random.set_state(torch.as_tensor(state["random"], dtype=torch.uint8))
 
 
 def roll_out(

@@ -98,7 +98,7 @@ def finished(run_dir: Path, kind: type[R], called: str) -> tuple[R, dict[str, Te
 
 
 def place(networks: Iterable[nn.Module], recipe: MotionRecipe) -> None:
-    """Put a stage's networks where they train: on the recipe's device, split over the ranks if it says so.
+    """Put a stage's networks where they train: on the recipe's device, split over the ranks if it has `sharded`.
 
     Before optimisers are made of their weights, and after copies are made of them.
     """

@@ -186,7 +186,7 @@ class Updater:
         lr: float | None = None,
         betas: tuple[float, float] = BETAS,
     ) -> Updater:
-        """As a recipe says. lr: another rate than the recipe's. betas: AdamW's."""
+        """With the recipe's settings. lr: another rate than the recipe's. betas: AdamW's."""
         optimizer = make_optimizer(module, lr or recipe.lr, recipe.weight_decay, recipe.optimizer, betas)
         schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)
         return cls(module, optimizer, schedule, recipe.clip, recipe.accumulate, ema)

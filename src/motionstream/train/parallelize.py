@@ -63,7 +63,7 @@ def close_distributed() -> None:
         return
     dist.destroy_process_group()
     for mesh in _meshes.values():
-        getattr(mesh, "_pg_registry", {}).clear()  # newer torch's; an older one's mesh knows the group by name
+        getattr(mesh, "_pg_registry", {}).clear()  # newer torch's; an older one's mesh has the group's name alone
     _meshes.clear()
     gc.collect()
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.captions import joined, ways_to_say
@@ -27,10 +27,10 @@ from motionstream.tiny.prompt_filter import PromptFilter, shown, unbounded
 from motionstream.tiny.text_encoder import PAD, phrase_numbers
 from motionstream.train.ema import EMA
 from motionstream.train.network import finished
-from motionstream.train.optim import Optimizer, Updater
+from motionstream.train.optim import Updater
 from motionstream.train.recipe import PromptFilterRecipe
 from motionstream.train.serialise import Tree
-from motionstream.train.stage import Image, contact_sheet
+from motionstream.train.stage import Image, UpdatingStage, contact_sheet
 from motionstream.train.texture import beyond_curves, shape_distance, texture_distance
 from motionstream.vae.pixels import to_model, to_uint8
 
@@ -60,19 +60,14 @@ def finished_prompt_filter(run_dir: Path) -> PromptFilter:
     return prompt_filter
 
 
-class PromptFilterStage:
+class PromptFilterStage(UpdatingStage):
     def __init__(self, recipe: PromptFilterRecipe, worlds: SyntheticWorlds, prompt_filter: PromptFilter) -> None:
         self.recipe, self.worlds = recipe, worlds
         self.prompt_filter = prompt_filter.to(recipe.device)
         self.ema = EMA(self.prompt_filter, recipe.ema_decay)
         self.updater = Updater.of(recipe, self.prompt_filter, self.ema)
+        self.updaters = {"prompt-filter": self.updater}
         self.next = 0
-
-    def modules(self) -> dict[str, nn.Module]:
-        return {"prompt-filter": self.prompt_filter, "ema": self.ema}
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        return {"prompt-filter": self.updater.optimizer}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         textured = progress >= self.recipe.texture_from

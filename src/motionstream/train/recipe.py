@@ -119,7 +119,7 @@ class TinyVAERecipe(Recipe):
     """Stages "vae" and "vae-decoder" (paper Appendix A, in small).
 
     crop: side in pixels of the square cut from each clip. edge_weight: of the error of pixel differences beside the
-    absolute error's 1. size_weight: of the pull of latents to unit size. latent_noise: standard
+    absolute error's 1. size_weight: of the penalty on latents larger than unit size. latent_noise: standard
     deviation of noise on the latents before decoding. whitening: 0 … 1, how far the latents' channels are brought to
     equal variance. lpips_weight: of LPIPS beside the absolute error's 1, with the weights in the file `lpips`.
     init_from: run to start from, "" = from principal components. decoder_only: the latents stay what they are, so that
@@ -151,7 +151,7 @@ class DecoderRecipe(Recipe):
     """Stage "decoder": a tiny decoder of a full VAE's latents (paper Appendix A).
 
     crop: side in pixels of the square cut from each clip, once that covers `size`. lpips_weight: beside the absolute
-    error's 1. adversarial_weight: how strongly the critic's gradient pulls at the last layer, as a share of that of
+    error's 1. adversarial_weight: size of the critic's gradient at the last layer, as a share of that of
     the other two; from the step `adversarial_start` on. critic_width: channels of its first layer.
     vae: run of stage "vae" in the chain, or a folder with Wan's. lpips: file of LPIPS weights (`vae.lpips`). clips:
     folder of videos, "" = synthetic worlds. init_from: file of a decoder to start from, "" = from nothing.

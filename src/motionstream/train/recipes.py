@@ -1,4 +1,4 @@
-"""Named recipes: a chain of stages each, most of them said as changes to another. The laptop's come first.
+"""Named recipes: a chain of stages each, most of them given as changes to another. The laptop's come first.
 
 `tiny_cpu`: the embedded model on two CPU cores, in several sessions. `tiny_gpu`: the same on one GPU in under an
 hour. `smoke`: the whole chain in seconds, for tests. Those for Wan are in `recipes_wan.py` and

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from motionstream.sampling import MotionModel
 from motionstream.tiny.warp import vacancy
@@ -18,7 +18,7 @@ from motionstream.train.ema import EMA
 from motionstream.train.motion_data import Drops, MotionSource, Sample
 from motionstream.train.motion_stage import MotionStage, motion_source, roll_out, student_sheet
 from motionstream.train.network import new_model, place
-from motionstream.train.optim import Optimizer, Updater
+from motionstream.train.optim import Updater
 from motionstream.train.recipe import RolloutRecipe
 from motionstream.train.stage import Image, autocast
 
@@ -45,12 +45,7 @@ class RolloutStage(MotionStage):
         self.ema = EMA(self.student, recipe.ema_decay, start=recipe.ema_start)
         place([self.student, self.ema.average], recipe)
         self.updater = Updater.of(recipe, self.student, self.ema)
-
-    def modules(self) -> dict[str, nn.Module]:
-        return {"student": self.student, "ema": self.ema}
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        return {"student": self.updater.optimizer}
+        self.updaters = {"student": self.updater}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         recipe = self.recipe

@@ -136,7 +136,7 @@ def builder(stage: str) -> Callable[[Recipe, Path, Path], Stage]:
 
 
 def _keep_recipe(recipe: Recipe, run_dir: Path, ranks: Ranks) -> None:
-    """Save the recipe beside the weights, and say what differs from that of the last session."""
+    """Save the recipe beside the weights, and warn of what differs from that of the last session."""
     if not ranks.first:
         return
     run_dir.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from motionstream.diffusion import clean_of, interpolate, sample_times
 from motionstream.sampling import Guidance, MotionModel, frame_times, guided_velocity
@@ -22,7 +22,7 @@ from motionstream.train.ema import EMA
 from motionstream.train.motion_data import MotionSource, Sample, context_of
 from motionstream.train.motion_stage import MotionStage, student_sheet
 from motionstream.train.network import new_model, place
-from motionstream.train.optim import Optimizer, Updater
+from motionstream.train.optim import Updater
 from motionstream.train.recipe import SelfForcingRecipe
 from motionstream.train.rollout import exit_step, rollout_clips, student_clip, true_error
 from motionstream.train.stage import Image, autocast
@@ -60,12 +60,7 @@ class SelfForcingStage(MotionStage):
         place([self.student, self.ema.average, self.critic, self.teacher], recipe)
         self.updater = Updater.of(recipe, self.student, self.ema, betas=BETAS)
         self.critic_updater = Updater.of(recipe, self.critic, lr=recipe.lr_critic, betas=BETAS)
-
-    def modules(self) -> dict[str, nn.Module]:
-        return {"student": self.student, "ema": self.ema, "critic": self.critic}
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        return {"student": self.updater.optimizer, "critic": self.critic_updater.optimizer}
+        self.updaters = {"student": self.updater, "critic": self.critic_updater}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         """The algorithm of paper Section 3.2: one critic update each step, a generator update in `critic_ratio`."""

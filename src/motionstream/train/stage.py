@@ -15,6 +15,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from motionstream.train.optim import Optimizer, Updater
 from motionstream.train.recipe import Recipe
 from motionstream.train.serialise import Tree
 
@@ -57,6 +58,35 @@ class Stage(Protocol):
         ...
 
     def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
+class UpdatingStage:
+    """A stage of networks that updaters train, by the name of the network's file; one has an average."""
+
+    updaters: Mapping[str, Updater]
+
+    def modules(self) -> dict[str, nn.Module]:
+        average = next(updater.ema for updater in self.updaters.values() if updater.ema is not None)
+        return {**{name: updater.module for name, updater in self.updaters.items()}, "ema": average}
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        return {name: updater.optimizer for name, updater in self.updaters.items()}
+
+
+class DrawingStage(UpdatingStage):
+    """One that draws clips from `data` and noise and times from `random`, and resumes by both."""
+
+    data: Stateful
+
+    def __init__(self, seed: int) -> None:
+        self.random = torch.Generator().manual_seed(seed)
+
+    def state_dict(self) -> dict[str, Tree]:
+        return {"data": self.data.state_dict(), "random": self.random.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        self.data.load_state_dict(state["data"])
+        self.random.set_state(torch.as_tensor(state["random"], dtype=torch.uint8))
 
 
 def autocast(recipe: Recipe) -> torch.autocast:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from motionstream.diffusion import interpolate, sample_times
 from motionstream.sampling import Control, Guidance, MotionModel, frame_times, sample_clip
@@ -18,7 +18,7 @@ from motionstream.train.ema import EMA
 from motionstream.train.motion_data import MotionSource, Sample, context_of, null_prompt_context
 from motionstream.train.motion_stage import MotionStage, guidance_drops, latent_sheet, motion_source
 from motionstream.train.network import new_model, place
-from motionstream.train.optim import Optimizer, Updater
+from motionstream.train.optim import Updater
 from motionstream.train.recipe import TeacherRecipe
 from motionstream.train.stage import Image, autocast
 
@@ -42,12 +42,7 @@ class TeacherStage(MotionStage):
         self.ema = EMA(self.model, recipe.ema_decay)
         place([self.model, self.ema.average], recipe)
         self.updater = Updater.of(recipe, self.model, self.ema)
-
-    def modules(self) -> dict[str, nn.Module]:
-        return {"model": self.model, "ema": self.ema}
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        return {"model": self.updater.optimizer}
+        self.updaters = {"model": self.updater}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         for sample in self.samples():

@@ -1,4 +1,4 @@
-"""Stage "decoder": a tiny decoder learns to show what a full VAE's latents mean (paper Appendix A).
+"""Stage "decoder": a tiny decoder learns to decode a full VAE's latents (paper Appendix A).
 
 The full VAE's encoder is frozen and gives the latents of true clips; the tiny decoder (`vae.taehv`) is to make those
 clips of them. Loss: absolute error, LPIPS, and from `adversarial_start` on a patch critic's judgement; the critic
@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,18 +22,17 @@ from motionstream.lpips import LpipsNetwork
 from motionstream.train.ema import EMA
 from motionstream.train.motion_data import frozen_vae
 from motionstream.train.network import finished
-from motionstream.train.optim import Optimizer, Updater
+from motionstream.train.optim import Updater
 from motionstream.train.patch_critic import PatchCritic, balance, critic_loss, maker_loss
 from motionstream.train.recipe import RECIPE_FILE, DecoderRecipe
-from motionstream.train.serialise import Tree
-from motionstream.train.stage import Image, autocast, contact_sheet
+from motionstream.train.stage import DrawingStage, Image, autocast, contact_sheet
 from motionstream.train.tiny_vae import lpips_network
 from motionstream.vae import VideoVAE
 from motionstream.vae.pixels import to_model, to_uint8
 from motionstream.wan.taehv import TaehvDecoder
 
 CRITIC_BETAS = (0.5, 0.9)
-"""Of the critic's moments; long memories of them are slow to follow what the decoder makes."""
+"""AdamW's of the critic, short ones: the decoder's frames change while it learns."""
 
 
 def build(recipe: DecoderRecipe, assets: Path, out: Path) -> TinyDecoderStage:
@@ -83,11 +81,14 @@ def trained_decoder(run_dir: Path) -> TaehvDecoder:
     return decoder.requires_grad_(False).eval()
 
 
-class TinyDecoderStage:
+class TinyDecoderStage(DrawingStage):
+    data: Loader
+
     def __init__(
         self, recipe: DecoderRecipe, data: Loader, vae: VideoVAE, lpips: LpipsNetwork | None, decoder: TaehvDecoder
     ) -> None:
         _check(vae, decoder)
+        super().__init__(recipe.seed)
         self.recipe, self.data, self.vae = recipe, data, vae
         self.lpips = lpips and lpips.to(recipe.device)
         self.decoder = decoder.to(recipe.device)
@@ -95,13 +96,7 @@ class TinyDecoderStage:
         self.ema = EMA(self.decoder, recipe.ema_decay)
         self.updater = Updater.of(recipe, self.decoder, self.ema)
         self.critic_updater = Updater.of(recipe, self.critic, lr=recipe.lr_critic, betas=CRITIC_BETAS)
-        self.random = torch.Generator().manual_seed(recipe.seed)
-
-    def modules(self) -> dict[str, nn.Module]:
-        return {"decoder": self.decoder, "ema": self.ema, "critic": self.critic}
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        return {"decoder": self.updater.optimizer, "critic": self.critic_updater.optimizer}
+        self.updaters = {"decoder": self.updater, "critic": self.critic_updater}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         judged = step >= self.recipe.adversarial_start and self.recipe.adversarial_weight > 0
@@ -127,13 +122,6 @@ class TinyDecoderStage:
             rebuilt = self.ema.average.decode(self._latents(video))
         difference = (rebuilt - video).abs() * 4 - 1
         return contact_sheet([to_uint8(part[0, ::4]) for part in (video, rebuilt, difference)])
-
-    def state_dict(self) -> dict[str, Tree]:
-        return {"data": self.data.state_dict(), "random": self.random.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self.data.load_state_dict(state["data"])
-        self.random.set_state(torch.as_tensor(state["random"], dtype=torch.uint8))
 
     def _clips(self) -> Tensor:
         return self._cut(next(self.data)["video"], self.random)
@@ -165,7 +153,7 @@ class TinyDecoderStage:
         return {"loss": loss, "psnr": psnr, **parts}
 
     def _judge(self, video: Tensor) -> Tensor:
-        # A CPU's half-precision Conv3d is slower, and leaves rubbish in the weight gradient of a single output channel.
+        # A CPU's half-precision Conv3d is slower, and gives a wrong weight gradient for a single output channel.
         with autocast(self.recipe) if video.device.type != "cpu" else nullcontext():
             judged: Tensor = self.critic(video)
         return judged.float()

@@ -15,17 +15,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from motionstream.data.loader import Loader, loader
 from motionstream.lpips import LpipsNetwork
 from motionstream.tiny.vae import SPATIAL, TEMPORAL, TinyVAE, TinyVAEConfig
 from motionstream.train.ema import EMA
 from motionstream.train.network import finished
-from motionstream.train.optim import Optimizer, Updater
+from motionstream.train.optim import Updater
 from motionstream.train.recipe import TinyVAERecipe
 from motionstream.train.serialise import Tree
-from motionstream.train.stage import Image, autocast, contact_sheet
+from motionstream.train.stage import DrawingStage, Image, autocast, contact_sheet
 from motionstream.vae.pixels import to_model, to_uint8
 
 COMPONENT_BATCHES = 12
@@ -80,28 +80,25 @@ def _with_new_decoder(vae: TinyVAE, config: TinyVAEConfig) -> TinyVAE:
     return made
 
 
-class TinyVAEStage:
+class TinyVAEStage(DrawingStage):
     """vae: a trained one to go on from; None: one that starts from the clips' principal components."""
+
+    data: Loader
 
     def __init__(
         self, recipe: TinyVAERecipe, data: Loader, lpips: LpipsNetwork | None = None, vae: TinyVAE | None = None
     ) -> None:
         if vae is not None and vae.config != recipe.vae:
             raise ValueError(f"{recipe.init_from} is {vae.config}, the recipe wants {recipe.vae}: change either")
+        super().__init__(recipe.seed)
         self.recipe, self.data = recipe, data
         self.lpips = lpips and lpips.to(recipe.device)
         self.vae = (vae or TinyVAE(recipe.vae)).to(recipe.device)
         self.vae.encoder.requires_grad_(not recipe.decoder_only)
         self.ema = EMA(self.vae, recipe.ema_decay)
         self.updater = Updater.of(recipe, self.vae, self.ema)
-        self.random = torch.Generator().manual_seed(recipe.seed)
+        self.updaters = {"vae": self.updater}
         self.started = vae is not None
-
-    def modules(self) -> dict[str, nn.Module]:
-        return {"vae": self.vae, "ema": self.ema}
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        return {"vae": self.updater.optimizer}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         if not self.started:
@@ -118,11 +115,10 @@ class TinyVAEStage:
         return contact_sheet([to_uint8(part[0, ::4]) for part in (video, rebuilt, difference)])
 
     def state_dict(self) -> dict[str, Tree]:
-        return {"data": self.data.state_dict(), "random": self.random.get_state(), "started": self.started}
+        return {**super().state_dict(), "started": self.started}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self.data.load_state_dict(state["data"])
-        self.random.set_state(torch.as_tensor(state["random"], dtype=torch.uint8))
+        super().load_state_dict(state)
         self.started = bool(state["started"])
 
     def _start(self) -> None:
