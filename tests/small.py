@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from motionstream.conditioning import Conditioner, Conditioning, ConditioningConfig, TrackBatch
+from motionstream.conditioning import ConditioningConfig, TrackBatch
 from motionstream.dit import CONFIGS, RollingCache
 from motionstream.geometry import Geometry
 from motionstream.sampling import Control, ModelConfig, MotionModel, RolloutConfig
+from motionstream.tiny.conditioner import AnchoredConditioner, AnchoredConditioning
+from motionstream.tiny.network import motion_model
 from motionstream.tiny.vae import TinyVAE, TinyVAEConfig
 from motionstream.tracks import Tracks
 
@@ -38,8 +40,8 @@ def small_vae(seed: int = 0) -> TinyVAE:
     return vae
 
 
-def small_config(parameterization: str = "anchored") -> ModelConfig:
-    conditioning = ConditioningConfig(CHANNELS, track_channels=5, anchored=parameterization == "anchored")
+def small_config(anchored: bool = True) -> ModelConfig:
+    conditioning = ConditioningConfig(CHANNELS, track_channels=5, anchored=anchored)
     dit = replace(
         CONFIGS["tiny"],
         width=48,
@@ -51,12 +53,12 @@ def small_config(parameterization: str = "anchored") -> ModelConfig:
         in_channels=CHANNELS + conditioning.channels,
         out_channels=CHANNELS,
     )
-    return ModelConfig(dit, conditioning, parameterization)
+    return ModelConfig(dit, conditioning)
 
 
-def small_model(parameterization: str = "anchored", seed: int = 0) -> MotionModel:
+def small_model(anchored: bool = True, seed: int = 0) -> MotionModel:
     torch.manual_seed(seed)
-    model = MotionModel(small_config(parameterization))
+    model = motion_model(small_config(anchored))
     randomised(model)
     return model
 
@@ -79,15 +81,15 @@ def picture(clips: int = 1, seed: int = 0) -> Tensor:
     return torch.rand(clips, 3, GEOMETRY.height, GEOMETRY.width, generator=generator) * 2 - 1
 
 
-def small_conditioning(latents: int, clips: int = 1, seed: int = 0) -> Conditioning:
+def small_conditioning(latents: int, clips: int = 1, seed: int = 0) -> AnchoredConditioning:
     tracks = moving_tracks(GEOMETRY.frames(latents), seed=seed, clips=clips)
-    return Conditioner(small_vae(), GEOMETRY, seed).clip(picture(clips, seed), tracks)
+    return AnchoredConditioner(small_vae(), GEOMETRY, seed).clip(picture(clips, seed), tracks)
 
 
 def small_control(model: MotionModel, latents: int, clips: int = 2) -> Control:
     conditioning = small_conditioning(latents, clips)
     tracks = moving_tracks(GEOMETRY.frames(latents), clips=clips).hidden(torch.ones(clips, dtype=torch.bool))
-    null = Conditioner(small_vae(), GEOMETRY).clip(picture(clips), tracks)
+    null = AnchoredConditioner(small_vae(), GEOMETRY).clip(picture(clips), tracks)
     return Control(conditioning, model.context(PROMPTS[:clips]), null, model.context([""] * clips))
 
 

@@ -37,8 +37,8 @@ BLOCK = 1 << 24
 class Live:
     """How a model is run: frame size, frames a second, and the rollout in latents and calls.
 
-    prompted: whether its network reads the prompt; if not, what else the model has for that (its look) hears it alone.
-    clean_pass: as of `Rolling`.
+    reads_prompt: whether its network reads the prompt; if not, only its prompt filter does. clean_pass: as of
+    `RolloutConfig`.
     """
 
     size: tuple[int, int]
@@ -48,7 +48,7 @@ class Live:
     window: int
     steps: int
     shift: float
-    prompted: bool = True
+    reads_prompt: bool = True
     clean_pass: bool = True
 
     @property
@@ -106,7 +106,7 @@ def network_of(header: dict[str, Any], folder: Path) -> ModelConfig:
     try:
         values = header["network"]
         dit = DiTConfig(**{key: _tuple(value) for key, value in values["dit"].items()})
-        return ModelConfig(dit, ConditioningConfig(**values["conditioning"]), values["parameterization"])
+        return ModelConfig(dit, ConditioningConfig(**values["conditioning"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise undescribed(folder, error) from error
 

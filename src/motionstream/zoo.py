@@ -35,18 +35,22 @@ def folder_of(model: str | Path) -> Path:
     return Path(model) if Path(model).is_dir() and not named else embedded(str(model))
 
 
-def load(model: str | Path, device: str = "auto") -> StreamingModel:
+def load(model: str | Path, device: str = "auto", dtype: torch.dtype | None = None) -> StreamingModel:
     """A model by name ("tiny") or by folder, ready to open streams.
 
-    device: "auto" takes a GPU if there is one, else the CPU. Weights run in bfloat16 on a GPU, and on a CPU in what
-    is faster there, measured. Raises ValueError for an unknown name or device, and for damaged weights.
+    device: "auto" takes a GPU if there is one, else the CPU. dtype: of weights and activations, float32 or bfloat16;
+    None: bfloat16 on a GPU and on CPUs with instructions for it, else float32. A snapshot needs the same.
+    Raises ValueError for an unknown name, device or dtype, and for damaged weights.
     """
     chosen, folder = _device(device), folder_of(model)
+    if dtype not in (None, torch.float32, torch.bfloat16):
+        raise ValueError(f"dtype {dtype}: use torch.float32, torch.bfloat16, or None for the faster one here")
+    dtype = dtype or fastest_dtype(chosen)
     if read_header(folder)["kind"] == WAN:
         from motionstream.wan.model import load_wan
 
-        return load_wan(folder, chosen, fastest_dtype(chosen))
-    return load_bundle(folder, chosen, fastest_dtype(chosen))
+        return load_wan(folder, chosen, dtype)
+    return load_bundle(folder, chosen, dtype)
 
 
 def _device(name: str) -> torch.device:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from motionstream.tiny.text_encoder import PAD, TextEncoder, phrase_numbers, runs, word_numbers
+from motionstream.conditioning.text_encoder import PAD, TextEncoder, word_numbers
+from motionstream.tiny.phrases import phrase_numbers, runs
 
 BUCKETS = 4096
 

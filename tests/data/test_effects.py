@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from motionstream.conditioning.text_encoder import words_of
 from motionstream.data import effects
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.captions import caption, phrases_of_effects, plain_name, ways_to_say, with_effect
 from motionstream.data.effects import BY_NAME, EFFECTS, NONE, Effect
 from motionstream.data.synthetic import SyntheticWorlds
-from motionstream.tiny.text_encoder import LONGEST_RUN, phrase_numbers, words_of
+from motionstream.tiny.phrases import LONGEST_RUN, phrase_numbers
 
 FRAMES, HEIGHT, WIDTH = 9, 48, 64
 

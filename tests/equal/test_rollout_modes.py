@@ -18,11 +18,11 @@ from tests.small import (
 )
 from torch import Tensor
 
-from motionstream.conditioning import Conditioner, ConditionerState
 from motionstream.dit import ChunkMask
 from motionstream.geometry import chunk_spans
 from motionstream.sampling import MotionModel, RolloutConfig, commit_chunk, denoise_chunk, keyed, rollout
 from motionstream.tiny.anchor import Anchor
+from motionstream.tiny.conditioner import AnchoredConditioner, AnchoredState
 from motionstream.train.causal_init import forced_guess
 
 LATENTS = 10
@@ -60,11 +60,11 @@ def test_a_clip_known_in_full_equals_a_stream_that_learns_its_tracks_chunk_by_ch
 ) -> None:
     model, rollout_config = small_model(), RolloutConfig(*sizes, times=TIMES)
     tracks, context = moving_tracks(GEOMETRY.frames(LATENTS)), model.context(PROMPTS[:1])
-    conditioner = Conditioner(small_vae(), GEOMETRY, 0)
-    state = ConditionerState(Anchor.of(picture()).seen(tracks, 0))
+    conditioner = AnchoredConditioner(small_vae(), GEOMETRY, 0)
+    state = AnchoredState(Anchor.of(picture()).seen(tracks, 0))
     cache, chunks = cache_for(model, rollout_config), []
     for index, (begin, size) in enumerate(chunk_spans(LATENTS, rollout_config.chunk)):
-        part, state = conditioner.step(state, tracks.slice(*GEOMETRY.frame_range(begin, size)))
+        part, state = conditioner.continued(state, tracks.slice(*GEOMETRY.frame_range(begin, size)))
         known = part.first[:, :1, GEOMETRY.temporal_stride :] if index == 0 else None
         noise = partial(keyed(5), index)
         clean = denoise_chunk(model, cache, part, context, rollout_config.times, noise, known)

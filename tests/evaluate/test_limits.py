@@ -143,7 +143,7 @@ def test_what_a_model_has_no_part_for_is_left_out(model: StreamingModel) -> None
     assert list(ladder(without(model, "prompt_filter"))) == [*bare, "student", "whole"]
     assert list(ladder(without(model, "detail"))) == [*bare, "student", "whole"]
     assert list(ladder(without(model, "detail", "prompt_filter"))) == [*bare, "whole"]
-    papers = StreamingModel("a", small_model("velocity"), small_vae(), GEOMETRY, 24.0, model.rollout_config, "0")
+    papers = StreamingModel("a", small_model(False), small_vae(), GEOMETRY, 24.0, model.rollout_config, "0")
     assert list(ladder(papers)) == ["vae", "warp", "whole"]
 
 

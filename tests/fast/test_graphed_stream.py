@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,27 +10,29 @@ import pytest
 import torch
 from tests.stream.small_bundle import PROMPT, calm_vae, dragged, open_small, photo, save_small
 
-from motionstream.fast.graphed import GraphedDecode, GraphedStep
+from motionstream.fast.graphed import GraphedDecode, GraphedStep, chunk_step
 from motionstream.sampling import PlainStep
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.stream import Stream
+from motionstream.tiny.conditioner import AnchoredConditioner
 from motionstream.vae import Memory
 
 
 def over_buffers(folder: Path) -> StreamingModel:
     plain = open_small(folder)
     assert isinstance(plain.chunk_step, PlainStep)
-    parts = (
+    model = StreamingModel(
+        plain.name,
         plain.network,
         plain.vae,
         plain.geometry,
         plain.fps,
         plain.rollout_config,
         plain.hash,
-        plain.detail,
-        plain.self_attend,
+        conditioner=AnchoredConditioner,
+        finisher=plain.finisher,
+        chunk_step=partial(chunk_step, graphs=True),
     )
-    model = StreamingModel(plain.name, *parts, graphs=True)
     assert isinstance(model.chunk_step, GraphedStep)
     return model
 

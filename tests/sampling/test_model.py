@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.small import CHANNELS, GEOMETRY, PROMPTS, small_conditioning, small_config, small_model
 
+from motionstream.conditioning import Conditioning
 from motionstream.diffusion import clean_of
 from motionstream.sampling import ModelConfig, MotionModel
 
@@ -40,14 +41,14 @@ def test_its_velocity_leads_from_wherever_it_stands_to_the_warp() -> None:
 
 @torch.no_grad()
 def test_a_velocity_network_that_knows_nothing_moves_nothing() -> None:
-    model, parts = silenced(small_model("velocity")), small_conditioning(3, clips=2)
+    model, parts = silenced(small_model(False)), small_conditioning(3, clips=2)
     assert not model.velocity(noisy(), torch.ones(2, 3), parts, model.context(PROMPTS)).any()
 
 
-@pytest.mark.parametrize("parameterization", ["anchored", "velocity"])
+@pytest.mark.parametrize("anchored", [True, False])
 @torch.no_grad()
-def test_clean_is_the_velocitys_other_name(parameterization: str) -> None:
-    model, parts, x = small_model(parameterization), small_conditioning(3, clips=2), noisy()
+def test_clean_is_the_velocitys_other_name(anchored: bool) -> None:
+    model, parts, x = small_model(anchored), small_conditioning(3, clips=2), noisy()
     context, t = model.context(PROMPTS), torch.rand(2, 3) * 0.9 + 0.1
     velocity = model.velocity(x, t, parts, context)
     assert velocity.shape == x.shape
@@ -65,7 +66,7 @@ def test_every_part_of_the_conditioning_is_heard(part: str) -> None:
 
 @torch.no_grad()
 def test_without_the_warped_anchor_its_channels_are_not_there() -> None:
-    model, parts = small_model("velocity"), small_conditioning(3, clips=2)
+    model, parts = small_model(False), small_conditioning(3, clips=2)
     mute = replace(parts, anchor=torch.zeros_like(parts.anchor), support=torch.zeros_like(parts.support))
     t, context = torch.rand(2, 3), model.context(PROMPTS)
     assert torch.equal(model.velocity(noisy(), t, parts, context), model.velocity(noisy(), t, mute, context))
@@ -88,8 +89,12 @@ def test_configurations_that_contradict_themselves_are_refused() -> None:
     config = small_config()
     with pytest.raises(ValueError, match="its conditioning makes"):
         replace(config, dit=replace(config.dit, in_channels=9))
-    with pytest.raises(ValueError, match="one of velocity, anchored"):
-        replace(config, parameterization="epsilon")
-    plain = small_config("velocity")
-    with pytest.raises(ValueError, match="needs conditioning with the warped anchor"):
-        ModelConfig(plain.dit, plain.conditioning, "anchored")
+    with pytest.raises(ValueError, match="its conditioning makes"):
+        ModelConfig(config.dit, small_config(False).conditioning)
+
+
+@torch.no_grad()
+def test_an_anchored_network_asks_for_an_anchor() -> None:
+    model, parts = small_model(), small_conditioning(3, clips=2)
+    with pytest.raises(TypeError, match="AnchoredConditioner"):
+        model.clean(noisy(), torch.rand(2, 3), Conditioning(parts.first, parts.volume), model.context(PROMPTS))

@@ -35,6 +35,7 @@ from motionstream.sampling import (
     rollout,
     sample_clip,
 )
+from motionstream.tiny.conditioner import AnchoredConditioning
 
 LATENTS = 8
 ROLLING = RolloutConfig(chunk=2, sink=1, window=3, times=(1.0, 0.9, 0.7))
@@ -72,7 +73,7 @@ def by_hand(model: MotionModel, parts: Conditioning, context: TextContext, clean
         part, clean = parts.slice(2 * index, 2 * index + 2), torch.empty(0)
         noisy, t = clean, clean
         for step, time in enumerate(ROLLING.times):
-            noise = keyed_noise(tuple(part.anchor.shape), SEED, index, step)
+            noise = keyed_noise(part.latent_shape, SEED, index, step)
             t = torch.full((2, 2), time)
             noisy = noise if step == 0 else (1 - time) * clean + time * noise
             if index == 0:
@@ -181,7 +182,7 @@ def test_clips_of_a_batch_do_not_mix() -> None:
         return keyed(SEED)(chunk, step, (1, *shape[1:])).expand(shape)
 
     model, parts, context = setting()
-    both = Conditioning(*(mirrored(x) for x in (parts.first, parts.volume, parts.anchor, parts.support)))
+    both = AnchoredConditioning(*(mirrored(x) for x in parts.tensors()))
     twice, cache = model.context([PROMPTS[0]] * 2), cache_for(model, ROLLING, 2)
     made = torch.cat(list(rollout(model, cache, both, twice, ROLLING, alike, mirrored(given()))), 1)
     torch.testing.assert_close(made[:1], rolled(model, parts, context), atol=1e-4, rtol=0)

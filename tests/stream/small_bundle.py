@@ -9,14 +9,16 @@ import numpy.typing as npt
 import torch
 from tests.small import GEOMETRY, randomised, small_model, small_vae
 
-from motionstream.conditioning import Conditioner, ConditionerState, Conditioning, TrackBatch, Warped
+from motionstream.conditioning import Conditioning, TrackBatch
 from motionstream.model_folder import Live
 from motionstream.sampling import MotionModel
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.stream import Stream
 from motionstream.tiny.anchor import Anchor
 from motionstream.tiny.bundle import load_bundle, save_bundle
+from motionstream.tiny.conditioner import AnchoredConditioner, AnchoredState, Warped
 from motionstream.tiny.detail import Detail, DetailConfig
+from motionstream.tiny.finisher import finisher_of
 from motionstream.tiny.prompt_filter import PromptFilter, PromptFilterConfig
 from motionstream.tiny.vae import TinyVAE
 from motionstream.tracks import Tracks
@@ -32,10 +34,10 @@ def save_small(
     sink: int = 3,
     window: int = 3,
     seed: int = 0,
-    prompted: bool = True,
+    reads_prompt: bool = True,
     clean_pass: bool = True,
 ) -> Path:
-    live = Live(GEOMETRY.size, 24.0, chunk, sink, window, 2, 3.0, prompted, clean_pass)
+    live = Live(GEOMETRY.size, 24.0, chunk, sink, window, 2, 3.0, reads_prompt, clean_pass)
     origin = {"made_by": "a test"}
     save_bundle(folder, "small", attentive_model(seed), calm_vae(), live, origin, small_detail(), small_look())
     return folder
@@ -65,17 +67,29 @@ def begun(
 ) -> tuple[torch.Tensor, Conditioning, Warped]:
     """What a whole clip's rollout starts from: the picture's pixels, its conditioning and its warp."""
     pixels, batch = from_image(picture), TrackBatch.of([tracks])
-    conditioner = Conditioner(model.vae, model.geometry, seed)
-    state = ConditionerState(Anchor.of(pixels[:, 0]).seen(batch, 0))
-    warped = conditioner.warp(state.anchor, batch)
-    return pixels, conditioner.step(state, batch, warped)[0], warped
+    state = AnchoredState(Anchor.of(pixels[:, 0]).seen(batch, 0))
+    conditioning, state = AnchoredConditioner(model.vae, model.geometry, seed).continued(state, batch)
+    assert state.warped is not None
+    return pixels, conditioning, state.warped
+
+
+def decoded(model: StreamingModel, latents: torch.Tensor, warped: Warped) -> torch.Tensor:
+    """A whole clip's latents → its frames with detail."""
+    return finisher_of(model).detailed(model.vae.decode(latents), warped)
 
 
 def filtered(
-    model: StreamingModel, video: torch.Tensor, prompt: str, begin: int = 0, since: int = 0, seed: int = 0
+    model: StreamingModel,
+    video: torch.Tensor,
+    prompt: str,
+    begin: int = 0,
+    since: int = 0,
+    seed: int = 0,
+    before: str = "",
 ) -> torch.Tensor:
-    """Frames from number `begin` on with the look of a prompt in force since frame `since`."""
-    return model.filtered(video, model.phrases(prompt), model.specks(seed), begin, since)
+    """Frames from number `begin` on under the filter of a prompt in force since frame `since`, after another."""
+    finisher = finisher_of(model)
+    return finisher.shown(video, finisher.prompted(finisher.open(before, seed), prompt, since), begin)
 
 
 def small_detail() -> Detail:

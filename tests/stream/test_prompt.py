@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 import torch
 from tests.small import GEOMETRY, cache_for
-from tests.stream.small_bundle import PROMPT, Video, begun, drag, dragged, filtered, open_small, photo, save_small
+from tests.stream.small_bundle import (
+    PROMPT,
+    Video,
+    begun,
+    decoded,
+    drag,
+    dragged,
+    filtered,
+    open_small,
+    photo,
+    save_small,
+)
 
 from motionstream.dit import RollingCache
 from motionstream.geometry import chunk_spans
@@ -43,8 +54,11 @@ def changed_after(model: StreamingModel, latents: int) -> tuple[RollingCache, Vi
     after = denoise_chunk(
         network, cache, part, new, rollout_config.times, lambda step, shape: noise(index, step, shape)
     )
-    video, shown = model.decode(torch.cat([clean, after], 1), warped, None)[0], GEOMETRY.frames(latents)
-    before, later = filtered(model, video[:, :shown], PROMPT), filtered(model, video[:, shown:], NEW, shown, shown)
+    video, shown = decoded(model, torch.cat([clean, after], 1), warped), GEOMETRY.frames(latents)
+    before, later = (
+        filtered(model, video[:, :shown], PROMPT),
+        filtered(model, video[:, shown:], NEW, shown, shown, before=PROMPT),
+    )
     return cache, to_frames(torch.cat([before, later], 1)[0])
 
 
@@ -77,7 +91,7 @@ def in_order(cache: RollingCache) -> list[torch.Tensor]:
 
 
 def test_where_the_network_is_not_told_the_look_alone_hears_the_prompt(tmp_path: Path) -> None:
-    model = open_small(save_small(tmp_path, prompted=False))
+    model = open_small(save_small(tmp_path, reads_prompt=False))
     silent, said = model.open(photo()), model.open(photo(), PROMPT)
     plain, seen = dragged(silent, 3), dragged(said, 3)
     torch.testing.assert_close(silent.state.cache.keys, said.state.cache.keys)
@@ -113,3 +127,16 @@ def test_a_prompt_given_before_the_first_step_is_the_prompt(model: StreamingMode
     late, twin = model.open(photo()), model.open(photo(), PROMPT)
     late.prompt = PROMPT
     np.testing.assert_array_equal(dragged(late, 3), dragged(twin, 3))
+
+
+def test_a_reworded_prompt_does_not_restart_an_effect_that_is_in_force(tmp_path: Path) -> None:
+    """Phrases of both prompts go on; one that is new begins."""
+    model = open_small(save_small(tmp_path, reads_prompt=False))
+    steady, reworded = model.open(photo(), "snow"), model.open(photo(), "snow")
+    np.testing.assert_array_equal(dragged(steady, 2), dragged(reworded, 2))
+    reworded.prompt = "it snows: snow!"
+    np.testing.assert_array_equal(dragged(steady, 1), dragged(reworded, 1))
+    reworded.prompt = "snow, rain"
+    shown = GEOMETRY.frames(reworded.state.latents)
+    assert sorted(reworded.state.finisher.since.values()) == [0, shown]
+    assert (dragged(steady, 1) != dragged(reworded, 1)).any()

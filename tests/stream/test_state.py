@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,8 +132,8 @@ def test_a_damaged_snapshot_is_refused(model: StreamingModel, spoilt: Callable[[
 
 def test_a_snapshot_of_another_format_is_refused(model: StreamingModel) -> None:
     data = model.open(photo()).snapshot()
-    with pytest.raises(ValueError, match="format 9: this version reads 1"):
-        model.resume(data.replace(b'\\"format\\": 1', b'\\"format\\": 9'))
+    with pytest.raises(ValueError, match="format 9: this version reads 2"):
+        model.resume(data.replace(b'\\"format\\": 2', b'\\"format\\": 9'))
 
 
 def test_another_models_snapshot_is_refused(model: StreamingModel, tmp_path: Path) -> None:
@@ -156,3 +158,25 @@ def test_a_snapshot_in_another_precision_is_refused(model: StreamingModel, tmp_p
     assert half.hash == model.hash
     with pytest.raises(ValueError, match="load it in that"):
         half.resume(data)
+
+
+@pytest.mark.parametrize("change", [{"chunk": 1}, {"times": (1.0,)}, {"clean_pass": False}], ids=str)
+def test_a_snapshot_of_another_rollout_is_refused(model: StreamingModel, change: dict[str, Any]) -> None:
+    """The same weights, in chunks of another size, with other calls or without a clean pass."""
+    stream = model.open(photo())
+    dragged(stream, 1)
+    data, own = stream.snapshot(), model.rollout_config
+    model.rollout_config = replace(own, **change)
+    with pytest.raises(ValueError, match=r"set model\.rollout_config"):
+        model.resume(data)
+    model.rollout_config = own
+    np.testing.assert_array_equal(dragged(model.resume(data), 1), dragged(stream, 1))
+
+
+def test_an_empty_memory_is_a_memory(model: StreamingModel) -> None:
+    """A decoder that remembers nothing has begun all the same: its next chunk is not a first one."""
+    stream = model.open(photo())
+    dragged(stream, 1)
+    stream.state.decoder = ()
+    assert model.resume(stream.snapshot()).state.decoder == ()
+    assert model.resume(model.open(photo()).snapshot()).state.decoder is None

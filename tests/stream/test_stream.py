@@ -14,6 +14,7 @@ from tests.stream.small_bundle import (
     PROMPT,
     Video,
     begun,
+    decoded,
     drag,
     dragged,
     filtered,
@@ -40,7 +41,7 @@ def rolled_out(model: StreamingModel, picture: Video, tracks: Tracks, prompt: st
     context = model.network.context([prompt])
     cache, known = cache_for(model.network, model.rollout_config), model.vae.encode(pixels)
     chunks = rollout(model.network, cache, conditioning, context, model.rollout_config, keyed(seed), known)
-    video = model.decode(torch.cat(list(chunks), 1), warped, None)[0]
+    video = decoded(model, torch.cat(list(chunks), 1), warped)
     return to_frames(filtered(model, video, prompt, seed=seed)[0])
 
 

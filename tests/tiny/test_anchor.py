@@ -115,7 +115,7 @@ def test_what_was_moved_is_held_when_it_is_let_go() -> None:
     assert let_go.held.all()
     assert let_go.held.shape == (1, 2)
     assert let_go.xy.tolist() == carried.xy.tolist()
-    assert (let_go.strength() > 0).all()
+    assert (let_go.held_weight() > 0).all()
 
 
 def test_what_stood_still_or_was_hidden_is_forgotten_when_it_is_let_go() -> None:

@@ -50,7 +50,7 @@ def test_phrases_it_has_not_learned_change_nothing(prompt_filter: PromptFilter) 
 
 
 def test_a_phrase_comes_into_force_over_the_first_second_and_then_stays(prompt_filter: PromptFilter) -> None:
-    asked = torch.cat(prompt_filter.asked(DUSK, ages(48)), -1)[0]
+    asked = torch.cat(prompt_filter.parameters_of(DUSK, ages(48)), -1)[0]
     change = asked.diff(dim=0).abs().sum(1)
     assert asked[0].abs().sum() < 0.5 * asked[24].abs().sum()
     assert not change[24:].any()
@@ -68,8 +68,8 @@ def test_parts_are_the_whole(prompt_filter: PromptFilter, cut: int) -> None:
 def test_phrases_said_together_add_up(prompt_filter: PromptFilter) -> None:
     with torch.no_grad():
         prompt_filter.amounts.weight[2].normal_(std=0.05)
-    alone = [prompt_filter.asked(torch.tensor([[phrase]]), ages()) for phrase in (1, 2)]
-    both = prompt_filter.asked(torch.tensor([[1, 2]]), ages())
+    alone = [prompt_filter.parameters_of(torch.tensor([[phrase]]), ages()) for phrase in (1, 2)]
+    both = prompt_filter.parameters_of(torch.tensor([[1, 2]]), ages())
     for part, (one, other) in zip(both, zip(*alone, strict=True), strict=True):
         torch.testing.assert_close(part, one + other)
 
@@ -109,4 +109,4 @@ def test_an_effect_is_thicker_where_the_veil_is() -> None:
     even, thicker = (shown(video * 0.5, curve, uneven, specks) for curve in whitens)
     torch.testing.assert_close(even, video * 0.5)
     torch.testing.assert_close(thicker - even, (0.2 * (1 + 2 * specks[:, :, -1:])).expand_as(video), atol=1e-5, rtol=0)
-    assert prompt_filter.asked(DUSK, ages())[1][..., -1].min() > 0, "all phrases agree on what is thick"
+    assert prompt_filter.parameters_of(DUSK, ages())[1][..., -1].min() > 0, "all phrases agree on what is thick"

@@ -11,7 +11,8 @@ import torch
 from tests.small import GEOMETRY, moving_tracks, small_vae
 from tests.train.smoke import motion_data
 
-from motionstream.conditioning import Conditioner, Conditioning
+from motionstream.conditioning import Conditioning
+from motionstream.tiny.conditioner import AnchoredConditioner
 from motionstream.train.motion_data import Drops, Sample, condition, draw_drops, frozen_vae
 
 FRAMES = 21
@@ -135,12 +136,12 @@ def test_with_a_boundary_the_anchor_is_the_true_frame_before_it() -> None:
     video = torch.randn(1, FRAMES, 3, GEOMETRY.height, GEOMETRY.width)
     late = replace(tracks, visible=tracks.visible.clone())
     late.visible[:, 9:] = False
-    parts, warped = condition(Conditioner(vae, GEOMETRY), video, late, boundary=9)
+    parts, warped = condition(AnchoredConditioner(vae, GEOMETRY), video, late, boundary=9)
     first, held = video[:, :1].expand(-1, 9, -1, -1, -1), video[:, 8:9].expand(-1, 12, -1, -1, -1)
     assert parts.latents == 6
     _, memory = vae.encode_step(torch.cat([first, held], 1)[:, :9], None)
     assert torch.equal(warped.frames[:, -1], video[:, 8]), "nothing is tracked there: the later anchor as it is"
-    whole, _ = condition(Conditioner(vae, GEOMETRY), video, late, boundary=None)
+    whole, _ = condition(AnchoredConditioner(vae, GEOMETRY), video, late, boundary=None)
     torch.testing.assert_close(parts.anchor[:, :3], whole.anchor[:, :3])
     expected, _ = vae.encode_step(held, memory)
     torch.testing.assert_close(parts.anchor[:, -1:], expected[:, -1:], atol=1e-4, rtol=0)

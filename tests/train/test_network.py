@@ -18,7 +18,7 @@ from motionstream.train.recipes import NETWORK, SMALL
 @pytest.mark.parametrize("anchored", [True, False])
 @pytest.mark.parametrize("latents", [8, 24])
 def test_channels_follow_from_the_vae_and_the_conditioning(latents: int, anchored: bool) -> None:
-    network = replace(SMALL, anchored=anchored, parameterization="anchored" if anchored else "velocity")
+    network = replace(SMALL, anchored=anchored)
     config = model_config(network, latents)
     first, anchor = 4 + latents, (latents + 5) * anchored
     assert config.dit.in_channels == latents + first + network.track_channels + anchor

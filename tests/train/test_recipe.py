@@ -138,8 +138,8 @@ def test_rollouts_from_nothing_start_as_the_warp() -> None:
     rollouts = named("rollout", "smoke")
     assert isinstance(rollouts, RolloutRecipe)
     assert not rollouts.causal
-    with pytest.raises(ValueError, match=r"need network\.parameterization = 'anchored'"):
-        replace(rollouts, network=replace(rollouts.network, parameterization="velocity"))
+    with pytest.raises(ValueError, match=r"need network\.anchored = true"):
+        replace(rollouts, network=replace(rollouts.network, anchored=False))
 
 
 @pytest.mark.parametrize("stage", ["self-forcing", "rollout", "detail"])
@@ -147,7 +147,7 @@ def test_rollouts_from_nothing_start_as_the_warp() -> None:
 def test_students_are_trained_as_the_shipped_model_is_run(stage: str, name: str) -> None:
     made, shipped = named(stage, name), read_header(embedded("tiny"))["live"]
     assert isinstance(made, StreamedRecipe)
-    live = json.loads(json.dumps(asdict(replace(made.live, prompted=False))))  # a prompt filter reads the prompt
+    live = json.loads(json.dumps(asdict(replace(made.live, reads_prompt=False))))  # a prompt filter reads the prompt
     assert live == shipped
     assert made.live.rollout_config.times == (1.0,)
 

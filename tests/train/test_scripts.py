@@ -73,7 +73,7 @@ def test_the_chain_runs_and_then_nothing_is_left_to_do(
     assert not {path.name for path in out.iterdir()} - {*stages, "prompt-filter", "model"}
     assert list((out / "model").glob("*.safetensors"))
     live, trained = read_header(out / "model")["live"], asdict(student_recipe(out, "detail").live)
-    assert live == {**trained, "size": list(trained["size"]), "prompted": False}, "run as it was trained"
+    assert live == {**trained, "size": list(trained["size"]), "reads_prompt": False}, "run as it was trained"
     weights = {path: path.stat().st_mtime_ns for path in out.glob("*/checkpoints/*/*")}
     assert weights
     again = run("tiny_gpu.sh", tmp_path, teacher, capsys)

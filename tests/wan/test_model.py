@@ -13,7 +13,7 @@ import torch
 from tests.wan.wan_folder import SIZES, save_reduced
 
 from motionstream import model_folder, zoo
-from motionstream.conditioning import ConditionerState, TrackBatch
+from motionstream.conditioning import TrackBatch
 from motionstream.dit import RollingCache
 from motionstream.fast.fp8 import Fp8Linear
 from motionstream.geometry import Geometry
@@ -21,6 +21,7 @@ from motionstream.sampling import keyed, rollout
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.stream import Stream
 from motionstream.tiny.anchor import Anchor
+from motionstream.tiny.conditioner import AnchoredState
 from motionstream.tracks import Tracks
 from motionstream.vae.pixels import from_image, to_frames
 from motionstream.wan.model import in_fp8, load_wan
@@ -80,7 +81,7 @@ def rolled_out(model: StreamingModel, kind: str, prompt: str) -> Video:
     """The same clip by the loop of training, all tracks known at once, decoded whole."""
     tracks = TrackBatch.of([drag(kind, 0, model.geometry.frames(3 * CHUNKS))])
     pixels = from_image(picture(kind))
-    state = ConditionerState(Anchor.of(pixels[:, 0]).seen(tracks, 0))
+    state = AnchoredState(Anchor.of(pixels[:, 0]).seen(tracks, 0))
     conditioning, _ = model.conditioner(5).step(state, tracks)
     seen = None if model.pictures is None else model.pictures.encode(picture(kind)).to(model.dtype)
     rollout_config, geometry = model.rollout_config, model.geometry

@@ -1,27 +1,33 @@
-"""Prompt, picture and tracks → what the DiT is told."""
+"""Prompt, picture and tracks → what the DiT is conditioned on."""
 
 from motionstream.conditioning.conditioner import (
+    AnyConditioner,
     Conditioner,
-    ConditionerState,
     Conditioning,
     ConditioningConfig,
-    Warped,
+    TrackConditioner,
+    first_and_tracks,
+    first_channels,
 )
 from motionstream.conditioning.prompt import EncodedPrompts, PictureEncoder, PromptEncoder
+from motionstream.conditioning.text_encoder import TextEncoder
 from motionstream.conditioning.track_head import TrackHead
 from motionstream.conditioning.track_volume import TrackBatch, identity_codes, track_volume
 
 __all__ = [
+    "AnyConditioner",
     "Conditioner",
-    "ConditionerState",
     "Conditioning",
     "ConditioningConfig",
     "EncodedPrompts",
     "PictureEncoder",
     "PromptEncoder",
+    "TextEncoder",
     "TrackBatch",
+    "TrackConditioner",
     "TrackHead",
-    "Warped",
+    "first_and_tracks",
+    "first_channels",
     "identity_codes",
     "track_volume",
 ]

@@ -1,34 +1,39 @@
-"""Picture + tracks → the channels the DiT reads beside the noisy latents: for a whole clip or chunk by chunk.
+"""Picture + tracks → the channels the DiT reads beside the noisy latents, for a whole clip or chunk by chunk.
 
 Channels, in this order: first-frame mask (4, as Wan's image-to-video) | latents of the first frame | track head's
-output | and, when the model is anchored: latents of the warped anchor | its support (4) | anchor present (1).
+output. A model may add channels of its own (`tiny/conditioner.py` does).
 
-Legend: B clips, F frames, T latents, C channels, h w latent cells.
+Legend: B clips, F frames, T latents, N points, C channels, h w latent cells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from motionstream.conditioning.track_volume import TrackBatch, pack_frames, track_volume
+from motionstream.conditioning.track_volume import CODE_WIDTH, TrackBatch, track_volume
 from motionstream.geometry import Geometry
-from motionstream.tiny.anchor import Anchor
-from motionstream.tiny.warp import STRIDE, warp
-from motionstream.vae import Memory, VideoVAE
+from motionstream.vae import VideoVAE
+
+CELLS = 4
+"""Rows and columns of the grid that tells whether tracks cover the view."""
 
 
 @dataclass(frozen=True)
 class ConditioningConfig:
-    """latent_channels: of the VAE; track_channels: of the track head's output; anchored: with warped anchor."""
+    """latent_channels: of the VAE. track_channels: of the track head's output.
+
+    anchored: with the channels of the embedded model's warped anchor (`tiny/conditioner.py`): latents of the anchor,
+    its support (one channel a frame), and whether it is present.
+    """
 
     latent_channels: int
     track_channels: int
-    anchored: bool
+    anchored: bool = False
     temporal_stride: int = 4
 
     @property
@@ -45,137 +50,188 @@ class Conditioning:
 
     first (B, T, 4 + C, h, w): mask and first-frame latents, zero after the first latent.
     volume (B, T, 4·64, h, w): packed track volume.
-    anchor (B, T, C, h, w): latents of the warped anchor; zero where it was dropped or the model has none.
-    support (B, T, 5, h, w): where tracks speak, and where nothing lands (4 frames); whether the anchor is present.
     """
 
     first: Tensor
     volume: Tensor
-    anchor: Tensor
-    support: Tensor
 
     @property
     def latents(self) -> int:
         return self.first.shape[1]
 
-    def slice(self, begin: int, end: int) -> Conditioning:
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """(B, T, C, h, w) of the latents that it conditions."""
+        batch, latents, channels, *cells = self.first.shape
+        return batch, latents, channels - self.volume.shape[2] // CODE_WIDTH, *cells
+
+    def prior(self) -> Tensor:
+        """(B, T, C, h, w): the estimate of the clip that needs no network; here zeros, the latents' mean."""
+        return self.first.new_zeros(self.latent_shape)
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors, in the order of the fields."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+    def slice(self, begin: int, end: int) -> Self:
         """Latents [begin, end)."""
-        return Conditioning(*(getattr(self, field.name)[:, begin:end] for field in fields(self)))
+        return type(self)(*(tensor[:, begin:end] for tensor in self.tensors()))
 
-    def to(self, dtype: torch.dtype) -> Conditioning:
-        return Conditioning(*(getattr(self, field.name).to(dtype) for field in fields(self)))
-
-    def without_anchor(self, clips: Tensor) -> Conditioning:
-        """The warped anchor dropped from the clips marked in (B,) bool."""
-        keep = (~clips).to(self.anchor)[:, None, None, None, None]
-        return replace(self, anchor=self.anchor * keep, support=self.support * keep)
+    def to(self, dtype: torch.dtype) -> Self:
+        return type(self)(*(tensor.to(dtype) for tensor in self.tensors()))
 
     @classmethod
-    def join(cls, parts: Iterable[Conditioning]) -> Conditioning:
-        """Chunks one after another."""
-        every = list(parts)
-        return cls(*(torch.cat([getattr(part, field.name) for part in every], 1) for field in fields(cls)))
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Chunks of one kind, one after another."""
+        joined = (torch.cat(tensors, 1) for tensors in zip(*(part.tensors() for part in parts), strict=True))
+        return type(parts[0])(*joined)
+
+
+S = TypeVar("S")
+
+
+class Conditioner(Protocol[S]):
+    """Makes the conditioning of one stream, chunk by chunk. S: what it carries from chunk to chunk."""
+
+    def open(self, picture: Tensor, latent: Tensor) -> S:
+        """Before the first chunk. picture (B, 3, H, W) in [−1, 1] and its latent (B, 1, C, h, w)."""
+        ...
+
+    def step(self, state: S, tracks: TrackBatch, shown: Tensor) -> tuple[Conditioning, S]:
+        """The next frames of a stream: 1 + 4n first, 4n later. shown (B, 3, H, W): the last frame shown."""
+        ...
+
+    def outside(self, state: S) -> float:
+        """Share of the view, 0 … 1, whose content lies outside the picture that the stream was opened or renewed on."""
+        ...
+
+    def renewed(self, state: S, shown: Tensor) -> S:
+        """The view is compared with the last frame shown from now on, instead of the first picture."""
+        ...
+
+    def pack(self, state: S) -> dict[str, Tensor]:
+        """The state as tensors, for a snapshot."""
+        ...
+
+    def unpack(self, tensors: dict[str, Tensor]) -> S:
+        """The state that was packed. Raises KeyError if a tensor is missing."""
+        ...
+
+    def conditioning(self, tensors: Sequence[Tensor]) -> Conditioning:
+        """A chunk's conditioning of its `tensors()`. Raises TypeError if there are too many or too few."""
+        ...
+
+
+AnyConditioner = Conditioner[Any]
+"""Whatever its state is: a stream only hands it back."""
 
 
 @dataclass(frozen=True)
-class ConditionerState:
-    """What a stream's conditioning carries from chunk to chunk: the anchor, and the encoder's memory of its warp.
+class TrackState:
+    """latent (B, 1, C, h, w): of the first frame. started (): 1 once a chunk was made.
 
-    memory: None before the first chunk; one empty tensor afterwards where the model has no warped anchor.
+    ids (B, N), birth_xy (B, N, 2), xy (B, N, 2): the points of the last tracks, where they were in the picture that the
+    view is compared with, and where they are.
     """
 
-    anchor: Anchor
-    memory: Memory | None = None
+    latent: Tensor
+    started: Tensor
+    ids: Tensor
+    birth_xy: Tensor
+    xy: Tensor
 
 
-@dataclass(frozen=True)
-class Warped:
-    """The warped anchor of F frames in pixels.
+class TrackConditioner:
+    """The paper's `Conditioner`: identity codes of the tracks and the first frame (Section 3.1).
 
-    frames (B, F, 3, H, W) in [−1, 1]; support (B, F, 1, H/4, W/4) in [−1, 1]: how surely tracks speak there, below 0
-    where nothing of the picture lands.
+    seed: of the points' identity codes.
     """
 
-    frames: Tensor
-    support: Tensor
-
-    @classmethod
-    def join(cls, parts: Iterable[Warped]) -> Warped:
-        """Spans of frames one after another."""
-        every = list(parts)
-        return cls(torch.cat([part.frames for part in every], 1), torch.cat([part.support for part in every], 1))
-
-
-class Conditioner:
-    """Makes `Conditioning` with a VAE at one frame size. seed: of the points' identity codes.
-
-    anchored: whether the model sees the warped anchor. The paper's do not: then nothing is warped, and the encoder
-    runs once, for the picture.
-    """
-
-    def __init__(self, vae: VideoVAE, geometry: Geometry, seed: int = 0, anchored: bool = True) -> None:
-        self.vae, self.geometry, self.seed, self.anchored = vae, geometry, seed, anchored
+    def __init__(self, vae: VideoVAE, geometry: Geometry, seed: int = 0) -> None:
+        self.vae, self.geometry, self.seed = vae, geometry, seed
 
     def clip(self, picture: Tensor, tracks: TrackBatch) -> Conditioning:
         """A whole clip (1 + 4n frames) that starts at `picture` (B, 3, H, W) in [−1, 1]."""
-        state = ConditionerState(Anchor.of(picture).seen(tracks, 0))
-        return self.step(state, tracks)[0]
+        return first_and_tracks(self.vae.encode(picture[:, None]), tracks, self.geometry, self.seed, starts=True)
 
-    def step(
-        self, state: ConditionerState, tracks: TrackBatch, warped: Warped | None = None
-    ) -> tuple[Conditioning, ConditionerState]:
-        """The next frames of a stream: 1 + 4n if it starts here (no memory yet), else 4n.
-
-        warped: their warp, if `warp` has made it already. Points that are not in the anchor steer by their
-        identity alone.
-        """
-        if not self.anchored:
-            return self._unanchored(state, tracks)
-        starts, anchor = state.memory is None, state.anchor
-        warped = self.warp(anchor, tracks) if warped is None else warped
-        dtype = anchor.picture.dtype
-        latents, memory = self.vae.encode_step(warped.frames.to(dtype), state.memory)
-        conditioning = Conditioning(
-            first=self._first(latents, starts),
-            volume=track_volume(tracks, self.geometry, self.seed, starts).to(dtype),
-            anchor=latents,
-            support=self._support(warped.support, starts).to(dtype),
-        )
-        return conditioning, ConditionerState(anchor.moved(tracks), memory)
-
-    def warp(self, anchor: Anchor, tracks: TrackBatch) -> Warped:
-        """The anchor pulled along the tracks' points and by those that are held where they were let go."""
-        birth_xy, born = anchor.places(tracks.ids)
-        held = anchor.strength()
-        frames = tracks.frames
-        return Warped(
-            *warp(
-                anchor.picture,
-                anchor.affinity,
-                torch.cat([tracks.xy, anchor.xy[:, None].expand(-1, frames, -1, -1)], 2),
-                torch.cat([tracks.visible, anchor.held[:, None].expand(-1, frames, -1)], 2),
-                torch.cat([birth_xy, anchor.birth_xy], 1),
-                torch.cat([born.float(), held], 1),
-            )
+    def open(self, picture: Tensor, latent: Tensor) -> TrackState:
+        batch, device = picture.shape[0], picture.device
+        nowhere = torch.zeros(batch, 0, 2, device=device)
+        return TrackState(
+            latent,
+            torch.zeros((), dtype=torch.bool),
+            torch.zeros(batch, 0, dtype=torch.long, device=device),
+            nowhere,
+            nowhere,
         )
 
-    def _unanchored(self, state: ConditionerState, tracks: TrackBatch) -> tuple[Conditioning, ConditionerState]:
-        picture, starts = state.anchor.picture, state.memory is None
-        volume = track_volume(tracks, self.geometry, self.seed, starts).to(picture.dtype)
-        nothing = volume.new_zeros(*volume.shape[:2], self.vae.latent_channels, *volume.shape[-2:])
-        shown = torch.cat([self.vae.encode(picture[:, None]), nothing[:, 1:]], 1) if starts else nothing
-        support = nothing[:, :, :1].expand(-1, -1, self.geometry.temporal_stride + 1, -1, -1)
-        conditioning = Conditioning(self._first(shown, starts), volume, nothing, support)
-        return conditioning, ConditionerState(state.anchor.moved(tracks), (picture.new_empty(0),))
+    def step(self, state: TrackState, tracks: TrackBatch, shown: Tensor) -> tuple[Conditioning, TrackState]:
+        conditioning = first_and_tracks(state.latent, tracks, self.geometry, self.seed, not bool(state.started))
+        known, births = _births(state, tracks)
+        first = tracks.visible.int().argmax(1)[:, None, :, None].expand(-1, -1, -1, 2)
+        appeared_at = tracks.xy.gather(1, first)[:, 0] - self._shift(state)[:, None]
+        birth_xy = torch.where(known[..., None], births, appeared_at)
+        return conditioning, TrackState(
+            state.latent, torch.ones((), dtype=torch.bool), tracks.ids, birth_xy, tracks.xy[:, -1]
+        )
 
-    def _first(self, latents: Tensor, starts: bool) -> Tensor:
-        mask = torch.zeros_like(latents[:, :, : self.geometry.temporal_stride])
-        first = torch.zeros_like(latents)
-        if starts:  # nothing has moved at the first frame: the warp's latent is the picture's
-            mask[:, 0], first[:, 0] = 1, latents[:, 0]
-        return torch.cat([mask, first], 2)
+    def outside(self, state: TrackState) -> float:
+        """From the median movement of the points, as far as they cover the view."""
+        if state.ids.shape[1] == 0:
+            return 0.0
+        size = state.xy.new_tensor(self.geometry.size)
+        inside = (1 - self._shift(state).abs() / size).clamp(0, 1).prod(-1)
+        return float(((1 - inside) * self._coverage(state)).max())
 
-    def _support(self, support: Tensor, starts: bool) -> Tensor:
-        pooled = F.avg_pool2d(support.flatten(0, 1), self.geometry.spatial_stride // STRIDE)
-        packed = pack_frames(pooled.unflatten(0, support.shape[:2]), self.geometry, starts)
-        return torch.cat([packed, torch.ones_like(packed[:, :, :1])], 2)
+    def renewed(self, state: TrackState, shown: Tensor) -> TrackState:
+        return replace(state, birth_xy=state.xy)
+
+    def pack(self, state: TrackState) -> dict[str, Tensor]:
+        return {field.name: getattr(state, field.name) for field in fields(state)}
+
+    def unpack(self, tensors: dict[str, Tensor]) -> TrackState:
+        state = {field.name: tensors[field.name] for field in fields(TrackState)}
+        return TrackState(**state | {"started": state["started"].cpu()})
+
+    def conditioning(self, tensors: Sequence[Tensor]) -> Conditioning:
+        return Conditioning(*tensors)
+
+    def _shift(self, state: TrackState) -> Tensor:
+        """(B, 2) pixels by which the view's content has moved."""
+        if state.ids.shape[1] == 0:
+            return state.xy.new_zeros(len(state.xy), 2)
+        return (state.xy - state.birth_xy).median(1).values
+
+    def _coverage(self, state: TrackState) -> Tensor:
+        """(B,) share of a coarse grid's cells that have points: in the picture or in the view, whichever is more."""
+        return torch.maximum(*(self._occupied(points) for points in (state.birth_xy, state.xy)))
+
+    def _occupied(self, xy: Tensor) -> Tensor:
+        """(B,) share of the cells of the frame that points (B, N, 2) lie in; those outside it do not count."""
+        cells = (xy / xy.new_tensor(self.geometry.size) * CELLS).floor().long()
+        inside = ((cells >= 0) & (cells < CELLS)).all(-1)
+        numbers = torch.where(inside, cells[..., 1] * CELLS + cells[..., 0], CELLS**2)
+        return torch.zeros(len(xy), CELLS**2 + 1, device=xy.device).scatter_(1, numbers, 1.0)[:, :-1].mean(1)
+
+
+def _births(state: TrackState, tracks: TrackBatch) -> tuple[Tensor, Tensor]:
+    """Which of the tracks' points are known (B, N), and their places of birth (B, N, 2)."""
+    same = tracks.ids[:, :, None] == state.ids[:, None, :]
+    return same.any(-1), torch.einsum("bmn,bnk->bmk", same.to(state.birth_xy), state.birth_xy)
+
+
+def first_and_tracks(latent: Tensor, tracks: TrackBatch, geometry: Geometry, seed: int, starts: bool) -> Conditioning:
+    """The paper's conditioning of the frames given. latent (B, 1, C, h, w): of the first frame; starts: see
+    `track_volume`."""
+    volume = track_volume(tracks, geometry, seed, starts).to(latent.dtype)
+    return Conditioning(first_channels(latent, volume.shape[1], geometry, starts), volume)
+
+
+def first_channels(latent: Tensor, latents: int, geometry: Geometry, starts: bool) -> Tensor:
+    """Mask and first-frame latents (B, T, 4 + C, h, w): of `latent` (B, 1, C, h, w) where a clip starts, else zero."""
+    batch, _, channels, *cells = latent.shape
+    stride = geometry.temporal_stride
+    first = latent.new_zeros(batch, latents, stride + channels, *cells)
+    if starts:
+        first[:, 0, :stride], first[:, 0, stride:] = 1, latent[:, 0]
+    return first

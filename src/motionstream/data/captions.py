@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from motionstream.conditioning.text_encoder import words_of
 from motionstream.data.effects import BY_NAME, NONE
-from motionstream.tiny.text_encoder import words_of
 
 LONGEST_NAME = 60  # characters; a longer description is cut at its first sentence or dropped
 

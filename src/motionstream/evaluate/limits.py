@@ -27,6 +27,7 @@ from torch import Tensor
 
 from motionstream.conditioning import Conditioning
 from motionstream.data import effects
+from motionstream.dit import RollingCache, TextContext
 from motionstream.evaluate import machine, motion
 from motionstream.evaluate.baselines import Generate, warp
 from motionstream.evaluate.clips import Clip, Follow, Source, resized
@@ -38,8 +39,10 @@ from motionstream.evaluate.motion import Example, Opened, Score, by_model
 from motionstream.evaluate.pictures import plots
 from motionstream.evaluate.reporting.tables import Row, Table, table
 from motionstream.evaluate.vae import rebuild
-from motionstream.sampling import ChunkStep
+from motionstream.sampling import PlainStep
+from motionstream.sampling.step import StepNoise
 from motionstream.stream.model import StreamingModel
+from motionstream.tiny.finisher import finisher_of
 from motionstream.trackers.lucas_kanade import track
 from motionstream.tracks import Tracks
 
@@ -94,9 +97,10 @@ def ladder(model: StreamingModel, seed: int = 0) -> dict[str, Make]:
     }
     if model.network.config.conditioning.anchored:
         makers[WARP_THROUGH_VAE] = _maker(by_model(uncorrected(model)), seed)
-    if model.detail is not None or model.prompt_filter is not None:
+    finisher = finisher_of(model)
+    if finisher.detail is not None or finisher.prompt_filter is not None:
         makers[STUDENT] = _maker(by_model(without(model, "detail", "prompt_filter")), seed)
-    if model.detail is not None and model.prompt_filter is not None:
+    if finisher.detail is not None and finisher.prompt_filter is not None:
         makers[WITH_DETAIL] = _maker(by_model(without(model, "prompt_filter")), seed)
     makers[WHOLE] = _maker(by_model(model), seed)
     return makers
@@ -105,34 +109,33 @@ def ladder(model: StreamingModel, seed: int = 0) -> dict[str, Make]:
 def without(model: StreamingModel, *parts: str) -> StreamingModel:
     """The same model without its "detail", its "prompt_filter" or both."""
     bare = copy.copy(model)
-    for part in parts:
-        setattr(bare, part, None)
+    bare.finisher = finisher_of(model).without(*parts)
     return bare
 
 
 def uncorrected(model: StreamingModel) -> StreamingModel:
     """The same model with a network that knows nothing: the warp through the VAE, without detail and look."""
     made = without(model, "detail", "prompt_filter")
-    made.chunk_step = _Uncorrected(model.chunk_step)
+    made.chunk_step = _Uncorrected(model.network, model.rollout_config, model.geometry.token_grid)
     return made
 
 
-class _Uncorrected:
+class _Uncorrected(PlainStep):
     """Chunks whose clean latents are those of the warped anchor, as from an anchored network that returns 0."""
 
-    def __init__(self, own: ChunkStep) -> None:
-        self.rollout_config, self.cache = own.rollout_config, own.cache
-
     def denoise(
-        self, cache: object, conditioning: Conditioning, context: object, noise: object, known: Tensor | None = None
+        self,
+        cache: RollingCache,
+        conditioning: Conditioning,
+        context: TextContext,
+        noise: StepNoise,
+        known: Tensor | None = None,
     ) -> Tensor:
         """The anchor's latents (B, T, C, h, w); the first of them is `known`, the picture's, for nothing moved yet."""
-        return conditioning.anchor
+        return conditioning.prior()
 
-    def commit(self, cache: object, clean: Tensor, conditioning: Conditioning, context: object) -> None:
+    def commit(self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext) -> None:
         """Nothing is read again."""
-
-    recommit = commit
 
 
 def _maker(generate: Generate, seed: int) -> Make:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
-from motionstream.conditioning import Conditioner, TrackBatch
+from motionstream.conditioning import TrackBatch, TrackConditioner
 from motionstream.evaluate.baselines import Generate
 from motionstream.evaluate.metrics import Video
 from motionstream.geometry import Geometry
 from motionstream.sampling import Control, Guidance, MotionModel, keyed_noise, sample_clip
+from motionstream.tiny.conditioner import AnchoredConditioner
 from motionstream.tiny.vae import TinyVAE
 from motionstream.tracks import Tracks
 from motionstream.vae.pixels import from_image, to_frames
@@ -41,14 +42,15 @@ class Teacher:
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu"):
                 control = self._control(picture[:, 0], TrackBatch.of([tracks], device), caption, seed)
                 given = self.vae.encode(picture).float()
-                noise = keyed_noise(tuple(control.conditioning.anchor.shape), seed, 0, 0).to(device)
+                noise = keyed_noise(control.conditioning.latent_shape, seed, 0, 0).to(device)
                 latents = sample_clip(self.network, given, control, noise, steps, self.shift, guidance)
                 return to_frames(self.vae.decode(latents)[0])
 
         return generate
 
     def _control(self, picture: torch.Tensor, tracks: TrackBatch, caption: str, seed: int) -> Control:
-        conditioner = Conditioner(self.vae, self.geometry, seed)
+        make = AnchoredConditioner if self.network.config.conditioning.anchored else TrackConditioner
+        conditioner = make(self.vae, self.geometry, seed)
         hidden = tracks.hidden(torch.ones(len(tracks.ids), dtype=torch.bool))
         return Control(
             conditioner.clip(picture, tracks).to(torch.float32),

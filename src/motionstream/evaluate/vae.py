@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from motionstream.conditioning import Warped
 from motionstream.evaluate import machine
 from motionstream.evaluate.lpips import Lpips
 from motionstream.evaluate.metrics import Mean, Video, psnr, ssim
 from motionstream.evaluate.motion import EvaluationClip
 from motionstream.geometry import chunk_spans
 from motionstream.stream.model import StreamingModel
+from motionstream.tiny.conditioner import Warped
+from motionstream.tiny.finisher import finisher_of
 from motionstream.vae.pixels import to_frames, to_model
 
 
@@ -87,5 +88,5 @@ def decoder_gflop(model: StreamingModel, chunk: int) -> float:
         latents.new_zeros(1, frames, 3, height, width), latents.new_zeros(1, frames, 1, height // 4, width // 4)
     )
     with FlopCounterMode(display=False) as counter:  # on the modules themselves: a replayed graph shows it nothing
-        model.detailed(model.vae.decode_step(latents, memory)[0], warped)
+        finisher_of(model).detailed(model.vae.decode_step(latents, memory)[0], warped)
     return float(counter.get_total_flops()) / 1e9

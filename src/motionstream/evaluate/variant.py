@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
 
 from motionstream import model_folder, zoo
-from motionstream.conditioning import Conditioner, ConditionerState, Conditioning, TrackBatch, Warped
+from motionstream.conditioning import AnyConditioner, Conditioning, TrackBatch
 from motionstream.sampling import RolloutConfig
 from motionstream.stream.model import StreamingModel
+from motionstream.tiny.conditioner import AnchoredConditioning
+from motionstream.tiny.finisher import PhotoFinisher
 
 _SIZES = re.compile(r"c(\d+)s(\d+)w(\d+)")
 
 
 class Variant(StreamingModel):
-    """A model that shares everything with the one given, but for its rolling sizes and what its network is told.
+    """A model that shares everything with the one given, but for its rollout sizes and its network's conditioning.
 
-    identity: whether points say where they are by their codes. anchor: whether the network sees the warped anchor.
+    identity: whether the network gets the points' identity codes. anchor: whether it gets the warped anchor.
     """
 
     def __init__(
@@ -26,27 +29,27 @@ class Variant(StreamingModel):
     ) -> None:
         self.__dict__.update(vars(model))
         self.rollout_config, self.identity, self.anchor = rollout_config, identity, anchor
-        if not anchor:
-            self.detail = None  # it would bring the anchor's texture in by another door
+        if not anchor and isinstance(model.finisher, PhotoFinisher):
+            self.finisher = model.finisher.without("detail")  # it reads the warped anchor too
 
-    def conditioner(self, seed: int) -> Conditioner:
-        return _Partial(super().conditioner(seed), self.identity, self.anchor)
+    def conditioner(self, seed: int) -> AnyConditioner:
+        return cast(AnyConditioner, _Partial(super().conditioner(seed), self.identity, self.anchor))
 
 
-class _Partial(Conditioner):
-    """A conditioner that keeps something back."""
+class _Partial:
+    """A conditioner that leaves some conditioning out."""
 
-    def __init__(self, whole: Conditioner, identity: bool, anchor: bool) -> None:
-        super().__init__(whole.vae, whole.geometry, whole.seed, whole.anchored)
-        self.identity, self.anchor = identity, anchor
+    def __init__(self, whole: AnyConditioner, identity: bool, anchor: bool) -> None:
+        self.whole, self.identity, self.anchor = whole, identity, anchor
 
-    def step(
-        self, state: ConditionerState, tracks: TrackBatch, warped: Warped | None = None
-    ) -> tuple[Conditioning, ConditionerState]:
-        conditioning, following = super().step(state, tracks, warped)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.whole, name)
+
+    def step(self, state: Any, tracks: TrackBatch, shown: torch.Tensor) -> tuple[Conditioning, Any]:
+        conditioning, following = self.whole.step(state, tracks, shown)
         if not self.identity:
             conditioning = replace(conditioning, volume=torch.zeros_like(conditioning.volume))
-        if not self.anchor:
+        if not self.anchor and isinstance(conditioning, AnchoredConditioning):
             everyone = torch.ones(len(conditioning.anchor), dtype=torch.bool, device=conditioning.anchor.device)
             conditioning = conditioning.without_anchor(everyone)
         return conditioning, following

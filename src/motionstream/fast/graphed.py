@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 
@@ -25,10 +25,10 @@ from motionstream.conditioning import Conditioning
 from motionstream.dit import RollingCache, TextContext
 from motionstream.fast.fuse import FusedDiT
 from motionstream.fast.graph import GraphPool, Recorded, Replayed, fixed
-from motionstream.fast.slots import SlotCache, slots_fit
+from motionstream.fast.slots import SlotCache, slots_fit, stream_cache
 from motionstream.sampling.model import MotionModel
-from motionstream.sampling.rollout import RolloutConfig, commit_chunk, denoise_chunk
-from motionstream.sampling.step import ChunkStep, PlainStep, StepNoise
+from motionstream.sampling.rollout import RolloutConfig, commit_chunk, denoise_chunk, recommit_chunk
+from motionstream.sampling.step import ChunkStep, DecodeStep, PlainStep, StepNoise
 from motionstream.vae import Memory, VideoVAE
 
 SETTING = "MOTIONSTREAM_GRAPHS"
@@ -45,11 +45,28 @@ def chunk_step(
     chunk, and not MOTIONSTREAM_GRAPHS=0 in the environment. True demands them and raises ValueError where they cannot
     be had; on other devices the same buffers are then used without graphs.
     """
-    on_gpu = next(model.parameters()).device.type == "cuda"
+    on_gpu = model.like.device.type == "cuda"
     possible = isinstance(model.dit, FusedDiT) and slots_fit(rollout_config.chunk, rollout_config.window)
     if graphs is None:
         graphs = on_gpu and possible and os.environ.get(SETTING) != "0"
-    return GraphedStep(model, rollout_config, grid) if graphs else PlainStep(model, rollout_config, grid)
+    return GraphedStep(model, rollout_config, grid) if graphs else SlottedStep(model, rollout_config, grid)
+
+
+class SlottedStep(PlainStep):
+    """Both halves as they are; the past in fixed slots where that pays (`stream_cache`)."""
+
+    def cache(self) -> RollingCache:
+        weight, config = self.model.like, self.rollout_config
+        return stream_cache(
+            self.model.dit.config,
+            batch=1,
+            grid=self.grid,
+            chunk=config.chunk,
+            sink=config.sink,
+            window=config.window,
+            dtype=weight.dtype,
+            device=weight.device,
+        )
 
 
 class GraphedStep:
@@ -60,7 +77,7 @@ class GraphedStep:
     """
 
     def __init__(self, model: MotionModel, rollout_config: RolloutConfig, grid: tuple[int, int]) -> None:
-        weight = next(model.parameters())
+        weight = model.like
         if weight.device.type == "cuda" and not isinstance(model.dit, FusedDiT):
             raise ValueError("CUDA graphs need a fused model: put fuse(network.dit) in its place first")
         self.model, self.rollout_config, self.grid = model, rollout_config, grid
@@ -116,10 +133,34 @@ class GraphedStep:
     def commit(self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext) -> None:
         """See that the chunk denoised last is in the cache."""
         if self.rollout_config.clean_pass:
-            self.recommit(cache, clean, conditioning, context)
+            self._commit_clean(cache, clean, conditioning, context)
 
-    def recommit(self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext) -> None:
-        """Write a clean chunk into the cache."""
+    def recommit(
+        self,
+        cache: RollingCache,
+        clean: Tensor,
+        conditioning: Conditioning,
+        context: TextContext,
+        noise: StepNoise,
+        known: Tensor | None = None,
+    ) -> None:
+        """Write an earlier chunk into the cache once more. Without a clean pass this is seldom, and not recorded."""
+        if self.rollout_config.clean_pass:
+            self._commit_clean(cache, clean, conditioning, context)
+            return
+        with self._lock, torch.inference_mode():
+            stream, latents = self._seat(cache), clean.shape[1]
+            counts, written = self.desk.counts, self.desk.written(latents)
+            recommit_chunk(self.model, self.desk, clean, conditioning, context, self.rollout_config, noise, known)
+            self._hand_over(stream, counts, written, latents)
+
+    def decoder(self, vae: VideoVAE) -> DecodeStep:
+        """Recorded too."""
+        return GraphedDecode(vae, self.device)
+
+    def _commit_clean(
+        self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext
+    ) -> None:
         with self._lock, torch.inference_mode():
             stream = self._seat(cache)
             key, inputs = self._take(conditioning, None)
@@ -200,8 +241,8 @@ class GraphedStep:
         if key not in self._inputs:
             self._inputs[key] = Inputs.like(conditioning, known, len(self.rollout_config.times))
         inputs = self._inputs[key]
-        for field in fields(Conditioning):
-            getattr(inputs.conditioning, field.name).copy_(getattr(conditioning, field.name))
+        for buffer, tensor in zip(inputs.conditioning.tensors(), conditioning.tensors(), strict=True):
+            buffer.copy_(tensor)
         if inputs.known is not None and known is not None:
             inputs.known.copy_(known)
         return key, inputs
@@ -252,10 +293,10 @@ class Inputs:
 
     @classmethod
     def like(cls, conditioning: Conditioning, known: Tensor | None, calls: int) -> Inputs:
-        latents = conditioning.anchor
+        latents = conditioning.first.new_empty(()).expand(conditioning.latent_shape)
         return cls(
             tuple(fixed(latents) for _ in range(calls)),
-            Conditioning(*(fixed(getattr(conditioning, field.name)) for field in fields(Conditioning))),
+            type(conditioning)(*(fixed(tensor) for tensor in conditioning.tensors())),
             fixed(latents),
             None if known is None else fixed(known),
         )

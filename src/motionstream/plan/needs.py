@@ -102,7 +102,7 @@ def _dit_weights(subject: Subject, fp8: bool) -> int:
     total = HALF * _count(network)
     if not fp8:
         return total
-    blocks = [part for part in network.dit.modules() if isinstance(part, Block)]
+    blocks = [part for part in network.modules() if isinstance(part, Block)]
     matrices = [part.weight for block in blocks for part in block.modules() if isinstance(part, nn.Linear)]
     return total + sum((EIGHTH - HALF) * matrix.numel() + SCALE * matrix.shape[0] for matrix in matrices)
 

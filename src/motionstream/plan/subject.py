@@ -58,7 +58,7 @@ def _of_wan(name: str) -> Subject:
     dit = CONFIGS[name]
     latent = dit.out_channels
     conditioning = ConditioningConfig(latent, TRACK_CHANNELS, anchored=False)
-    network = ModelConfig(replace(dit, in_channels=latent + conditioning.channels), conditioning, "velocity")
+    network = ModelConfig(replace(dit, in_channels=latent + conditioning.channels), conditioning)
     vae = VAE_OF_CHANNELS[latent]
     return Subject(name, network, LIVE[vae], vae, SIZES[vae])
 

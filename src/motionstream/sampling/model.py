@@ -1,63 +1,82 @@
-"""`MotionModel`: DiT + track head + text encoder as one network that maps noisy latents to a velocity.
-
-Two ways to read the DiT's output u, chosen by the configuration:
-
-- "velocity" (Wan, the paper): v = u.
-- "anchored" (the embedded model): ẑ_0 = a + u, with a the latents of the warped anchor, and v = (z_t − ẑ_0) / t. A
-  network that knows nothing returns the warp, and it learns only what the warp lacks; it never has to carry
-  noise through its few channels.
-"""
+"""`MotionModel`: DiT + track head + text encoder as one network that maps noisy latents to a velocity."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from motionstream.conditioning import Conditioning, ConditioningConfig, TrackHead
-from motionstream.diffusion import TIMESTEPS, clean_of, velocity_of
+from motionstream.conditioning import Conditioning, ConditioningConfig, TextEncoder, TrackHead
+from motionstream.diffusion import TIMESTEPS, clean_of
 from motionstream.dit import ChunkMask, DiTConfig, RollingCache, TextContext, VideoDiT
-from motionstream.fast.fuse import FusedDiT
 from motionstream.sampling.times import beside
-from motionstream.tiny.text_encoder import TextEncoder
-
-PARAMETERIZATIONS = ("velocity", "anchored")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """dit: sizes of the DiT (its in_channels = latents + conditioning); parameterization: see above."""
+    """dit: sizes of the DiT (its in_channels = latents + conditioning)."""
 
     dit: DiTConfig
     conditioning: ConditioningConfig
-    parameterization: str
 
     def __post_init__(self) -> None:
         expected = self.conditioning.latent_channels + self.conditioning.channels
         if self.dit.in_channels != expected:
             raise ValueError(f"DiT takes {self.dit.in_channels} channels, its conditioning makes {expected}")
-        if self.parameterization not in PARAMETERIZATIONS:
-            raise ValueError(f"parameterization {self.parameterization!r}: one of {', '.join(PARAMETERIZATIONS)}")
-        if self.parameterization == "anchored" and not self.conditioning.anchored:
-            raise ValueError("an anchored model needs conditioning with the warped anchor")
+
+
+class Transformer(Protocol):
+    """What a `MotionModel` needs of its transformer: a `VideoDiT`, or a faster form of one (`fast/`)."""
+
+    @property
+    def config(self) -> DiTConfig: ...
+
+    def __call__(
+        self,
+        x_BTCHW: Tensor,
+        t: Tensor,
+        context: Tensor | TextContext,
+        *,
+        mask: ChunkMask | None = None,
+        cache: RollingCache | None = None,
+        commit: bool = False,
+    ) -> Tensor: ...
+
+    def commit(self, x_BTCHW: Tensor, t: Tensor, context: Tensor | TextContext, cache: RollingCache) -> None: ...
+
+    def text_context(
+        self, text: Tensor, image: Tensor | None = None, lengths: Sequence[int] | None = None
+    ) -> TextContext: ...
+
+    def grid(self, height: int, width: int) -> tuple[int, int]: ...
 
 
 class MotionModel(nn.Module):
     """The network of one model. Teacher, masked student and cached student alike."""
 
+    dit: Transformer
+
     def __init__(self, config: ModelConfig, text: bool = True) -> None:
+        """text: with a text encoder of its own, learned with the rest; else prompts come encoded."""
         super().__init__()
         self.config = config
-        self.dit: VideoDiT | FusedDiT = VideoDiT(config.dit)
+        self.dit = VideoDiT(config.dit)
         self.track_head = TrackHead(config.conditioning.track_channels)
         self.text = TextEncoder(config.dit.text_dim, config.dit.text_tokens) if text else None
 
+    @property
+    def like(self) -> Tensor:
+        """A weight: of the network's device and dtype."""
+        return next(self.parameters())
+
     def context(self, prompts: list[str]) -> TextContext:
-        """What the DiT's cross-attention reads of these prompts; computed once a prompt."""
+        """Keys and values of the DiT's cross-attention for these prompts; computed once a prompt."""
         if self.text is None:
             raise ValueError("this model has no text encoder of its own: give the DiT an encoded prompt")
-        return self.dit.text_context(self.text(prompts).to(next(self.dit.parameters()).dtype))
+        return self.dit.text_context(self.text(prompts).to(self.like.dtype))
 
     def velocity(
         self,
@@ -68,14 +87,9 @@ class MotionModel(nn.Module):
         mask: ChunkMask | None = None,
         cache: RollingCache | None = None,
     ) -> Tensor:
-        """v (B, T, C, h, w) at noisy latents (B, T, C, h, w) and times t (B, T) in [0, 1], which may be on the host.
-
-        Where t is 0 the velocity of an anchored network means nothing.
-        """
+        """v (B, T, C, h, w) at noisy latents (B, T, C, h, w) and times t (B, T) in [0, 1], which may be on the host."""
         output = self._output(noisy, t, conditioning, context, mask, cache)
-        if self.config.parameterization == "anchored":
-            return velocity_of(conditioning.anchor + output, noisy, beside(t, noisy))
-        return output
+        return self.velocity_from(output, noisy, t, conditioning)
 
     def clean(
         self,
@@ -87,10 +101,16 @@ class MotionModel(nn.Module):
         cache: RollingCache | None = None,
         commit: bool = False,
     ) -> Tensor:
-        """The guess of z_0, same arguments. commit: whether this pass writes its keys and values into the cache."""
+        """The estimate of z_0, same arguments. commit: whether this pass writes its keys and values into the cache."""
         output = self._output(noisy, t, conditioning, context, mask, cache, commit)
-        if self.config.parameterization == "anchored":
-            return conditioning.anchor + output
+        return self.clean_from(output, noisy, t, conditioning)
+
+    def velocity_from(self, output: Tensor, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        """The velocity of the DiT's output, which here it is."""
+        return output
+
+    def clean_from(self, output: Tensor, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        """The estimate of z_0 of the DiT's output."""
         return clean_of(output, noisy, beside(t, noisy))
 
     def commit(
@@ -98,6 +118,10 @@ class MotionModel(nn.Module):
     ) -> None:
         """Write the keys and values of clean latents (B, T, C, h, w), at times t = 0, into the cache."""
         self.dit.commit(self._given(clean, conditioning), t * TIMESTEPS, context, cache)
+
+    def channels(self, conditioning: Conditioning) -> Tensor:
+        """All conditioning channels (B, T, C', h, w), in the order `conditioning/conditioner.py` states."""
+        return torch.cat([conditioning.first, self.track_head(conditioning.volume)], 2)
 
     def _output(
         self,
@@ -110,15 +134,7 @@ class MotionModel(nn.Module):
         commit: bool = False,
     ) -> Tensor:
         given = self._given(noisy, conditioning)
-        output: Tensor = self.dit(given, t * TIMESTEPS, context, mask=mask, cache=cache, commit=commit)
-        return output
+        return self.dit(given, t * TIMESTEPS, context, mask=mask, cache=cache, commit=commit)
 
     def _given(self, latents: Tensor, conditioning: Conditioning) -> Tensor:
         return torch.cat([latents, self.channels(conditioning)], 2)
-
-    def channels(self, conditioning: Conditioning) -> Tensor:
-        """All conditioning channels (B, T, C', h, w), in the order `conditioner.py` states."""
-        parts = [conditioning.first, self.track_head(conditioning.volume)]
-        if self.config.conditioning.anchored:
-            parts += [conditioning.anchor, conditioning.support]
-        return torch.cat(parts, 2)

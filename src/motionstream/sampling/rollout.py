@@ -63,12 +63,12 @@ def denoise_chunk(
     exit_step: the last call made; None: all of them. If gradient is enabled outside it goes through that last call
     alone (Self Forcing). commit: whether the last call writes its keys and values into the cache.
     """
-    shape, given = conditioning.anchor.shape, 0 if known is None else known.shape[1]
+    shape, given = conditioning.latent_shape, 0 if known is None else known.shape[1]
     last = len(times) - 1 if exit_step is None else exit_step
-    clean = conditioning.anchor
+    clean = conditioning.first.new_empty(shape)
     for step in range(last + 1):
         with torch.set_grad_enabled(torch.is_grad_enabled() and step == last):
-            fresh = noise(step, tuple(shape)).to(clean)
+            fresh = noise(step, shape).to(clean)
             t = host_times(times[step], clean, given)
             noisy = pinned(interpolate(clean, fresh, beside(t, clean)) if step else fresh, known)
             kept = commit and step == last
@@ -87,6 +87,33 @@ def commit_chunk(
 ) -> None:
     """Write the clean chunk's keys and values into the cache."""
     model.commit(clean.detach(), host_times(0.0, clean), conditioning, context, cache)
+
+
+@torch.no_grad()
+def recommit_chunk(
+    model: MotionModel,
+    cache: RollingCache,
+    clean: Tensor,
+    conditioning: Conditioning,
+    context: TextContext,
+    config: RolloutConfig,
+    noise: Callable[[int, tuple[int, ...]], Tensor],
+    known: Tensor | None = None,
+) -> None:
+    """Write an earlier chunk into the cache once more, for another prompt or another place in it.
+
+    With a clean pass as `commit_chunk`. Without one the keys and values must be of the kind that the last call left, so
+    the clean chunk is noised to the time of that call, with its noise; with one call a chunk they are the same again.
+    noise, known: those the chunk was denoised with.
+    """
+    if config.clean_pass:
+        commit_chunk(model, cache, clean, conditioning, context)
+        return
+    step = len(config.times) - 1
+    fresh = noise(step, tuple(clean.shape)).to(clean)
+    t = host_times(config.times[step], clean, 0 if known is None else known.shape[1])
+    noisy = pinned(interpolate(clean, fresh, beside(t, clean)), known)
+    model.clean(noisy, t, conditioning, context, cache=cache, commit=True)
 
 
 def rollout(

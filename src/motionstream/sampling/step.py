@@ -12,12 +12,14 @@ from torch import Tensor
 
 from motionstream.conditioning import Conditioning
 from motionstream.dit import RollingCache, TextContext
-from motionstream.fast.slots import stream_cache
 from motionstream.sampling.model import MotionModel
-from motionstream.sampling.rollout import RolloutConfig, commit_chunk, denoise_chunk
+from motionstream.sampling.rollout import RolloutConfig, commit_chunk, denoise_chunk, recommit_chunk
+from motionstream.vae import Memory, VideoVAE
 
 StepNoise = Callable[[int, tuple[int, ...]], Tensor]
 """(step, shape) → standard normal noise."""
+DecodeStep = Callable[[Tensor, Memory | None], tuple[Tensor, Memory]]
+"""`VideoVAE.decode_step`."""
 
 
 class ChunkStep(Protocol):
@@ -44,32 +46,44 @@ class ChunkStep(Protocol):
         """See that the chunk denoised last is in the cache."""
         ...
 
-    def recommit(self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext) -> None:
-        """Write any clean chunk into the cache, as `commit_chunk`: an old one, for another prompt or place."""
+    def recommit(
+        self,
+        cache: RollingCache,
+        clean: Tensor,
+        conditioning: Conditioning,
+        context: TextContext,
+        noise: StepNoise,
+        known: Tensor | None = None,
+    ) -> None:
+        """Write an earlier chunk into the cache once more, as `recommit_chunk`."""
+        ...
+
+    def decoder(self, vae: VideoVAE) -> DecodeStep:
+        """How the latents of a chunk are decoded."""
         ...
 
 
-class PlainStep:
-    """Both halves as they are. slots: whether the past is in fixed slots; None: where that pays (`stream_cache`)."""
+StepMaker = Callable[[MotionModel, RolloutConfig, tuple[int, int]], ChunkStep]
+"""(network, rollout, (rows, columns) of tokens in a latent) → how its chunks are made."""
 
-    slots: bool | None = None
+
+class PlainStep:
+    """Both halves as they are, over a `RollingCache`."""
 
     def __init__(self, model: MotionModel, rollout_config: RolloutConfig, grid: tuple[int, int]) -> None:
         self.model, self.rollout_config, self.grid = model, rollout_config, grid
 
     def cache(self) -> RollingCache:
         """An empty cache for a new stream."""
-        weight, rollout_config = next(self.model.parameters()), self.rollout_config
-        return stream_cache(
+        weight, config = self.model.like, self.rollout_config
+        return RollingCache(
             self.model.dit.config,
             batch=1,
-            grid=self.grid,
-            chunk=rollout_config.chunk,
-            sink=rollout_config.sink,
-            window=rollout_config.window,
+            tokens=self.grid[0] * self.grid[1],
+            sink=config.sink,
+            window=config.window,
             dtype=weight.dtype,
             device=weight.device,
-            slots=self.slots,
         )
 
     def denoise(
@@ -88,9 +102,22 @@ class PlainStep:
     def commit(self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext) -> None:
         """See that the chunk denoised last is in the cache."""
         if self.rollout_config.clean_pass:
-            self.recommit(cache, clean, conditioning, context)
+            with torch.inference_mode():
+                commit_chunk(self.model, cache, clean, conditioning, context)
 
-    def recommit(self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext) -> None:
-        """Write a clean chunk into the cache."""
+    def recommit(
+        self,
+        cache: RollingCache,
+        clean: Tensor,
+        conditioning: Conditioning,
+        context: TextContext,
+        noise: StepNoise,
+        known: Tensor | None = None,
+    ) -> None:
+        """Write an earlier chunk into the cache once more."""
         with torch.inference_mode():
-            commit_chunk(self.model, cache, clean, conditioning, context)
+            recommit_chunk(self.model, cache, clean, conditioning, context, self.rollout_config, noise, known)
+
+    def decoder(self, vae: VideoVAE) -> DecodeStep:
+        """The VAE's own."""
+        return vae.decode_step

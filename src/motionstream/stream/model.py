@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,36 +11,33 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from motionstream.conditioning import Conditioner, ConditionerState, PictureEncoder, PromptEncoder, Warped
+from motionstream.conditioning import AnyConditioner, PictureEncoder, PromptEncoder, TrackConditioner
 from motionstream.dit import TextContext
-from motionstream.fast.graphed import GraphedDecode, GraphedStep, chunk_step
 from motionstream.geometry import Fit, Geometry
-from motionstream.sampling import MotionModel, RolloutConfig
+from motionstream.sampling import MotionModel, PlainStep, RolloutConfig
+from motionstream.sampling.step import StepMaker
+from motionstream.stream.finisher import AnyFinisher, NoFinisher
 from motionstream.stream.sink import FIXED, policy
-from motionstream.stream.state import StreamState, from_bytes
-from motionstream.stream.stream import Stream
+from motionstream.stream.state import Snapshots, StreamState
+from motionstream.stream.stream import Stream, StreamParts
 from motionstream.stream.video import read_image, upright_rgb
-from motionstream.tiny.anchor import Anchor
-from motionstream.tiny.detail import Detail
-from motionstream.tiny.particles import Particles
-from motionstream.tiny.prompt_filter import PromptFilter
-from motionstream.tiny.text_encoder import phrase_numbers
-from motionstream.vae import Memory, VideoVAE
+from motionstream.vae import VideoVAE
 from motionstream.vae.pixels import from_image
 
 Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
+ConditionerMaker = Callable[[VideoVAE, Geometry, int], AnyConditioner]
+"""(VAE, geometry, seed) → what makes the conditioning of one stream."""
 
 
 class StreamingModel:
     """What `motionstream.load` gives.
 
-    network and vae are on one device, in one dtype, in inference mode. rolling: sizes of the rollout, free to
-    choose at run time. hash: of the weights, so that figures and snapshots name what made them. detail: gives decoded
-    frames the warped anchor's texture; look: what the prompt says of weather and light; either if the model has it.
-    prompted: whether the network reads the prompt, or the look alone.
+    network and vae are on one device, in one dtype, in inference mode. rollout_config: sizes of the rollout, free to
+    choose at run time. hash: of the weights, so that figures and snapshots name what made them. conditioner: picture
+    and tracks → conditioning, by default the paper's. finisher: what is done to decoded frames. reads_prompt: whether
+    the network reads the prompt, or the finisher alone.
     prompts: the text encoder of a network that has none of its own (Wan's UMT5). pictures: the encoder for its
-    cross-attention to the first picture (Wan 2.1's CLIP).
-    graphs: as for `chunk_step`; its two halves, and decoding, are what can be recorded.
+    cross-attention to the first picture (Wan 2.1's CLIP). chunk_step: how chunks are made, by default plainly.
     """
 
     def __init__(
@@ -51,24 +49,22 @@ class StreamingModel:
         fps: float,
         rollout_config: RolloutConfig,
         hash: str,
-        detail: Detail | None = None,
-        prompt_filter: PromptFilter | None = None,
+        *,
+        conditioner: ConditionerMaker = TrackConditioner,
+        finisher: AnyFinisher | None = None,
         prompts: PromptEncoder | None = None,
         pictures: PictureEncoder | None = None,
-        graphs: bool | None = None,
-        prompted: bool = True,
+        chunk_step: StepMaker = PlainStep,
+        reads_prompt: bool = True,
     ) -> None:
         self.name, self.geometry, self.fps, self.hash = name, geometry, fps, hash
         self.network = network.eval().requires_grad_(False)
         self.vae = vae.eval().requires_grad_(False) if isinstance(vae, nn.Module) else vae
-        self.detail = None if detail is None else detail.eval().requires_grad_(False)
-        self.prompt_filter = None if prompt_filter is None else prompt_filter.eval().requires_grad_(False)
-        self.prompts, self.pictures, self.prompted = prompts, pictures, prompted
-        self.device = next(network.parameters()).device
-        self.dtype = next(network.parameters()).dtype
-        self._graphs = graphs
+        self.finisher: AnyFinisher = NoFinisher() if finisher is None else finisher
+        self.prompts, self.pictures, self.reads_prompt = prompts, pictures, reads_prompt
+        self.device, self.dtype = network.like.device, network.like.dtype
+        self._make_conditioner, self._make_step = conditioner, chunk_step
         self.rollout_config = rollout_config
-        self._decode = GraphedDecode(vae, self.device) if isinstance(self.chunk_step, GraphedStep) else vae.decode_step
 
     @property
     def rollout_config(self) -> RolloutConfig:
@@ -78,7 +74,8 @@ class StreamingModel:
     @rollout_config.setter
     def rollout_config(self, rollout_config: RolloutConfig) -> None:
         grid = self.network.dit.grid(self.geometry.latent_height, self.geometry.latent_width)
-        self.chunk_step = chunk_step(self.network, rollout_config, grid, self._graphs)
+        self.chunk_step = self._make_step(self.network, rollout_config, grid)
+        self.decode = self.chunk_step.decoder(self.vae)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -88,75 +85,68 @@ class StreamingModel:
     def open(self, image: Picture, prompt: str = "", seed: int = 0, sink: str = FIXED) -> Stream:
         """A stream that starts with this picture, fitted to `size` by resize and centre-crop, never distorted.
 
-        image: path, PIL picture or (H, W, 3) uint8. sink: "fixed" holds on to the first scene, as in the paper;
-        "refresh" takes the one in view once the first is left (`sink.py`).
+        image: path, PIL picture or (H, W, 3) uint8. sink: "fixed" keeps the first latents as attention sink for ever,
+        as in the paper; "refresh" replaces them once the view has left the first picture (`sink.py`).
         Raises ValueError or OSError on what is not a picture, ValueError on another sink.
         """
         policy(sink)
         frame, fit = fitted(as_array(image), self.size)
+        parts = self._parts(seed)
         with torch.inference_mode():
             pixels = from_image(frame).to(self.device, self.dtype)
+            latent = self.vae.encode(pixels)
             state = StreamState(
                 seed=seed,
                 prompt=prompt,
                 cache=self.chunk_step.cache(),
-                conditioner=ConditionerState(Anchor.of(pixels[:, 0])),
-                first=self.vae.encode(pixels),
+                conditioner=parts.conditioner.open(pixels[:, 0], latent),
+                finisher=self.finisher.open(prompt, seed),
+                first=latent,
                 frame=pixels[:, 0],
                 source=fit.source,
-                seen=None if self.pictures is None else self.pictures.encode(frame).to(self.device, self.dtype),
+                image_tokens=None if self.pictures is None else self._image_tokens(self.pictures, frame),
                 sink=sink,
             )
-        return Stream(self, state)
+        return Stream(parts, state)
 
     def resume(self, snapshot: bytes) -> Stream:
-        """The stream a snapshot was taken of. Raises ValueError if it is not one of this model's."""
-        return Stream(self, from_bytes(snapshot, self.hash, self.chunk_step.cache(), self.device))
+        """The stream a snapshot was taken of. Raises ValueError if it is not one of this model's and this rollout's."""
+        parts = self._parts(self._snapshots().seed_of(snapshot))
+        return Stream(parts, parts.snapshots.from_bytes(snapshot, self.chunk_step.cache(), parts.conditioner))
 
-    def decode(self, latents: Tensor, warped: Warped | None, memory: Memory | None) -> tuple[Tensor, Memory]:
-        """The next latents of a stream (B, T, C, h, w) → the frames shown; warped: the anchor at those frames."""
-        video, memory = self._decode(latents, memory)
-        return self.detailed(video, warped), memory
-
-    def detailed(self, video: Tensor, warped: Warped | None) -> Tensor:
-        """Decoded frames (B, F, 3, H, W) with the warped anchor's texture, where the model has a network for that."""
-        if self.detail is None or warped is None:
-            return video
-        sharp: Tensor = self.detail(video, warped.frames, warped.support)
-        return sharp
-
-    def phrases(self, prompt: str) -> Tensor | None:
-        """What a prompt says of the look (1, L), by number; None: nothing."""
-        numbers = [] if self.prompt_filter is None else phrase_numbers(prompt, self.prompt_filter.config.phrases)
-        return torch.tensor([numbers], device=self.device) if numbers else None
-
-    def specks(self, seed: int) -> Particles | None:
-        """What may lie over the frames of a stream with this seed, where the model has a network that asks for it."""
-        return None if self.prompt_filter is None else Particles.of(seed, self.size, self.device)
-
-    def filtered(
-        self, video: Tensor, phrases: Tensor | None, specks: Particles | None, begin: int, since: int
-    ) -> Tensor:
-        """Finished frames (1, F, 3, H, W), number `begin` first, under phrases in force since `since`."""
-        if self.prompt_filter is None or phrases is None or specks is None:
-            return video
-        numbers = range(begin, begin + video.shape[1])
-        age = torch.arange(begin - since, begin - since + video.shape[1], device=video.device)
-        shown: Tensor = self.prompt_filter(video, phrases, age[None], specks.at(numbers)[None])
-        return shown
-
-    def context(self, prompt: str, seen: Tensor | None = None) -> TextContext:
-        """What the network reads of a prompt. seen (1, L, image_dim): tokens of the first picture, if it reads them."""
-        heard = prompt if self.prompted else ""
+    def context(self, prompt: str, image_tokens: Tensor | None = None) -> TextContext:
+        """Keys and values of the cross-attention. image_tokens (1, L, image_dim): of the first picture, if read."""
+        text = prompt if self.reads_prompt else ""
         with torch.inference_mode():
             if self.prompts is None:
-                return self.network.context([heard])
-            said = self.prompts.encode([heard])
-            text = said.padded(self.network.dit.config.text_tokens).to(self.device, self.dtype)
-            return self.network.dit.text_context(text, seen, said.lengths)
+                return self.network.context([text])
+            encoded = self.prompts.encode([text])
+            tokens = encoded.padded(self.network.dit.config.text_tokens).to(self.device, self.dtype)
+            return self.network.dit.text_context(tokens, image_tokens, encoded.lengths)
 
-    def conditioner(self, seed: int) -> Conditioner:
-        return Conditioner(self.vae, self.geometry, seed, self.network.config.conditioning.anchored)
+    def conditioner(self, seed: int) -> AnyConditioner:
+        """What makes the conditioning of a stream with this seed."""
+        return self._make_conditioner(self.vae, self.geometry, seed)
+
+    def _parts(self, seed: int) -> StreamParts:
+        return StreamParts(
+            self.geometry,
+            self.fps,
+            self.device,
+            self.chunk_step,
+            self.decode,
+            self.conditioner(seed),
+            self.finisher,
+            self.context,
+            self.reads_prompt,
+            self._snapshots(),
+        )
+
+    def _snapshots(self) -> Snapshots:
+        return Snapshots(self.hash, self.rollout_config, self.finisher, self.device)
+
+    def _image_tokens(self, encoder: PictureEncoder, frame: npt.NDArray[np.uint8]) -> Tensor:
+        return encoder.encode(frame).to(self.device, self.dtype)
 
 
 def as_array(image: Picture) -> npt.NDArray[np.uint8]:

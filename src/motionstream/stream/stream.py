@@ -1,45 +1,65 @@
-"""`Stream`: one picture come alive. Every step takes the tracks of the next frames and returns those frames.
+"""`Stream`: a live video that starts from one picture. A step takes the tracks of the next frames and returns them.
 
-A step is: commit the chunk shown last, condition, denoise, decode. The commit comes first rather than last, so
-that frames leave as soon as they are decoded; `settle` does it early, in the time a viewer looks at them. Behind the
-commit, anchor and sink are taken anew if the sink's policy asks for that.
+A step is: commit the chunk shown last, condition, denoise, decode, finish. The commit comes first rather than last, so
+that frames leave as soon as they are decoded; `settle` does it early, in the time a viewer looks at them. After the
+commit the sink is filled anew if its policy asks for that.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from motionstream.conditioning import ConditionerState, Conditioning, TrackBatch, Warped
-from motionstream.geometry import Fit
-from motionstream.sampling import keyed_noise
-from motionstream.stream.sink import policy
-from motionstream.stream.state import Chunk, StreamState, latest, to_bytes
+from motionstream.conditioning import AnyConditioner, TrackBatch
+from motionstream.dit import TextContext
+from motionstream.geometry import Fit, Geometry
+from motionstream.sampling import ChunkStep, keyed_noise
+from motionstream.sampling.step import DecodeStep, StepNoise
+from motionstream.stream.finisher import AnyFinisher
+from motionstream.stream.sink import LEFT, policy
+from motionstream.stream.state import CommittedChunk, Snapshots, StreamState, latest
 from motionstream.tracks import Tracks
 from motionstream.vae.pixels import to_frames
 
-if TYPE_CHECKING:
-    from motionstream.stream.model import StreamingModel
-
 Frames = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class StreamParts:
+    """What a stream runs on; shared by the streams of a model but for the conditioner, which has the stream's seed.
+
+    context: (prompt, image tokens) → keys and values of the cross-attention. reads_prompt: whether the network does,
+    or only the finisher.
+    """
+
+    geometry: Geometry
+    fps: float
+    device: torch.device
+    chunk_step: ChunkStep
+    decode: DecodeStep
+    conditioner: AnyConditioner
+    finisher: AnyFinisher
+    context: Callable[[str, Tensor | None], TextContext]
+    reads_prompt: bool
+    snapshots: Snapshots
 
 
 class Stream:
     """Made by `StreamingModel.open`. Not thread-safe; different streams of one model are independent."""
 
-    def __init__(self, model: StreamingModel, state: StreamState) -> None:
-        self.model, self.state, self._sink = model, state, policy(state.sink)
-        self._context = model.context(state.prompt, state.seen)
-        self._phrases, self._specks = model.phrases(state.prompt), model.specks(state.seed)
+    def __init__(self, parts: StreamParts, state: StreamState) -> None:
+        self.parts, self.state, self._sink = parts, state, policy(state.sink)
+        self._context = parts.context(state.prompt, state.image_tokens)
 
     @property
     def size(self) -> tuple[int, int]:
         """(W, H) of the frames, in pixels."""
-        return self.model.geometry.size
+        return self.parts.geometry.size
 
     @property
     def fit(self) -> Fit:
@@ -49,12 +69,12 @@ class Stream:
     @property
     def fps(self) -> float:
         """Nominal frames a second."""
-        return self.model.fps
+        return self.parts.fps
 
     @property
     def chunk_frames(self) -> int:
         """Frames that the next step returns: 1 + 4(C − 1) first, then 4C."""
-        return self.model.geometry.chunk_frames(self.state.latents, self.model.rollout_config.chunk)
+        return self.parts.geometry.chunk_frames(self.state.latents, self.parts.chunk_step.rollout_config.chunk)
 
     @property
     def prompt(self) -> str:
@@ -63,15 +83,16 @@ class Stream:
 
     @prompt.setter
     def prompt(self, text: str) -> None:
-        if text == self.state.prompt:
+        state, parts = self.state, self.parts
+        if text == state.prompt:
             return
-        context = self.model.context(text, self.state.seen) if self.model.prompted else self._context
+        context = parts.context(text, state.image_tokens) if parts.reads_prompt else self._context
         self.settle()
-        self.state.prompt = text
-        self.state.prompted, self._phrases = self._frames_shown(), self.model.phrases(text)
+        state.prompt = text
+        state.finisher = parts.finisher.prompted(state.finisher, text, self._frames_shown())
         if context is not self._context:
             self._context = context
-            self._commit_window_again()
+            self._recommit_window()
 
     def step(self, tracks: Tracks | None = None) -> Frames:
         """The next `chunk_frames` frames, (F, H, W, 3) uint8.
@@ -79,17 +100,19 @@ class Stream:
         tracks: of exactly those frames, in pixels of `size`; None: no control. Raises ValueError on tracks of
         another length; the stream is as it was.
         """
-        batch = self._checked(tracks)
+        batch, state, parts = self._checked(tracks), self.state, self.parts
         with torch.inference_mode():
             self.settle()
-            conditioning, warped, following = self._condition(batch)
-            clean = self._denoise(conditioning)
-            video, decoder = self.model.decode(clean, warped, self.state.decoder)
-            shown = self._filtered(video)
-        state = self.state
-        state.conditioner, state.decoder = following, decoder
-        state.pending = Chunk(clean, conditioning)
-        state.frame = video[:, -1]
+            conditioning, conditioned = parts.conditioner.step(state.conditioner, batch, state.frame)
+            clean = parts.chunk_step.denoise(
+                state.cache, conditioning, self._context, self._noise(state.chunks), self._known(state.chunks)
+            )
+            video, decoder = parts.decode(clean, state.decoder)
+            restored = parts.finisher.restored(video, conditioned)
+            shown = parts.finisher.shown(restored, state.finisher, self._frames_shown())
+        state.conditioner, state.decoder = conditioned, decoder
+        state.pending = CommittedChunk(clean, conditioning, state.chunks)
+        state.frame = restored[:, -1]
         state.chunks += 1
         state.latents += clean.shape[1]
         return to_frames(shown[0])
@@ -97,69 +120,47 @@ class Stream:
     def settle(self) -> None:
         """Commit the chunk shown last, if that is still to be done, and see whether the view has left the scene.
 
-        In a rollout without a clean pass its last call has done it; then only the latter is left.
+        In a rollout without a clean pass its last call has committed it; then only the latter is left.
         """
         state, chunk = self.state, self.state.pending
         if chunk is None:
             return
-        self._commit(chunk)
+        self.parts.chunk_step.commit(state.cache, chunk.clean, chunk.conditioning, self._context)
         state.recent = latest([*state.recent, chunk], self._sink.kept(state.cache))
         state.pending = None
         with torch.inference_mode():
-            if self._sink.due(state):
+            if self._sink.due(state.cache, state.since_left):
                 self._fill_sink()
-            if self._sink.leaves(state):
+            if self._sink.refreshes and self.parts.conditioner.outside(state.conditioner) > LEFT:
                 self._leave()
 
     def snapshot(self) -> bytes:
         """All of this stream; `model.resume` goes on from it bit for bit, also on another machine of the same kind."""
         self.settle()
-        return to_bytes(self.state, self.model.hash)
+        return self.parts.snapshots.to_bytes(self.state, self.parts.conditioner)
 
     def _checked(self, tracks: Tracks | None) -> TrackBatch:
         frames = self.chunk_frames
         tracks = Tracks.empty(frames) if tracks is None else tracks
         if tracks.frames != frames:
             raise ValueError(f"tracks of {tracks.frames} frames: the next step takes {frames} (stream.chunk_frames)")
-        return TrackBatch.of([tracks], self.model.device)
-
-    def _condition(self, tracks: TrackBatch) -> tuple[Conditioning, Warped | None, ConditionerState]:
-        """What steers the next chunk, once the anchor knows who took hold and who let go; and its warp in pixels."""
-        state, current = self.state, self.state.conditioner
-        anchor = current.anchor.renewed(state.frame) if current.anchor.crowded else current.anchor
-        ready = ConditionerState(anchor.following(tracks), current.memory)
-        conditioner = self.model.conditioner(state.seed)
-        warped = conditioner.warp(ready.anchor, tracks) if conditioner.anchored else None
-        conditioning, following = conditioner.step(ready, tracks, warped)
-        return conditioning, warped, following
-
-    def _denoise(self, conditioning: Conditioning) -> torch.Tensor:
-        state, model = self.state, self.model
-        return model.chunk_step.denoise(
-            state.cache,
-            conditioning,
-            self._context,
-            lambda step, shape: keyed_noise(shape, state.seed, state.chunks, step),
-            state.first if state.latents == 0 else None,
-        )
+        return TrackBatch.of([tracks], self.parts.device)
 
     def _frames_shown(self) -> int:
-        return self.model.geometry.frames(self.state.latents) if self.state.latents else 0
+        return self.parts.geometry.frames(self.state.latents)
 
-    def _filtered(self, video: torch.Tensor) -> torch.Tensor:
-        """The next frames as they are shown: what is kept of them, and moved on, is without the prompt's look."""
-        return self.model.filtered(video, self._phrases, self._specks, self._frames_shown(), self.state.prompted)
+    def _noise(self, chunk: int) -> StepNoise:
+        """The noise of a chunk, by step and shape."""
+        return lambda step, shape: keyed_noise(shape, self.state.seed, chunk, step)
 
-    def _commit(self, chunk: Chunk) -> None:
-        self.model.chunk_step.commit(self.state.cache, chunk.clean, chunk.conditioning, self._context)
-
-    def _recommit(self, chunk: Chunk) -> None:
-        self.model.chunk_step.recommit(self.state.cache, chunk.clean, chunk.conditioning, self._context)
+    def _known(self, chunk: int) -> Tensor | None:
+        """The given picture's latent, with which the first chunk begins."""
+        return self.state.first if chunk == 0 else None
 
     def _leave(self) -> None:
-        """The last frame shown is the anchor; the sink follows."""
+        """The view is compared with the last frame shown from now on; the sink follows."""
         state = self.state
-        state.conditioner = replace(state.conditioner, anchor=state.conditioner.anchor.renewed(state.frame))
+        state.conditioner = self.parts.conditioner.renewed(state.conditioner, state.frame)
         state.left = state.latents if state.left is None else state.left
 
     def _fill_sink(self) -> None:
@@ -169,9 +170,20 @@ class Stream:
             self._recommit(chunk)
         self.state.left = None
 
-    def _commit_window_again(self) -> None:
-        """After a change of prompt: the window as the new prompt sees it; the sink stays."""
+    def _recommit_window(self) -> None:
+        """After a change of prompt: the window as the new prompt gives it; the sink stays."""
         window = latest(self.state.recent, self.state.cache.window_filled)
         self.state.cache.reset_window()
         for chunk in window:
             self._recommit(chunk)
+
+    def _recommit(self, chunk: CommittedChunk) -> None:
+        noise, skipped = self._noise(chunk.index), chunk.skipped
+
+        def rest(step: int, shape: tuple[int, ...]) -> Tensor:
+            """The noise of the whole chunk without what was cut off its beginning."""
+            batch, latents, *cell = shape
+            return noise(step, (batch, skipped + latents, *cell))[:, skipped:]
+
+        known = None if skipped else self._known(chunk.index)
+        self.parts.chunk_step.recommit(self.state.cache, chunk.clean, chunk.conditioning, self._context, rest, known)

@@ -124,7 +124,7 @@ class Anchor:
         )
         return in_hand._with(kept)
 
-    def strength(self) -> Tensor:
+    def held_weight(self) -> Tensor:
         """(B, N) how loudly each held point speaks; 0 for the others."""
         return self.held.float() * HELD_STRENGTH
 
@@ -141,7 +141,7 @@ class Anchor:
 
     def _offset(self, place: Tensor) -> Tensor:
         """(B, M, 2) from places in the last frame shown to where their content lies in the picture."""
-        speaks = (self.born & self.shown & ~self.held).float() + self.strength()
+        speaks = (self.born & self.shown & ~self.held).float() + self.held_weight()
         return displacement_at(place, self.affinity, self.xy, self.birth_xy, speaks, self.size)
 
     def _near(self, place: Tensor, appearing: Tensor) -> Tensor:

@@ -15,8 +15,10 @@ import torch
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
+from motionstream.conditioning import TrackConditioner
 from motionstream.dit import VideoDiT
 from motionstream.fast.fuse import fuse
+from motionstream.fast.graphed import chunk_step
 from motionstream.geometry import Geometry
 from motionstream.model_folder import (
     FILES,
@@ -34,7 +36,10 @@ from motionstream.model_folder import (
 )
 from motionstream.sampling import MotionModel
 from motionstream.stream.model import StreamingModel
+from motionstream.tiny.conditioner import AnchoredConditioner
 from motionstream.tiny.detail import Detail, DetailConfig
+from motionstream.tiny.finisher import PhotoFinisher
+from motionstream.tiny.network import motion_model
 from motionstream.tiny.prompt_filter import PromptFilter, PromptFilterConfig
 from motionstream.tiny.vae import TinyVAE, TinyVAEConfig
 
@@ -81,7 +86,13 @@ def load_bundle(folder: Path, device: torch.device, dtype: torch.dtype, fused: b
     )
     network = network.to(device, dtype).eval().requires_grad_(False)
     if fused and isinstance(network.dit, VideoDiT):
-        network.dit = fuse(network.dit, prompted=live.prompted)
+        network.dit = fuse(network.dit, prompted=live.reads_prompt)
+    finisher = PhotoFinisher(
+        None if detail is None else detail.to(device, dtype),
+        None if prompt_filter is None else prompt_filter.to(device),
+        live.size,
+        device,
+    )
     return StreamingModel(
         header["name"],
         network,
@@ -90,9 +101,10 @@ def load_bundle(folder: Path, device: torch.device, dtype: torch.dtype, fused: b
         live.fps,
         live.rollout_config,
         bundle_hash(header),
-        None if detail is None else detail.to(device, dtype),
-        None if prompt_filter is None else prompt_filter.to(device),
-        prompted=live.prompted,
+        conditioner=AnchoredConditioner if network.config.conditioning.anchored else TrackConditioner,
+        finisher=finisher,
+        chunk_step=chunk_step,
+        reads_prompt=live.reads_prompt,
     )
 
 
@@ -111,7 +123,7 @@ def stored_parts(folder: Path) -> dict[str, nn.Module]:
 
 def _described(header: dict[str, Any], folder: Path) -> dict[str, nn.Module]:
     """The parts that a header describes, weights still to be filled in."""
-    parts: dict[str, nn.Module] = {"network": MotionModel(network_of(header, folder))}
+    parts: dict[str, nn.Module] = {"network": motion_model(network_of(header, folder))}
     try:
         parts["vae"] = TinyVAE(TinyVAEConfig(**tuples(header["vae"])))
         if "detail" in header:

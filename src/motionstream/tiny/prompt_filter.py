@@ -59,10 +59,10 @@ class PromptFilter(nn.Module):
         phrases: numbers of those that were said, from 1 on, 0 = none. age: frames since they came into force, from 0
         on. specks: (B, F, K + 1, H, W) as `Specks.at` gives them for these frames.
         """
-        curve, laid = self.asked(phrases_BL, age_BF)
+        curve, laid = self.parameters_of(phrases_BL, age_BF)
         return shown(frames_BF3HW, curve, laid, specks)
 
-    def asked(self, phrases_BL: Tensor, age_BF: Tensor) -> tuple[Tensor, Tensor]:
+    def parameters_of(self, phrases_BL: Tensor, age_BF: Tensor) -> tuple[Tensor, Tensor]:
         """(B, F, P) each: what the phrases ask of the curve, and of the specks, in each frame.
 
         Every phrase asks for itself and all is added up, so that a scene does not change what an effect asks for, and

@@ -62,17 +62,19 @@ class DetailStage(MotionStage):
             sample = self.data.next()
             with autocast(self.recipe):
                 decoded = self.decoded_rollout(sample, int(torch.randint(1 << 31, (), generator=self.random)))
-                shown = self.detail(*_after_first(decoded, sample.warped.frames, sample.warped.support)).float()
+                warp = sample.warp()
+                shown = self.detail(*_after_first(decoded, warp.frames, warp.support)).float()
             self.updater.backward(detail_losses(shown, decoded, sample, self.recipe))
         return self.updater.apply(step, progress)
 
     def sheet(self) -> Image | None:
         """Rows: true clip, frames shown, decoded frames, warp."""
         sample = self.data.probe(1)
+        warp = sample.warp()
         with torch.no_grad(), autocast(self.recipe):
             decoded = self.decoded_rollout(sample, seed=0)
-            shown = self.ema.average(decoded, sample.warped.frames, sample.warped.support)
-        return contact_sheet([to_uint8(clip[0, ::3]) for clip in (sample.video, shown, decoded, sample.warped.frames)])
+            shown = self.ema.average(decoded, warp.frames, warp.support)
+        return contact_sheet([to_uint8(clip[0, ::3]) for clip in (sample.video, shown, decoded, warp.frames)])
 
     @torch.no_grad()
     def decoded_rollout(self, sample: WorldSample, seed: int) -> Tensor:
@@ -83,9 +85,8 @@ class DetailStage(MotionStage):
 
 def detail_losses(shown: Tensor, decoded: Tensor, sample: WorldSample, recipe: DetailRecipe) -> dict[str, Tensor]:
     """shown (B, F − 1, 3, H, W): what the network makes of all frames but the given one."""
-    decoded, true, warp, support = _after_first(
-        decoded, sample.video.float(), sample.warped.frames.float(), sample.warped.support
-    )
+    warped = sample.warp()
+    decoded, true, warp, support = _after_first(decoded, sample.video.float(), warped.frames.float(), warped.support)
     vacant = vacancy(support).repeat_interleave(CELL, -1).repeat_interleave(CELL, -2)
     weight = 1 + recipe.vacant_weight * vacant
     parts = {"l1": ((shown - true).abs() * weight).mean(), "edges": edge_error(shown, true, 1 - vacant)}

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from motionstream.conditioning import Conditioner, ConditionerState, Conditioning, EncodedPrompts, TrackBatch, Warped
+from motionstream.conditioning import Conditioning, EncodedPrompts, TrackBatch, TrackConditioner
 from motionstream.data.loader import Arrays, Loader
 from motionstream.dit import TextContext
 from motionstream.geometry import Geometry
 from motionstream.sampling import MotionModel
 from motionstream.tiny.anchor import Anchor
+from motionstream.tiny.conditioner import AnchoredConditioner, AnchoredConditioning, AnchoredState, Warped
 from motionstream.tiny.vae import TinyVAE
 from motionstream.tracks import Tracks
 from motionstream.train.points import Choice, choose
@@ -69,10 +70,16 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class WorldSample(Sample):
-    """With its pixels (B, F, 3, H, W) in [−1, 1] and its warped anchor."""
+    """With its pixels (B, F, 3, H, W) in [−1, 1], and its warped anchor where the network reads one."""
 
     video: Tensor
-    warped: Warped
+    warped: Warped | None
+
+    def warp(self) -> Warped:
+        """The warped anchor. Raises ValueError if the network reads none."""
+        if self.warped is None:
+            raise ValueError("this stage needs a warped anchor: set network.anchored")
+        return self.warped
 
 
 class MotionSource(Protocol):
@@ -127,9 +134,18 @@ class MotionData:
     """Draws `Sample`s. Its position and generator are all that a checkpoint needs."""
 
     def __init__(
-        self, data: Loader, vae: TinyVAE, geometry: Geometry, choice: Choice, drops: Drops, seed: int, chunk: int = 3
+        self,
+        data: Loader,
+        vae: TinyVAE,
+        geometry: Geometry,
+        choice: Choice,
+        drops: Drops,
+        seed: int,
+        anchored: bool = True,
+        chunk: int = 3,
     ) -> None:
-        self.data, self.vae, self.geometry, self.chunk = data, vae, geometry, chunk
+        """anchored: whether the network reads the warped anchor."""
+        self.data, self.vae, self.geometry, self.anchored, self.chunk = data, vae, geometry, anchored, chunk
         self.choice, self.drops = choice, drops
         self.random = np.random.default_rng(seed)
 
@@ -162,19 +178,28 @@ class MotionData:
             video = torch.where(idle[:, None, None, None, None], video[:, :1], video)
             tracks = tracks.hidden(idle)
         text, track, anchor = draw_drops(len(tracks.ids), drops, random)
-        conditioner = Conditioner(self.vae, self.geometry, int(random.integers(1 << 31)))
+        seed = int(random.integers(1 << 31))
         boundary = self._boundary(video.shape[1], random, drops.reanchor) if drops.reanchor else None
-        given, warped = condition(conditioner, video, tracks.hidden(torch.from_numpy(track)), boundary)
-        everyone, dropped = torch.ones(len(tracks.ids), dtype=torch.bool), torch.from_numpy(anchor)
-        null = condition(conditioner, video, tracks.hidden(everyone), boundary)[0] if no_motion else None
+        given, warped = self._condition(video, tracks.hidden(torch.from_numpy(track)), boundary, seed, anchor)
+        everyone = torch.ones(len(tracks.ids), dtype=torch.bool)
+        null = self._condition(video, tracks.hidden(everyone), boundary, seed, anchor)[0] if no_motion else None
         return WorldSample(
             video=video,
             latents=self.vae.encode(video).float(),
-            conditioning=given.without_anchor(dropped).to(torch.float32),
+            conditioning=given,
             warped=warped,
             prompts=["" if drop else prompt for prompt, drop in zip(batch["captions"], text, strict=True)],
-            no_motion=null.without_anchor(dropped).to(torch.float32) if null else None,
+            no_motion=null,
         )
+
+    def _condition(
+        self, video: Tensor, tracks: TrackBatch, boundary: int | None, seed: int, dropped: np.ndarray
+    ) -> tuple[Conditioning, Warped | None]:
+        """A batch's conditioning in float32, and its warp. dropped (B,) bool: clips that lose the warped anchor."""
+        if not self.anchored:
+            return TrackConditioner(self.vae, self.geometry, seed).clip(video[:, 0], tracks).to(torch.float32), None
+        conditioning, warped = condition(AnchoredConditioner(self.vae, self.geometry, seed), video, tracks, boundary)
+        return conditioning.without_anchor(torch.from_numpy(dropped)).to(torch.float32), warped
 
     def _choose(self, batch: Arrays, random: np.random.Generator) -> Sequence[Tracks]:
         arrays = (batch[key].numpy() for key in ("xy", "visible", "object_of"))
@@ -192,19 +217,20 @@ class MotionData:
 
 
 def condition(
-    conditioner: Conditioner, video: Tensor, tracks: TrackBatch, boundary: int | None
-) -> tuple[Conditioning, Warped]:
+    conditioner: AnchoredConditioner, video: Tensor, tracks: TrackBatch, boundary: int | None
+) -> tuple[AnchoredConditioning, Warped]:
     """A clip's conditioning and warp, with the anchor taken anew from the true frame before `boundary`."""
     spans = [(0, tracks.frames)] if boundary is None else [(0, boundary), (boundary, tracks.frames)]
     memory, conditionings, warps = None, [], []
     for begin, end in spans:
         seen, span = max(begin - 1, 0), tracks.slice(begin, end)
-        state = ConditionerState(Anchor.of(video[:, seen]).seen(tracks, seen), memory)
-        warps.append(conditioner.warp(state.anchor, span))
-        conditioning, state = conditioner.step(state, span, warps[-1])
+        state = AnchoredState(Anchor.of(video[:, seen]).seen(tracks, seen), memory)
+        conditioning, state = conditioner.continued(state, span)
         conditionings.append(conditioning)
         memory = state.memory
-    return Conditioning.join(conditionings), Warped.join(warps)
+        if state.warped is not None:
+            warps.append(state.warped)
+    return AnchoredConditioning.join(conditionings), Warped.join(warps)
 
 
 def draw_drops(clips: int, drops: Drops, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -34,7 +34,8 @@ def motion_source(recipe: MotionRecipe, assets: Path, out: Path, drops: Drops, s
 def synthetic_source(recipe: ControlledRecipe, assets: Path, out: Path, drops: Drops, seed: int) -> MotionData:
     """Synthetic worlds, encoded by the VAE of the recipe's chain."""
     vae = frozen_vae(out / recipe.vae, recipe.device, getattr(torch, recipe.dtype))
-    return MotionData(loader(recipe, assets), vae, Geometry(*recipe.size), choice_of(recipe), drops, seed)
+    geometry, anchored = Geometry(*recipe.size), recipe.network.anchored
+    return MotionData(loader(recipe, assets), vae, geometry, choice_of(recipe), drops, seed, anchored)
 
 
 def choice_of(recipe: ControlledRecipe) -> Choice:
@@ -116,7 +117,7 @@ def student_sheet(
     sample = data.probe(1)
     with torch.no_grad(), autocast(recipe):
         made = roll_out(student, sample, rollout_config, seed=0)
-    return latent_sheet(data.vae, [sample.latents, made, sample.conditioning.anchor])
+    return latent_sheet(data.vae, [sample.latents, made, sample.conditioning.prior()])
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from motionstream.dit import VideoDiT
 from motionstream.dit.config import CONFIGS, DiTConfig
 from motionstream.dit.layers import Block
 from motionstream.sampling import ModelConfig, MotionModel
+from motionstream.tiny.network import motion_model
 from motionstream.train.activation_checkpointing import checkpoint_activations
 from motionstream.train.checkpoint import newest_weights
 from motionstream.train.parallelize import gathers_for, shard, world_size
@@ -54,7 +55,7 @@ def model_config(network: Network, latent_channels: int) -> ModelConfig:
             qk_norm=True,
             cross_attn_norm=True,
         )
-    return ModelConfig(dit, conditioning, network.parameterization)
+    return ModelConfig(dit, conditioning)
 
 
 def _published(name: str, latent_channels: int) -> DiTConfig:
@@ -74,9 +75,9 @@ def new_model(network: Network, latent_channels: int, start_from: Path | None = 
     """
     config, own_text = model_config(network, latent_channels), not network.encoded_text
     if start_from is None:
-        return MotionModel(config, own_text)
+        return motion_model(config, own_text)
     with torch.device("meta"):
-        model = MotionModel(config, own_text)
+        model = motion_model(config, own_text)
     if (start_from / NETWORK_FILE).is_file():
         stored = open_stored(start_from)
         weights = {name: stored.read(name) for name in stored.shapes}
@@ -120,8 +121,9 @@ def _shard(network: MotionModel, dtype: torch.dtype | None) -> None:
         if small is not None:
             shard(small)
     blocks = _blocks(network)
-    shard(network.dit, (part for block in blocks for part in (block.cross_attn, block)), dtype)
-    gathers_for(network.dit, "text_context")
+    dit = cast(VideoDiT, network.dit)
+    shard(dit, (part for block in blocks for part in (block.cross_attn, block)), dtype)
+    gathers_for(dit, "text_context")
     for block in blocks:
         gathers_for(block.cross_attn, "context")
 

@@ -66,7 +66,7 @@ def pack(
     origin = {done: history(out / done) for done in stages if (out / done).is_dir()}
     given: dict[str, Any] = {"chunk": chunk, "sink": sink, "window": window, "steps": steps, "clean_pass": clean_pass}
     changes = {key: value for key, value in given.items() if value is not None}
-    live = replace(recipe.live, prompted=prompt_filter is None, **changes)
+    live = replace(recipe.live, reads_prompt=prompt_filter is None, **changes)
     save_bundle(folder, name, network, vae, live, origin, detail, prompt_filter)
     return origin
 

@@ -17,14 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from motionstream.conditioning.text_encoder import PAD
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.captions import joined, ways_to_say
 from motionstream.data.effects import BY_NAME, NONE
 from motionstream.data.loader import PROBE_FIRST
 from motionstream.data.synthetic import SyntheticWorlds
 from motionstream.tiny.particles import Particles
+from motionstream.tiny.phrases import phrase_numbers
 from motionstream.tiny.prompt_filter import PromptFilter, shown, unbounded
-from motionstream.tiny.text_encoder import PAD, phrase_numbers
 from motionstream.train.ema import EMA
 from motionstream.train.network import finished
 from motionstream.train.optim import Updater
@@ -119,7 +120,7 @@ class PromptFilterStage(UpdatingStage):
         return {name: torch.stack(values).mean() for name, values in found.items()}
 
     def _compared(self, drawn: _Drawn, textured: bool, sparsity_weight: float, seed: int) -> dict[str, Tensor]:
-        curve, amounts = self.prompt_filter.asked(drawn.phrases, drawn.age)
+        curve, amounts = self.prompt_filter.parameters_of(drawn.phrases, drawn.age)
         even = drawn.particles.mean((-1, -2), keepdim=True).expand_as(drawn.particles)
         colour = colour_error(unbounded(drawn.plain, curve, amounts.detach(), even), drawn.true)
         if not textured:

@@ -38,7 +38,7 @@ class Network:
     """Sizes of the DiT and what it reads; channel counts follow from the VAE (docs/architecture.md, section 7).
 
     dit: a row of `dit.config.CONFIGS`, such as "wan2.1-1.3b"; then the sizes are that row's and stay 0 here.
-    anchored: with the warped anchor as extra channels. parameterization: see `sampling.model`.
+    anchored: corrects the warped anchor, whose channels it reads (`tiny.network`); else the paper's.
     encoded_text: prompts come encoded with the clips (Wan's UMT5); else a text encoder is learned along.
     image_dim: channels of the first picture's tokens (Wan 2.1's CLIP), 0 without them; a named row has its own.
     """
@@ -52,7 +52,6 @@ class Network:
     text_tokens: int = 0
     track_channels: int
     anchored: bool
-    parameterization: str
     encoded_text: bool = False
     image_dim: int = 0
 
@@ -323,9 +322,9 @@ class RolloutRecipe(StreamedRecipe, MotionRecipe):
                 f"recipe {self.name}: history_noise = {self.history_noise} is added to clean chunks on their way to "
                 "the past, and without clean_pass none go there: set history_noise = 0"
             )
-        if not self.causal and self.network.parameterization != "anchored":
+        if not self.causal and not self.network.anchored:
             raise ValueError(
-                f"recipe {self.name}: rollouts from nothing (causal = '') need network.parameterization = 'anchored', "
+                f"recipe {self.name}: rollouts from nothing (causal = '') need network.anchored = true, "
                 "which starts as the warp; name the run that the student starts from"
             )
 

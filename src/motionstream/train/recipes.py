@@ -46,7 +46,6 @@ NETWORK = Network(
     text_tokens=32,
     track_channels=16,
     anchored=True,
-    parameterization="anchored",
 )
 
 VAE = TinyVAERecipe(

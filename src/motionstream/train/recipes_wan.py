@@ -29,7 +29,6 @@ NETWORK_1_3B = Network(
     dit="wan2.1-1.3b-i2v",  # paper: the 1.3B has the CLIP image cross-attention; "wan2.1-1.3b" goes without
     track_channels=16,  # ours: as a latent has, which a control variant's columns for its video fit
     anchored=False,
-    parameterization="velocity",
     encoded_text=True,
 )
 NETWORK_5B = replace(NETWORK_1_3B, dit="wan2.2-5b", track_channels=48)  # paper: without image cross-attention

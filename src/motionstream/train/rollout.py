@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from motionstream.sampling import MotionModel
+from motionstream.tiny.conditioner import AnchoredConditioning
 from motionstream.tiny.warp import vacancy
 from motionstream.train.ema import EMA
 from motionstream.train.motion_data import Drops, MotionSource, Sample
@@ -88,10 +89,10 @@ def history_noise(latents: Tensor, largest: float, random: torch.Generator) -> T
 
 
 def true_clip_losses(clip: Tensor, sample: Sample, vacant_weight: float) -> dict[str, Tensor]:
-    """ "error_over_warp": error of the clip over that of the warp itself; below 1 the student improves on it."""
+    """ "error_over_prior": error of the clip over that of the warp itself; below 1 the student improves on it."""
     with torch.no_grad():
-        over_warp = true_error(clip, sample, 0) / true_error(sample.conditioning.anchor, sample, 0)
-    return {"loss": true_error(clip, sample, vacant_weight), "error_over_warp": over_warp}
+        over_warp = true_error(clip, sample, 0) / true_error(sample.conditioning.prior(), sample, 0)
+    return {"loss": true_error(clip, sample, vacant_weight), "error_over_prior": over_warp}
 
 
 def true_error(clip: Tensor, sample: Sample, vacant_weight: float) -> Tensor:
@@ -100,5 +101,7 @@ def true_error(clip: Tensor, sample: Sample, vacant_weight: float) -> Tensor:
     vacant_weight: of cells where nothing of the anchor's picture has landed, beside 1 of the others.
     """
     square = (clip - sample.latents)[:, 1:].square().mean(2, keepdim=True)
+    if not isinstance(sample.conditioning, AnchoredConditioning):
+        return square.mean()
     vacant = vacancy(sample.conditioning.support[:, 1:, :-1]).mean(2, keepdim=True)
     return (square * (1 + vacant_weight * vacant)).mean()

@@ -58,7 +58,7 @@ class TeacherStage(MotionStage):
         with torch.no_grad(), autocast(self.recipe):
             control, guidance = control_of(teacher, sample), Guidance(0.0, 0.0)
             made = sample_clip(teacher, sample.first, control, noise, SHEET_STEPS, self.recipe.shift, guidance)
-        return latent_sheet(self.data.vae, [sample.latents, made, sample.conditioning.anchor])
+        return latent_sheet(self.data.vae, [sample.latents, made, sample.conditioning.prior()])
 
 
 def flow_matching(
@@ -74,26 +74,32 @@ def flow_matching(
     return flow_losses(model, guess.float(), t, sample)
 
 
-TIME_FLOOR = {"velocity": 1e-3, "anchored": 0.5}
-"""By parameterization: down to which time an error of the clean guess counts as the velocity error that it makes.
+TIME_FLOOR, ANCHORED_TIME_FLOOR = 1e-3, 0.5
+"""Of the paper's networks, and of those that correct a warped anchor: from this time on an error of the clean guess
+counts as the velocity error that it makes.
 
 A network that guesses the clean latents would otherwise spend itself on times near 0, where the noisy latents almost
 are the answer and which a few-step student never visits."""
 
 
+def time_floor(model: MotionModel) -> float:
+    """See `TIME_FLOOR`."""
+    return ANCHORED_TIME_FLOOR if model.config.conditioning.anchored else TIME_FLOOR
+
+
 def flow_losses(model: MotionModel, guess: Tensor, t: Tensor, sample: Sample) -> dict[str, Tensor]:
     """Flow-matching loss of a clean guess (B, T, C, h, w) over the latents that are not given.
 
-    ‖v̂ − v‖² = ‖ẑ_0 − z_0‖² / t², with t bounded from below. "error_over_warp": error of the guess over the warp's
+    ‖v̂ − v‖² = ‖ẑ_0 − z_0‖² / t², with t bounded from below. "error_over_prior": error of the guess over the warp's
     own; below 1 the network improves on it.
     """
     unknown, clean = t > 0, sample.latents
     error = (guess - clean)[unknown]
-    weight = t[unknown].clamp(min=TIME_FLOOR[model.config.parameterization])[:, None, None, None]
+    weight = t[unknown].clamp(min=time_floor(model))[:, None, None, None]
     with torch.no_grad():
         mean = error.square().mean()
-        warp_error = F.mse_loss(sample.conditioning.anchor[unknown], clean[unknown])
-    return {"loss": (error / weight).square().mean(), "clean_error": mean, "error_over_warp": mean / warp_error}
+        warp_error = F.mse_loss(sample.conditioning.prior()[unknown], clean[unknown])
+    return {"loss": (error / weight).square().mean(), "clean_error": mean, "error_over_prior": mean / warp_error}
 
 
 def control_of(model: MotionModel, sample: Sample) -> Control:

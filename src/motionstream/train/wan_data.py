@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from motionstream.conditioning import Conditioning, EncodedPrompts, TrackBatch, track_volume
+from motionstream.conditioning import Conditioning, EncodedPrompts, TrackBatch, first_and_tracks
 from motionstream.data.shards import EncodedClip, Shards
 from motionstream.geometry import Geometry
 from motionstream.tracks import Tracks
@@ -132,13 +132,8 @@ class ShardData:
         return mask_middle(tracks.select(np.sort(chosen)), self.choice, random)
 
     def _conditioning(self, latents: Tensor, tracks: TrackBatch, identities: int) -> Conditioning:
-        """As the `Conditioner` makes it of a picture and tracks, without a warped anchor."""
-        nothing = torch.zeros_like(latents)
-        mask, first = nothing[:, :, : self.geometry.temporal_stride].clone(), nothing.clone()
-        mask[:, 0], first[:, 0] = 1, latents[:, 0]
-        volume = track_volume(tracks, self.geometry, identities, starts=True)
-        support = nothing[:, :, :1].expand(-1, -1, self.geometry.temporal_stride + 1, -1, -1)
-        return Conditioning(torch.cat([mask, first], 2), volume, nothing, support)
+        """As a `TrackConditioner` makes it of a picture and tracks."""
+        return first_and_tracks(latents[:, :1], tracks, self.geometry, identities, starts=True)
 
     def _prompts(self, rows: list[Tensor]) -> EncodedPrompts:
         return EncodedPrompts.of([row.to(self.device, torch.float32) for row in rows])

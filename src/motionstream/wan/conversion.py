@@ -143,7 +143,6 @@ class Plan:
         return {
             "dit": dataclasses.asdict(self.dit),
             "conditioning": dataclasses.asdict(self.conditioning),
-            "parameterization": "velocity",
         }
 
     def accounting(self) -> dict[str, Any]:

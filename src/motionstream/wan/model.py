@@ -23,6 +23,7 @@ from motionstream.diffusion import TIMESTEPS
 from motionstream.dit import RollingCache, VideoDiT
 from motionstream.fast.fp8 import LIMIT, gate, quantise_products
 from motionstream.fast.fuse import FusedDiT, fuse
+from motionstream.fast.graphed import chunk_step
 from motionstream.geometry import Geometry
 from motionstream.model_folder import (
     HEADER,
@@ -195,6 +196,7 @@ def load_wan(
         live.fps,
         live.rollout_config,
         bundle_hash(header),
+        chunk_step=chunk_step,
         prompts=_prompts(folder, places, header.get("text_identity"), device),
         pictures=_pictures(folder, places, config, device),
     )

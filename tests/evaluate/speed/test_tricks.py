@@ -198,7 +198,7 @@ def test_the_prompt_is_attended_to(exact: Subject, monkeypatch: pytest.MonkeyPat
 def test_silence_is_heard(exact: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the network is told the prompt there is none; else the prompt's own trick is not there."""
     monkeypatch.setattr(Unheard, "fits", lambda block, layer: True)
-    unprompted = Subject(save_small(tmp_path, prompted=False), torch.float32)
+    unprompted = Subject(save_small(tmp_path, reads_prompt=False), torch.float32)
     having, lacking = both(monkeypatch, unprompted, UNHEARD, Unheard, "onto")
     assert having > lacking == 0
     having, lacking = both(monkeypatch, unprompted, UNHEARD, Said, "onto")

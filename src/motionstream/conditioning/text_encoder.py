@@ -1,4 +1,6 @@
-"""The embedded models' text encoder, learned together with the teacher, and the words of a prompt.
+"""A small text encoder that is learned together with the teacher, for models trained from nothing.
+
+The Wan models use UMT5 instead (`wan/umt5.py`); both give (B, L, text_dim) to the DiT.
 
 Words are numbered by a stable hash, so there is no vocabulary file and an unknown word is a word like any other.
 
@@ -9,15 +11,12 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 PAD = 0
-LONGEST_RUN = 4
-"""Words in a row that are a phrase at most."""
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -26,19 +25,6 @@ def word_numbers(prompt: str, length: int, buckets: int) -> list[int]:
     words = words_of(prompt)[:length]
     numbers = [1 + zlib.crc32(word.encode()) % (buckets - 1) for word in words]
     return numbers + [PAD] * (length - len(numbers))
-
-
-def phrase_numbers(prompt: str, phrases: Sequence[str]) -> list[int]:
-    """Which of the phrases, from 1 on, a prompt says, each once and in their order; capitals and punctuation do not
-    count: "A horse, black-and-white" says "black and white"."""
-    said = {phrase for run in range(1, LONGEST_RUN + 1) for phrase in runs(prompt, run)}
-    return [number for number, phrase in enumerate(phrases, 1) if phrase in said]
-
-
-def runs(text: str, length: int) -> list[str]:
-    """All of so many words in a row, in order."""
-    words = words_of(text)
-    return [" ".join(words[begin : begin + length]) for begin in range(len(words) - length + 1)]
 
 
 def words_of(text: str) -> list[str]:
