@@ -6,21 +6,32 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "motionstream"
 
-# Each may import those before it.
-LAYERS = (
-    *("geometry", "errors", "lpips", "tracks", "diffusion", "vae", "conditioning", "dit", "sampling", "stream"),
-    *("model_folder", "fast", "tiny", "wan", "zoo"),
-)
-# Users of all layers; of one another they may import only what stands here.
-USERS = {"data": set(), "train": {"data"}, "evaluate": {"data"}, "serve": set()}
+# The paper's own path: each room may import those before it, and nothing else of the package.
+PAPER = ("geometry", "tracks", "diffusion", "vae", "conditioning", "dit", "sampling", "stream")
+# What stands beside it: name → what it may import besides the paper's path.
+BESIDE = {
+    "lpips": set(),
+    "model_folder": set(),
+    "fast": set(),
+    "trackers": set(),
+    "camera": set(),
+    "tiny": {"fast", "model_folder"},
+    "wan": {"fast", "model_folder", "trackers"},
+    "zoo": {"fast", "model_folder", "tiny", "wan"},
+    "data": {"trackers", "camera", "wan", "model_folder"},
+    "serve": {"zoo"},
+}
+MODELS = {"fast", "tiny", "wan", "zoo", "model_folder", "lpips", "data"}
+BESIDE |= {"train": MODELS, "evaluate": MODELS | {"trackers", "camera"}}
 # The program on top: may import everything, is imported by nothing below.
-TOP = {"", "__init__", "__main__", "allocator", "cli", "console", "doctor", "errors", "figures", "plan"}
+TOP = {"", "__init__", "__main__", "cli", "console", "doctor", "errors", "plan"}
 # Large or optional: only imported where they are used. serve/ is the one folder that stands on its packages.
 HEAVY = {
     *("av", "cv2", "diffusers", "fastapi", "matplotlib", "msgpack", "starlette", "tensorboard"),
@@ -61,9 +72,9 @@ def targets(node: ast.Import | ast.ImportFrom, path: Path, package: Path) -> lis
 def may_import(part: str, other: str) -> bool:
     if part in TOP or part == other:
         return True
-    if part in USERS:
-        return other in LAYERS or other in USERS[part]
-    return other in LAYERS and LAYERS.index(other) < LAYERS.index(part)
+    if part in PAPER:
+        return other in PAPER and PAPER.index(other) < PAPER.index(part)
+    return other in PAPER or other in BESIDE[part]
 
 
 def own_part(name: str) -> str | None:
@@ -72,7 +83,7 @@ def own_part(name: str) -> str | None:
     if head != "motionstream":
         return None
     first = rest.partition(".")[0]
-    return first if first in {*LAYERS, *USERS, *TOP} else ""
+    return first if first in {*PAPER, *BESIDE, *TOP} else ""
 
 
 def violations(package: Path) -> list[str]:
@@ -80,7 +91,7 @@ def violations(package: Path) -> list[str]:
     found = []
     for path in sorted(package.rglob("*.py")):
         part, where = part_of(path, package), path.relative_to(package)
-        if part not in {*LAYERS, *USERS, *TOP}:
+        if part not in {*PAPER, *BESIDE, *TOP}:
             found.append(f"{where}: no rule says where {part} stands")
             continue
         for node, at_import in imports(ast.parse(path.read_text(encoding="utf-8"))):
@@ -97,6 +108,44 @@ def test_the_package_keeps_the_rule() -> None:
     assert violations(PACKAGE) == []
 
 
+def circle(package: Path) -> list[str]:
+    """Modules that import one another in a circle, those for types alone included; empty if there are none."""
+    modules = {
+        ".".join(("motionstream", *path.relative_to(package).with_suffix("").parts)): path
+        for path in package.rglob("*.py")
+    }
+    names = {name.removesuffix(".__init__"): path for name, path in modules.items()}
+    graph = {name: _reached(path, package, names) - {name} for name, path in names.items()}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
+
+
+def _reached(path: Path, package: Path, names: dict[str, Path]) -> set[str]:
+    """Modules of the package that a file imports, at any time."""
+    found = set()
+    for node, _ in imports(ast.parse(path.read_text(encoding="utf-8"))):
+        for name in targets(node, path, package):
+            module = name if name in names else name.rpartition(".")[0]
+            found |= {module} & names.keys()
+    return found - {"motionstream"}
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    assert circle(PACKAGE) == []
+
+
+def test_a_planted_circle_is_found(tmp_path: Path) -> None:
+    (tmp_path / "tracks").mkdir()
+    for name, other in (("a", "b"), ("b", "c"), ("c", "a")):
+        lazily = f"def f():\n    from motionstream.tracks.{other} import x"
+        (tmp_path / "tracks" / f"{name}.py").write_text(lazily)
+    assert {name.rpartition(".")[2] for name in circle(tmp_path)} == {"a", "b", "c"}
+
+
 @pytest.mark.parametrize(
     ("file", "source", "complaint"),
     [
@@ -106,6 +155,16 @@ def test_the_package_keeps_the_rule() -> None:
         ("dit/a.py", "import motionstream as ms", "dit imports motionstream"),
         ("dit/a.py", "from motionstream import Tracks", "dit imports motionstream.Tracks"),
         ("dit/a.py", "from motionstream import cli", "dit imports motionstream.cli"),
+        ("sampling/a.py", "from motionstream.fast import graphed", "sampling imports motionstream.fast"),
+        (
+            "stream/a.py",
+            "def f():\n    from motionstream.tiny.detail import Detail",
+            "stream imports motionstream.tiny",
+        ),
+        ("conditioning/a.py", "from motionstream.wan import umt5", "conditioning imports motionstream.wan"),
+        ("tiny/a.py", "from motionstream.wan import umt5", "tiny imports motionstream.wan"),
+        ("fast/a.py", "from motionstream.tiny import vae", "fast imports motionstream.tiny"),
+        ("train/a.py", "from motionstream.evaluate import motion", "train imports motionstream.evaluate"),
         ("serve/a.py", "from motionstream.data import loader", "serve imports motionstream.data"),
         ("data/a.py", "import motionstream.train", "data imports motionstream.train"),
         ("stream/a.py", "import av", "av is imported with the module"),

@@ -63,7 +63,7 @@ class Geometry:
         return rows * columns
 
     def frames(self, latents: int) -> int:
-        """Pixel frames that `latents` latents from the start of a clip stand for."""
+        """Pixel frames of `latents` latents from the start of a clip."""
         return 0 if latents == 0 else 1 + self.temporal_stride * (latents - 1)
 
     def latents(self, frames: int) -> int:
@@ -97,8 +97,7 @@ def chunk_spans(latents: int, chunk: int) -> Iterator[tuple[int, int]]:
 class Fit:
     """How a picture of any size was laid into the model's frame; maps coordinates both ways.
 
-    frame = source · scale + offset, in pixels with centres at +0.5. `crop` fills the frame and loses
-    the margins; `letterbox` keeps all of the picture and leaves bars.
+    frame = source · scale + offset, in pixels with centres at +0.5. The picture fills the frame; its margins are cut.
     """
 
     source: tuple[int, int]
@@ -107,14 +106,11 @@ class Fit:
     offset: tuple[float, float]
 
     @classmethod
-    def of(cls, source: tuple[int, int], frame: tuple[int, int], mode: str = "crop") -> Fit:
-        """Fit a source (W, H) into a frame (W, H), never distorted. mode: "crop" or "letterbox"."""
+    def of(cls, source: tuple[int, int], frame: tuple[int, int]) -> Fit:
+        """Fit a source (W, H) into a frame (W, H), never distorted."""
         if min(*source, *frame) < 1:
             raise ValueError(f"cannot fit a picture of {source} into {frame}: sizes must be positive")
-        if mode not in ("crop", "letterbox"):
-            raise ValueError(f"fit mode {mode!r}: use 'crop' or 'letterbox'")
-        ratios = frame[0] / source[0], frame[1] / source[1]
-        scale = max(ratios) if mode == "crop" else min(ratios)
+        scale = max(frame[0] / source[0], frame[1] / source[1])
         offset = (frame[0] - source[0] * scale) / 2, (frame[1] - source[1] * scale) / 2
         return cls(source, frame, scale, offset)
 

@@ -1,4 +1,4 @@
-"""`model.json`: what every folder that holds a model says of itself.
+"""`model.json`: the header of every folder that holds a model.
 
 Our own models have all parts beside it (`bundle`); one on a Wan backbone names the places of published parts (`wan`).
 """
@@ -112,7 +112,7 @@ def network_of(header: dict[str, Any], folder: Path) -> ModelConfig:
 
 
 def live_of(header: dict[str, Any], folder: Path) -> Live:
-    """How it is run. Raises ValueError where the header does not say."""
+    """How it is run. Raises ValueError where that is missing."""
     try:
         return Live(**tuples(header["live"]))
     except (KeyError, TypeError, AttributeError) as error:

@@ -30,7 +30,7 @@ def embedded(name: str) -> Path:
 
 
 def folder_of(model: str | Path) -> Path:
-    """Where a model lies, by name or folder. Raises ValueError with the names there are."""
+    """The folder of a model, by name or folder. Raises ValueError with the names there are."""
     named = isinstance(model, str) and model in names()
     return Path(model) if Path(model).is_dir() and not named else embedded(str(model))
 

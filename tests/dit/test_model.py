@@ -117,7 +117,7 @@ def test_snapshot_of_other_sizes_is_refused() -> None:
         small()(x, t, text, cache=filled, commit=True)
     with pytest.raises(ValueError, match="sink 1 and window 2"):
         cache(window=3).restore(filled.snapshot())
-    with pytest.raises(ValueError, match="this cache wants"):
+    with pytest.raises(ValueError, match="this cache needs"):
         cache(tokens=5).restore(filled.snapshot())
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.equal.dense_mask import masks
 from tests.equal.dit_small import small_model
 
 from motionstream.dit import ChunkMask, RollingCache, TextContext, VideoDiT
@@ -54,8 +55,9 @@ def test_cache_equals_dense_and_chunked_mask(chunk: int, sink: int, window: int,
     cache = cache_for(model, x, sink, window)
     streamed = stream(model, x, t, context, mask, cache)
     assert cache.filled == sink + window
-    for form in (mask, replace(mask, dense=True)):
-        torch.testing.assert_close(model(x, t, context, mask=form), streamed, atol=TOLERANCE, rtol=0)
+    for dense in (False, True):
+        with masks(dense):
+            torch.testing.assert_close(model(x, t, context, mask=mask), streamed, atol=TOLERANCE, rtol=0)
 
 
 @torch.no_grad()
@@ -89,8 +91,9 @@ def test_teacher_forcing_equals_cache_with_clean_commits(chunk: int, sink: int, 
     model = small_model()
     clean, noisy, context = clip(model), clip(model), text(model)
     still, t = torch.zeros(2, LATENTS), torch.rand(2, LATENTS) * 1000
-    mask = ChunkMask.regular(LATENTS, chunk, sink, window, teacher_forcing=True, dense=dense)
-    both = model(torch.cat((clean, noisy), 1), torch.cat((still, t), 1), context, mask=mask)
+    mask = ChunkMask.regular(LATENTS, chunk, sink, window, teacher_forcing=True)
+    with masks(dense):
+        both = model(torch.cat((clean, noisy), 1), torch.cat((still, t), 1), context, mask=mask)
     cache = cache_for(model, clean, sink, window)
     for begin, n in mask.spans:
         part = slice(begin, begin + n)

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from tests.equal.dense_mask import masks
 from tests.small import (
     GEOMETRY,
     PROMPTS,
@@ -84,8 +85,9 @@ def test_teacher_forcing_equals_the_cached_student_after_clean_commits(
     parts, context = small_conditioning(LATENTS, clips=2), model.context(PROMPTS)
     clean, noisy = torch.randn(2, *parts.anchor.shape)
     t = torch.rand(2, LATENTS)
-    mask = ChunkMask.regular(LATENTS, chunk, sink, window, teacher_forcing=True, dense=dense)
-    forced = forced_guess(model, clean, noisy, t, parts, context, mask)
+    mask = ChunkMask.regular(LATENTS, chunk, sink, window, teacher_forcing=True)
+    with masks(dense):
+        forced = forced_guess(model, clean, noisy, t, parts, context, mask)
     cache = cache_for(model, RolloutConfig(chunk, sink, window, TIMES), clips=2)
     for begin, size in chunk_spans(LATENTS, chunk):
         span = slice(begin, begin + size)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motionstream.stream.offline import play, replay, steered
+from motionstream.stream.offline import play, replay, with_tracks
 from motionstream.tracks import Tracks
 from motionstream.tracks.events import GridDown, Move, Prompt, Up
 from motionstream.tracks.record import Header, Recorder, Recording
@@ -73,7 +73,7 @@ def test_no_frames_are_refused() -> None:
 
 
 def test_chunks_stand_beside_their_part_of_the_tracks() -> None:
-    parts = list(steered(CountingStream(), line(13), 25))
+    parts = list(with_tracks(CountingStream(), line(13), 25))
     assert [len(chunk) for chunk, _ in parts] == [9, 12, 4]
     assert [tracks.frames for _, tracks in parts] == [9, 12, 4]
     for chunk, tracks in parts[:2]:

@@ -97,11 +97,11 @@ def test_streams_that_take_turns_are_each_as_if_alone(tmp_path: Path, fused: boo
         return [model.open(photo(0), PROMPT, seed=1), model.open(photo(1), "a boat, snow", seed=1)]
 
     alone = [dragged(stream, 6) for stream in opened()]
-    together: list[list[Video]] = [[], []]
+    between: list[list[Video]] = [[], []]
     streams = opened()
     for turn in (0, 1, 1, 0, 0, 1, 0, 0, 1, 1, 1, 0):
-        together[turn].append(dragged(streams[turn], 1))
-    for one, other in zip(alone, together, strict=True):
+        between[turn].append(dragged(streams[turn], 1))
+    for one, other in zip(alone, between, strict=True):
         np.testing.assert_array_equal(one, np.concatenate(other))
 
 
@@ -215,10 +215,10 @@ def test_too_much_held_makes_the_last_frame_the_anchor(model: StreamingModel, mo
     stream.step()
     assert (stream.state.conditioner.anchor.picture == opened).all()
     monkeypatch.setattr("motionstream.tiny.anchor.MOST_HELD", 3)
-    crowded = model.resume(snapshot)
-    crowded.step()
-    assert (crowded.state.conditioner.anchor.picture == shown_last).all()
-    assert not crowded.state.conditioner.anchor.held.any()
+    too_many_held = model.resume(snapshot)
+    too_many_held.step()
+    assert (too_many_held.state.conditioner.anchor.picture == shown_last).all()
+    assert not too_many_held.state.conditioner.anchor.held.any()
 
 
 def test_gestures_that_come_and_go_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

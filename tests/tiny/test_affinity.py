@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from motionstream.tiny.affinity import LEAK, MOST_CELLS, STOP, TOGETHER, UNLIKE, _borders, affinity, grid, met
+from motionstream.tiny.affinity import (
+    HALFWAY,
+    LEAK,
+    MOST_CELLS,
+    STOP,
+    UNLIKE,
+    _borders,
+    affinity,
+    grid,
+    visit_probability,
+)
 from motionstream.tiny.superpixels import SIDE, superpixels
 
 SIZE = (96, 64)
@@ -29,13 +39,13 @@ def thing(joined: bool) -> torch.Tensor:
 
 def one(picture: torch.Tensor, some: tuple[float, float], other: tuple[float, float]) -> float:
     """How surely two places belong together."""
-    return float(affinity(picture).together(*(torch.tensor([[place]]) for place in (some, other)), SIZE))
+    return float(affinity(picture).between(*(torch.tensor([[place]]) for place in (some, other)), SIZE))
 
 
 def meetings(picture: torch.Tensor) -> torch.Tensor:
     """(B, n, n) how surely walks meet."""
     cell, area, colour = superpixels(picture, grid((picture.shape[-1], picture.shape[-2])))
-    return met(_borders(cell, area.shape[1]), area, colour)
+    return visit_probability(_borders(cell, area.shape[1]), area, colour)
 
 
 def test_they_are_a_symmetric_matrix_with_ones_on_the_diagonal() -> None:
@@ -52,8 +62,8 @@ def test_they_are_a_symmetric_matrix_with_ones_on_the_diagonal() -> None:
 
 def test_half_together_is_where_so_many_walks_meet() -> None:
     picture = halves(0.6)
-    share, surely = meetings(picture), affinity(picture).surely
-    assert torch.equal(share > TOGETHER, surely > 0.5)
+    share, surely = meetings(picture), affinity(picture).values
+    assert torch.equal(share > HALFWAY, surely > 0.5)
     assert 0 < surely.min() < 0.01
     assert 0.99 < surely.max() < 1
 
@@ -105,14 +115,14 @@ def test_cells_are_no_more_than_a_matrix_can_hold(size: tuple[int, int]) -> None
 
 def test_no_places_have_no_bonds() -> None:
     none, some, made = torch.zeros(1, 0, 2), torch.zeros(1, 5, 2), affinity(halves())
-    assert made.together(none, some, SIZE).shape == (1, 0, 5)
-    assert made.together(some, none, SIZE).shape == (1, 5, 0)
+    assert made.between(none, some, SIZE).shape == (1, 0, 5)
+    assert made.between(some, none, SIZE).shape == (1, 5, 0)
 
 
 def test_places_beyond_the_frame_are_those_at_its_border() -> None:
     made = affinity(halves())
     inside, beyond = torch.tensor([[[0.5, 0.5], [95.5, 63.5]]]), torch.tensor([[[-9.0, -30.0], [300.0, 64.0]]])
-    torch.testing.assert_close(made.together(inside, inside, SIZE), made.together(beyond, inside, SIZE))
+    torch.testing.assert_close(made.between(inside, inside, SIZE), made.between(beyond, inside, SIZE))
 
 
 @pytest.mark.parametrize("size", [(90, 61), (832, 480)])
@@ -120,5 +130,5 @@ def test_frames_that_cells_do_not_divide_have_bonds_too(size: tuple[int, int]) -
     picture = torch.full((1, 3, size[1], size[0]), -0.6)
     picture[..., size[0] // 2 :] = 0.6
     places = torch.tensor([[[0.1, 0.5], [0.4, 0.5], [0.6, 0.5]]]) * torch.tensor(size)
-    left, edge = affinity(picture).together(places[:, :1], places[:, 1:], size)[0, 0]
+    left, edge = affinity(picture).between(places[:, :1], places[:, 1:], size)[0, 0]
     assert edge < 0.05 * left

@@ -141,16 +141,16 @@ def test_a_held_points_number_is_nobodys() -> None:
 def test_too_much_held_takes_the_anchor_anew() -> None:
     many = list(range(300))
     carried = anchor(many).moved(tracks(many, at=40))
-    assert not carried.crowded
+    assert not carried.too_many_held
     kept = tracks([1000], at=-9000)
     held = carried.following(kept).moved(kept)
-    assert held.crowded
+    assert held.too_many_held
     fresh = picture() * 0
     renewed = held.renewed(fresh)
     assert (renewed.picture == fresh).all()
     assert renewed.ids.tolist() == [[1000]]
     assert torch.equal(renewed.birth_xy, held.xy[:, :1])
-    assert not renewed.crowded
+    assert not renewed.too_many_held
 
 
 def panned(by: float, frames: int = 4) -> TrackBatch:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from motionstream.tiny.particles import KINDS, Particles
-from motionstream.tiny.prompt_filter import CURVE, LAID, PromptFilter, PromptFilterConfig, shown
+from motionstream.tiny.prompt_filter import CURVE, PARTICLE, PromptFilter, PromptFilterConfig, shown
 
 SIZE = (48, 36)
 CONFIG = PromptFilterConfig(("dusk", "boat", "and"))
@@ -102,7 +102,7 @@ def test_it_learns_what_a_phrase_does_to_colour_and_leaves_others_alone() -> Non
 
 def test_an_effect_is_thicker_where_the_veil_is() -> None:
     prompt_filter, video = PromptFilter(CONFIG), frames()
-    whitens, uneven = torch.zeros(2, 1, 12, sum(CURVE)), torch.zeros(1, 12, sum(LAID))
+    whitens, uneven = torch.zeros(2, 1, 12, sum(CURVE)), torch.zeros(1, 12, sum(PARTICLE))
     whitens[1, ..., 12:15] = 0.2  # the shift
     uneven[..., -1] = 2.0
     specks = Particles.of(0, SIZE).at(range(12))[None]

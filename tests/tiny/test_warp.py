@@ -11,7 +11,7 @@ from motionstream.tiny.affinity import affinity
 from motionstream.tiny.warp import (
     FARTHEST,
     NEAREST,
-    NOTHING,
+    NEGLIGIBLE,
     STRIDE,
     displacement,
     displacement_at,
@@ -154,8 +154,8 @@ def test_clips_of_a_batch_do_not_mix() -> None:
     alone = [carry(one[None], points, by * sign)[0] for one, sign in zip(pictures, (1, -1), strict=True)]
     xy = torch.stack([points + by, points - by])
     birth, born = points.expand(2, -1, -1), torch.ones(2, 25, dtype=torch.bool)
-    together, _ = warp(pictures, affinity(pictures), xy, torch.ones(2, 2, 25, dtype=torch.bool), birth, born)
-    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
+    between, _ = warp(pictures, affinity(pictures), xy, torch.ones(2, 2, 25, dtype=torch.bool), birth, born)
+    torch.testing.assert_close(between, torch.cat(alone), atol=1e-5, rtol=0)
 
 
 def test_displacement_points_back_to_where_content_was() -> None:
@@ -202,5 +202,5 @@ def test_weights_too_small_to_matter_are_left_out_without_a_trace() -> None:
     y, x = (xy.double()[..., 1, None] - ys).square(), (xy.double()[..., 0, None] - xs).square()
     weight = torch.exp((y[..., :, None] + x[..., None, :]) * inverse.double()[..., None, None])
     expected = torch.einsum("bfnk,bfnyx->bfkyx", values.double(), weight).float()
-    assert (weight < NOTHING).any()
+    assert (weight < NEGLIGIBLE).any()
     torch.testing.assert_close(spread(values, xy, inverse, ys, xs), expected, atol=1e-6, rtol=1e-4)

@@ -7,13 +7,12 @@ from pathlib import Path
 import torch
 from tests.train.smoke import STEPS, changed, detail_stage, finite, weights
 
-from motionstream.train.network import finished
-from motionstream.train.recipe import DetailRecipe
+from motionstream.train.checkpoint import newest_weights
 
 
 def test_a_detail_goes_on_from_another(chain: Path) -> None:
     stage = detail_stage(chain, init_from="detail")
-    first = finished(chain / "detail", DetailRecipe, "the detail")[1]
+    first = newest_weights(chain / "detail", "ema", under="average")
     assert all(torch.equal(value, first[name]) for name, value in stage.detail.state_dict().items())
     assert stage.step(0, 0.0)["psnr_shown"] > 5
 

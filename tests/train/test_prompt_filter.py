@@ -11,10 +11,9 @@ from tests.train.smoke import STEPS, changed, finite, prompt_filter_stage, weigh
 
 from motionstream.data.effects import BY_NAME
 from motionstream.tiny.particles import KINDS
-from motionstream.tiny.prompt_filter import CURVE, LAID, shown, unbounded
-from motionstream.train.network import finished
+from motionstream.tiny.prompt_filter import CURVE, PARTICLE, shown, unbounded
+from motionstream.train.checkpoint import newest_weights
 from motionstream.train.prompt_filter import colour_error
-from motionstream.train.recipe import PromptFilterRecipe
 
 
 def test_what_is_cut_off_has_a_gradient_unless_it_is_to_be_cut_off() -> None:
@@ -33,17 +32,17 @@ def test_a_curve_that_made_a_dark_picture_black_finds_out_of_it() -> None:
     dark = torch.rand(1, 3, 24, 32, generator=generator) * 0.3
     dusk = BY_NAME["dusk"].apply(dark.clone(), torch.ones(1), _Even())  # type: ignore[arg-type]
     plain, true = (frames[None] * 2 - 1 for frames in (dark, dusk))
-    laid, particles = torch.zeros(1, 1, sum(LAID)), torch.zeros(1, 1, KINDS + 1, 24, 32)
+    amounts, particles = torch.zeros(1, 1, sum(PARTICLE)), torch.zeros(1, 1, KINDS + 1, 24, 32)
     curve = torch.zeros(1, 1, sum(CURVE))
     curve[..., 12:15] = -0.7  # below black nearly everywhere
-    assert (shown(plain, curve, laid, particles) == -1).float().mean() > 0.6
+    assert (shown(plain, curve, amounts, particles) == -1).float().mean() > 0.6
     curve.requires_grad_()
     optimizer = torch.optim.Adam([curve], lr=0.02)
     for _ in range(300):
         optimizer.zero_grad()
-        colour_error(unbounded(plain, curve, laid, particles), true).backward()
+        colour_error(unbounded(plain, curve, amounts, particles), true).backward()
         optimizer.step()
-    made = shown(plain, curve.detach(), laid, particles)
+    made = shown(plain, curve.detach(), amounts, particles)
     assert (made == -1).float().mean() < 0.02
     assert (made - true).abs().max() < 0.02
 
@@ -100,5 +99,5 @@ def test_particles_are_penalised_once_they_have_grown(chain: Path) -> None:
 
 def test_it_goes_on_from_another_run(chain: Path) -> None:
     stage = prompt_filter_stage(chain, init_from="prompt-filter")
-    first = finished(chain / "prompt-filter", PromptFilterRecipe, "the prompt filter")[1]
+    first = newest_weights(chain / "prompt-filter", "ema", under="average")
     assert all(torch.equal(value, first[name]) for name, value in stage.prompt_filter.state_dict().items())

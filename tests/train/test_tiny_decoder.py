@@ -133,7 +133,7 @@ def test_missing_parts_are_named(chain: Path, tmp_path: Path) -> None:
         full_vae(tmp_path / "wan2.1-vae", "cpu", torch.float32)
     with pytest.raises(ValueError, match="latent_channels = 8, the recipe's decoder 16"):
         make(chain, decoder=TaehvConfig(16, 1, (8, 8, 8, 8)))
-    with pytest.raises(ValueError, match=r"is a run of stage 'vae', not of a decoder"):
+    with pytest.raises(ValueError, match=r"is a run of stage 'vae', not of 'decoder'"):
         trained_decoder(chain / "vae")
 
 

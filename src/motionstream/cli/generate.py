@@ -38,7 +38,7 @@ def generate(
 
     Gestures bring the prompts that were given with them; --prompt stands in for the first.
     """
-    from motionstream.stream.offline import replay, steered
+    from motionstream.stream.offline import replay, with_tracks
     from motionstream.stream.sink import opening
     from motionstream.stream.video import check_target, read_image, write_frames
     from motionstream.tracks import io
@@ -63,7 +63,7 @@ def generate(
     if recording is not None:
         played = replay(stream, recording.on(stream.size), wanted)
     else:
-        played = steered(stream, control, wanted)
+        played = with_tracks(stream, control, wanted)
     with console.progress("frames", wanted) as bar:
         chunks = bar.over_chunks(shown(chunk, tracks) if marked else chunk for chunk, tracks in played)
         count = write_frames(out, (frame for chunk in chunks for frame in chunk), stream.fps)

@@ -40,7 +40,7 @@ class EncodedPrompts:
 
 
 class PromptEncoder(Protocol):
-    """A text encoder that is not part of the network: Wan's UMT5, or a cache of what it said."""
+    """A text encoder that is not part of the network: Wan's UMT5, or a cache of its outputs."""
 
     def encode(self, prompts: list[str]) -> EncodedPrompts:
         """Embeddings of prompts."""

@@ -1,7 +1,7 @@
-"""Rectified flow: the straight path between picture and noise, and the ways to say where on it one is.
+"""Rectified flow: the straight path from data to noise, and conversions between its parameterisations.
 
-z_t = (1 − t) z_0 + t z_1 with z_1 ~ N(0, 1); velocity v = z_1 − z_0; t ∈ [0, 1], 1 is noise; the network is
-told 1000·t (paper Section 3.1). Times are (B,) or (B, T): one a clip or one a latent frame.
+z_t = (1 − t) z_0 + t z_1 with z_1 ~ N(0, 1); velocity v = z_1 − z_0; t ∈ [0, 1], 1 is noise; the network's
+timestep is 1000·t (paper Section 3.1). Times are (B,) or (B, T): one a clip or one a latent frame.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Attention itself, behind one switch, and the teacher's way of looking: everything sees everything.
+"""Attention kernels behind one switch, and the teacher's full attention.
 
 Legend: B batch, T latents, S tokens of a latent, L tokens, H heads, D channels of a head.
 """
@@ -46,7 +46,7 @@ NAMES = {
 
 
 class Attend(Protocol):
-    """How one forward pass looks at tokens: whole clip, chunk mask or rolling cache.
+    """How one forward pass attends: over the whole clip, under a chunk mask, or over a rolling cache.
 
     Called once a layer with queries, keys and values (B, T, S, H, D) before rotary positions; returns the same shape.
     """
@@ -55,7 +55,7 @@ class Attend(Protocol):
 
 
 class WholeAttention:
-    """Every latent sees every latent: the teacher."""
+    """Every latent attends to every latent: the teacher."""
 
     def __init__(self, table: Table, kernel: Kernel) -> None:
         self.table = table
@@ -72,21 +72,19 @@ def attend(
     k_BLHD: Tensor,
     v_BLHD: Tensor,
     *,
-    mask: Tensor | None = None,
     bias: Tensor | None = None,
     kernel: Kernel = "auto",
 ) -> Tensor:
     """softmax(q kᵀ / √D + bias) v → (B, L, H, D).
 
-    mask: (L of q, L of k) bool, True where a query sees a key; PyTorch's kernel of its own choice does it.
     bias: (B, L of k) float, added to a key's logit for every query; cudnn, flash and fa3 then leave the work to
     another kernel of PyTorch's. Raises ValueError on a kernel that this machine does not have.
     """
     q, k, v = (x.transpose(1, 2) for x in (q_BLHD, k_BLHD, v_BLHD))
-    chosen = "sdpa" if mask is not None else _chosen(kernel, q)
+    chosen = _chosen(kernel, q)
     if chosen == "fa3" and bias is None:
         return _flash_attention(q_BLHD, k_BLHD, v_BLHD)
-    added = mask if bias is None else bias[:, None, None, :].to(q.dtype)
+    added = None if bias is None else bias[:, None, None, :].to(q.dtype)
     out = _matmul_attention(q, k, v, added) if chosen == "matmul" else _fused_attention(q, k, v, added, chosen)
     heads_last: Tensor = out.transpose(1, 2)
     return heads_last
@@ -179,7 +177,7 @@ def _backends(kernel: Kernel, biased: bool) -> Sequence[SDPBackend] | None:
 
 
 def _fused_attention(q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor, added: Tensor | None, kernel: Kernel) -> Tensor:
-    """added: a bool mask or a bias that can be broadcast to (B, H, L, L)."""
+    """added: a bias that can be broadcast to (B, H, L, L)."""
     backends = _backends(kernel, added is not None)
     if backends is None:
         return F.scaled_dot_product_attention(q_BHLD, k_BHLD, v_BHLD, attn_mask=added)

@@ -1,9 +1,9 @@
-"""The rolling cache of an endless stream, and the cached student's way of looking.
+"""The rolling KV cache of an endless stream, and the cached student's attention over it.
 
 Per layer one preallocated [sink | window] of keys and one of values, counted in latents. The sink holds the
-first latents of the stream for ever, its keys after rotary positions; the window is a ring of the latest ones, its
-keys before them. A latent's position is its slot: sink, then window from old to new, then the chunk at hand. So
-nothing grows and no position leaves the trained range (paper section 3.2).
+first latents of the stream, its keys after rotary positions (RoPE); the window is a ring of the latest ones, its keys
+before RoPE. A latent's position is its slot: sink, then window from old to new, then the current chunk. So nothing
+grows and no position leaves the trained range (paper section 3.2).
 
 Legend: B batch, T latents, S tokens of a latent, H heads, D channels of a head.
 """
@@ -43,7 +43,7 @@ class RollingCache:
     """
 
     room = 0
-    """Slots behind the window for the chunk at hand."""
+    """Slots after the window for the current chunk."""
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class RollingCache:
         self.sink = sink
         self.window = window
         self.version = 0
-        """Grows whenever what is stored changes, so that whatever is derived from it knows."""
+        """Grows whenever what is stored changes, so that what was derived from it can be renewed."""
         self.sink_version = 0
         """Grows when the sink changes."""
         shape = (config.layers, batch, sink + window + self.room, tokens, config.heads, config.head_dim)
-        # Ordinary tensors even if a stream is opened in inference mode: they are written in place for ever.
+        # Ordinary tensors even if a stream is opened in inference mode: they are written in place.
         with torch.inference_mode(False):
             self.keys = torch.zeros(shape, dtype=dtype, device=device)
             self.values = torch.zeros(shape, dtype=dtype, device=device)
@@ -99,19 +99,19 @@ class RollingCache:
     def attention(
         self, grid: tuple[int, int], latents: int, device: torch.device, kernel: Kernel, commit: bool
     ) -> Attend:
-        """How a chunk of so many latents looks at this past and at itself; commit: and is then stored."""
+        """Attention of a chunk of so many latents over this past and itself; commit: and it is then stored."""
         return CachedAttention(self, grid, latents, device, kernel, commit)
 
     def read(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Keys (sink turned, window not) and values of the filled slots, (B, filled, S, H, D): views, not copies."""
+        """Keys (sink after RoPE, window before) and values of the filled slots, (B, filled, S, H, D), as views."""
         return self.keys[layer, :, : self.filled], self.values[layer, :, : self.filled]
 
     @torch.no_grad()
-    def store(self, layer: int, raw_k: Tensor, turned_k: Tensor, v: Tensor) -> None:
+    def store(self, layer: int, raw_k: Tensor, rotated_k: Tensor, v: Tensor) -> None:
         """Write one layer of a clean chunk. Counts change in `advance`, once all layers are written."""
         to_sink, to_window = self._split(v.shape[1])
         end = self.sink_filled + to_sink
-        self.keys[layer, :, self.sink_filled : end] = turned_k[:, :to_sink]
+        self.keys[layer, :, self.sink_filled : end] = rotated_k[:, :to_sink]
         self.values[layer, :, self.sink_filled : end] = v[:, :to_sink]
         for i in range(max(0, to_window - self.window), to_window):
             slot = self.sink + (self.window_seen + i) % self.window
@@ -177,7 +177,7 @@ class RollingCache:
         filled = state["sink_filled"] + min(state["window_seen"], self.window)
         expected = self.keys[:, :, :filled].shape
         if state["keys"].shape != expected or state["values"].shape != expected:
-            raise ValueError(f"the snapshot holds {tuple(state['keys'].shape)}, this cache wants {tuple(expected)}")
+            raise ValueError(f"the snapshot holds {tuple(state['keys'].shape)}, this cache needs {tuple(expected)}")
         self.sink_filled, self.window_seen = state["sink_filled"], state["window_seen"]
         self.version += 1
         self.sink_version += 1
@@ -206,7 +206,7 @@ def slot_positions(sink_filled: int, window: int, window_seen: int) -> list[int]
 
 
 class CachedAttention:
-    """A chunk sees the cache and itself; with commit, it is then stored.
+    """A chunk attends to the cache and itself; with commit, it is then stored.
 
     Past and chunk are joined in fresh tensors, so that a later commit, which writes in place, leaves the gradient of an
     earlier pass alone.
@@ -232,10 +232,10 @@ class CachedAttention:
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         past_k, past_v = (past.to(k.dtype) for past in self.cache.read(layer))
         sink = self.cache.sink_filled
-        turned = rotate(k, self.own)
-        keys = torch.cat((past_k[:, :sink], rotate(past_k[:, sink:], self.window), turned), dim=1)
+        rotated = rotate(k, self.own)
+        keys = torch.cat((past_k[:, :sink], rotate(past_k[:, sink:], self.window), rotated), dim=1)
         values = torch.cat((past_v, v), dim=1)
         out = attend(rotate(q, self.own).flatten(1, 2), keys.flatten(1, 2), values.flatten(1, 2), kernel=self.kernel)
         if self.commit:
-            self.cache.store(layer, k, turned, v)
+            self.cache.store(layer, k, rotated, v)
         return out.reshape(q.shape)

@@ -56,7 +56,7 @@ def _wan(
     text: tuple[int, int],
     image_dim: int | None = None,
 ) -> DiTConfig:
-    """What all models of Wan's architecture share, said once."""
+    """A row of the table: what all models of Wan's architecture share is filled in."""
     return DiTConfig(
         width=width,
         layers=layers,

@@ -71,7 +71,7 @@ class Attention(nn.Module):
 
 
 class SelfAttention(Attention):
-    """Tokens look at tokens, in the way that the pass at hand allows."""
+    """Self-attention, over the tokens that the pass allows."""
 
     def forward(self, x_BTSW: Tensor, attend_to: Attend, layer: int) -> Tensor:
         q = self.split(self.norm_q(self.q(x_BTSW)))
@@ -85,7 +85,7 @@ class SelfAttention(Attention):
 
 
 class CrossAttention(Attention):
-    """Tokens look at the prompt, and at the CLIP tokens of the first picture where the model has that branch."""
+    """Cross-attention to the prompt, and to the CLIP tokens of the first picture where the model has that branch."""
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__(config)
@@ -109,7 +109,7 @@ class CrossAttention(Attention):
 
 
 def cross_attend(q_BLHD: Tensor, context: LayerContext, kernel: Kernel, bias: Tensor | None) -> Tensor:
-    """What queries hear of the text and see of the picture, (B, L, H, D). bias (B, L): of the text's logits."""
+    """Cross-attention to the text plus that to the picture, (B, L, H, D). bias (B, L): of the text's logits."""
     (k, v), *picture = ((k.type_as(q_BLHD), v.type_as(q_BLHD)) for k, v in context)
     total = attend(q_BLHD, k, v, bias=bias, kernel=kernel)
     for k, v in picture:
@@ -118,7 +118,7 @@ def cross_attend(q_BLHD: Tensor, context: LayerContext, kernel: Kernel, bias: Te
 
 
 class Block(nn.Module):
-    """Self-attention, cross-attention, feed-forward; the first and last steered by the timestep."""
+    """Self-attention, cross-attention, feed-forward; the first and last modulated by the timestep (adaLN)."""
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
@@ -136,21 +136,21 @@ class Block(nn.Module):
     def forward(
         self,
         x: Tensor,
-        steer_BT6W: Tensor,
+        timestep_BT6W: Tensor,
         context: LayerContext,
         attend_to: Attend,
         layer: int,
         kernel: Kernel,
         text_bias: Tensor | None = None,
     ) -> Tensor:
-        """x (B, T, S, width) → the same. steer: the projected timestep, (B, T or 1, 6, width) float32.
+        """x (B, T, S, width) → the same. timestep_BT6W: the projected timestep, (B, T or 1, 6, width) float32.
 
         text_bias (B, L): added to the logits of the text's keys.
         """
-        steer = (self.modulation.float() + steer_BT6W).unsqueeze(3).unbind(2)
-        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = steer
-        heard = self.self_attn(modulate(x, self.norm1, shift, scale), attend_to, layer)
-        x = add_gated(x, heard, gate)
+        modulation = (self.modulation.float() + timestep_BT6W).unsqueeze(3).unbind(2)
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = modulation
+        attended = self.self_attn(modulate(x, self.norm1, shift, scale), attend_to, layer)
+        x = add_gated(x, attended, gate)
         crossed = x if self.norm3 is None else layer_norm(x, self.norm3).type_as(x)
         x = x + self.cross_attn(crossed, context, kernel, text_bias).type_as(x)
         fed = self.ffn(modulate(x, self.norm2, ffn_shift, ffn_scale))
@@ -158,7 +158,7 @@ class Block(nn.Module):
 
 
 class Head(nn.Module):
-    """Tokens → latent cells, steered by the timestep."""
+    """Tokens → latent cells, modulated by the timestep."""
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()

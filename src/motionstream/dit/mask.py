@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from motionstream.dit.attention import Kernel, attend
-from motionstream.dit.rope import Table, rotary_table, rotate, split_head
+from motionstream.dit.rope import Table, rotary_table, rotate
 from motionstream.geometry import chunk_spans
 
 
@@ -22,8 +22,8 @@ from motionstream.geometry import chunk_spans
 class View:
     """What one chunk sees. All ranges are [begin, end) in latents of the clip.
 
-    shift: how far the cache's slots lag behind clip time: a query or window latent at clip time n stands at slot
-    n − shift; sink latents stand at their own time.
+    shift: how far the cache's slots lag behind clip time: a query or window latent at clip time n has slot
+    n − shift; sink latents have their own time.
     """
 
     own: tuple[int, int]
@@ -40,14 +40,12 @@ class ChunkMask:
     sink, window: latents kept of the start and before a chunk.
     teacher_forcing: the sequence holds the clip twice, [clean | noisy] along T. Clean chunks see clean chunks; a noisy
     chunk sees itself and the clean latents of its sink and window.
-    dense: one product under an explicit mask instead of one product a chunk. Same result; the slower, plainer form.
     """
 
     spans: tuple[tuple[int, int], ...]
     sink: int
     window: int
     teacher_forcing: bool = False
-    dense: bool = False
 
     def __post_init__(self) -> None:
         if self.sink < 0 or self.window < 0:
@@ -65,10 +63,9 @@ class ChunkMask:
         window: int,
         *,
         teacher_forcing: bool = False,
-        dense: bool = False,
     ) -> ChunkMask:
         """Chunks of equal size over a clip of `latents`; the last may be shorter."""
-        return cls(tuple(chunk_spans(latents, chunk)), sink, window, teacher_forcing, dense)
+        return cls(tuple(chunk_spans(latents, chunk)), sink, window, teacher_forcing)
 
     @property
     def clip_latents(self) -> int:
@@ -88,23 +85,12 @@ class ChunkMask:
         window_begin = max(sink_end, begin - self.window)
         return View((begin, end), (0, sink_end), (window_begin, begin), window_begin - sink_end)
 
-    def allowed(self) -> Tensor:
-        """(latents, latents) bool on the CPU, True where a latent (row) sees a latent (column)."""
-        seen = torch.zeros(self.latents, self.latents, dtype=torch.bool)
-        for view in self.views():
-            for copy in range(2 if self.teacher_forcing else 1):
-                own = slice(*(copy * self.clip_latents + edge for edge in view.own))
-                seen[own, own] = True
-                seen[own, slice(*view.sink)] = True
-                seen[own, slice(*view.window)] = True
-        return seen
-
 
 class MaskedAttention:
     """Attention under a `ChunkMask`, one product a chunk.
 
-    Everything is turned to its clip time once. Rotary positions are relative, so only the sink, which stays while
-    slots lag behind, must be turned anew for each chunk: at its own time + shift.
+    Everything is rotated to its clip time once. Rotary positions are relative, so only the sink, which stays while
+    slots lag behind, must be rotated again for each chunk: to its own time + shift.
     """
 
     def __init__(self, mask: ChunkMask, grid: tuple[int, int], head_dim: int, device: torch.device, kernel: Kernel):
@@ -118,11 +104,11 @@ class MaskedAttention:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         n = self.mask.clip_latents
-        turned_k = _rotate_copies(k, self.clip, n)
-        turned_q = _rotate_copies(q, self.clip, n)
+        rotated_k = _rotate_copies(k, self.clip, n)
+        rotated_q = _rotate_copies(q, self.clip, n)
         return torch.cat(
             [
-                self._chunk(view, sink, start, turned_q, turned_k, k, v)
+                self._chunk(view, sink, start, rotated_q, rotated_k, k, v)
                 for start in range(0, self.mask.latents, n)
                 for view, sink in zip(self.views, self.sinks, strict=True)
             ],
@@ -130,67 +116,16 @@ class MaskedAttention:
         )
 
     def _chunk(
-        self, view: View, sink_table: Table, start: int, q: Tensor, turned_k: Tensor, raw_k: Tensor, v: Tensor
+        self, view: View, sink_table: Table, start: int, q: Tensor, rotated_k: Tensor, raw_k: Tensor, v: Tensor
     ) -> Tensor:
         own = slice(start + view.own[0], start + view.own[1])
         sink, window = slice(*view.sink), slice(*view.window)
-        sink_k = rotate(raw_k[:, sink], sink_table) if view.shift else turned_k[:, sink]
-        keys = torch.cat((sink_k, turned_k[:, window], turned_k[:, own]), dim=1)
+        sink_k = rotate(raw_k[:, sink], sink_table) if view.shift else rotated_k[:, sink]
+        keys = torch.cat((sink_k, rotated_k[:, window], rotated_k[:, own]), dim=1)
         values = torch.cat((v[:, sink], v[:, window], v[:, own]), dim=1)
         mine = q[:, own]
         out = attend(mine.flatten(1, 2), keys.flatten(1, 2), values.flatten(1, 2), kernel=self.kernel)
         return out.reshape(mine.shape)
-
-
-class DenseMaskedAttention:
-    """Attention under the explicit (L, L) mask, in one product.
-
-    A query meets the sink at its slot and all else at clip time, so the channels that carry time appear twice:
-    [at slot | at clip time | space] against [key | 0 | space] for the sink and [0 | key | space] for the rest.
-    """
-
-    def __init__(self, mask: ChunkMask, grid: tuple[int, int], head_dim: int, device: torch.device):
-        self.mask = mask
-        self.time = split_head(head_dim)[0]
-        tokens = grid[0] * grid[1]
-        allowed = mask.allowed().repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
-        self.allowed = allowed.to(device)
-        slots = [n - view.shift for view in mask.views() for n in range(*view.own)]
-        self.slot = rotary_table(slots, grid, head_dim, device)
-        self.clip = rotary_table(range(mask.clip_latents), grid, head_dim, device)
-
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        n = self.mask.clip_latents
-        at_slot, at_clip, keys = (
-            _rotate_copies(q, self.slot, n),
-            _rotate_copies(q, self.clip, n),
-            _rotate_copies(k, self.clip, n),
-        )
-        wide_q = torch.cat((at_slot[..., : self.time], at_clip), dim=-1) * self._rescale(q.shape[-1])
-        wide_k = torch.cat((keys[..., : self.time], keys), dim=-1)
-        is_sink = self._is_sink(k)
-        wide_k[..., : self.time] *= is_sink
-        wide_k[..., self.time : 2 * self.time] *= 1 - is_sink
-        wide_v = torch.nn.functional.pad(v, (0, self.time))
-        out = attend(wide_q.flatten(1, 2), wide_k.flatten(1, 2), wide_v.flatten(1, 2), mask=self.allowed, kernel="sdpa")
-        return out[..., : v.shape[-1]].reshape(v.shape)
-
-    def _rescale(self, head_dim: int) -> float:
-        """Undo the scale that attention takes from the doubled width."""
-        return float(((head_dim + self.time) / head_dim) ** 0.5)
-
-    def _is_sink(self, k: Tensor) -> Tensor:
-        """(T, 1, 1, 1), 1 for the latents that are kept as sink."""
-        latent = torch.arange(k.shape[1], device=k.device)
-        return (latent < self.mask.sink).to(k.dtype).view(-1, 1, 1, 1)
-
-
-def masked_attention(
-    mask: ChunkMask, grid: tuple[int, int], head_dim: int, device: torch.device, kernel: Kernel
-) -> MaskedAttention | DenseMaskedAttention:
-    if mask.dense:
-        return DenseMaskedAttention(mask, grid, head_dim, device)
-    return MaskedAttention(mask, grid, head_dim, device, kernel)
 
 
 def _rotate_copies(x_BTSHD: Tensor, table: Table, latents: int) -> Tensor:

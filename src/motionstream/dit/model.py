@@ -19,7 +19,7 @@ from motionstream.dit.attention import Attend, Kernel, WholeAttention
 from motionstream.dit.cache import RollingCache
 from motionstream.dit.config import DiTConfig
 from motionstream.dit.layers import Block, Head, ImageEmbedding, LayerContext, timestep_sinusoid
-from motionstream.dit.mask import ChunkMask, masked_attention
+from motionstream.dit.mask import ChunkMask, MaskedAttention
 from motionstream.dit.padding import collapse
 from motionstream.dit.rope import rotary_table
 
@@ -83,8 +83,8 @@ class VideoDiT(nn.Module):
             for module in embedding:
                 if isinstance(module, nn.Linear):
                     nn.init.normal_(module.weight, std=0.02)
-        for steered in (*self.blocks, self.head):
-            nn.init.normal_(steered.get_parameter("modulation"), std=self.config.width**-0.5)
+        for modulated in (*self.blocks, self.head):
+            nn.init.normal_(modulated.get_parameter("modulation"), std=self.config.width**-0.5)
         nn.init.zeros_(self.head.head.weight)
 
     def forward(
@@ -109,16 +109,16 @@ class VideoDiT(nn.Module):
             and move on; without it the cache stays as it is.
         positions: of the latents in time, for the teacher only; 0, 1, 2 … if not given.
 
-        Raises ValueError on shapes that do not fit the configuration, and on ways of looking that exclude each other.
+        Raises ValueError on shapes that do not fit the configuration, and on arguments that exclude each other.
         """
         self.check(x_BTCHW, t, mask, cache, commit, positions)
         if isinstance(context, Tensor):
             context = self.text_context(context)
         attend_to = self._attention(x_BTCHW, mask, cache, commit, positions)
-        time_BTW, steer_BT6W = self.embed_time(t)
+        time_BTW, timestep_BT6W = self.embed_time(t)
         x = self.patchify(x_BTCHW)
         for layer, block in enumerate(self.blocks):
-            x = block(x, steer_BT6W, context.layers[layer], attend_to, layer, self.kernel, context.bias)
+            x = block(x, timestep_BT6W, context.layers[layer], attend_to, layer, self.kernel, context.bias)
         if cache is not None and commit:
             cache.advance(x_BTCHW.shape[1])
         return self.unpatchify(self.head(x, time_BTW), x_BTCHW.shape[-2])
@@ -133,8 +133,8 @@ class VideoDiT(nn.Module):
         """Keys and values of all layers for text embeddings (B, L, text_dim) and CLIP tokens (B, L, image_dim).
 
         lengths: of each clip's real tokens; what follows counts as zeros up to the text_tokens of the configuration,
-        as Wan pads, and is kept as one key (`padding.py`). Not given: every token is heard as it is.
-        Gradient flows through it; call it within the training step. Raises ValueError if the model wants a picture and
+        as Wan pads, and is kept as one key (`padding.py`). Not given: every token is a key.
+        Gradient flows through it; call it within the training step. Raises ValueError if the model needs a picture and
         has none, or the reverse, and on lengths that do not fit the text.
         """
         if text.ndim != 3 or text.shape[-1] != self.config.text_dim:
@@ -165,7 +165,7 @@ class VideoDiT(nn.Module):
         if cache is not None:
             return cache.attention(grid, x.shape[1], x.device, self.kernel, commit)
         if mask is not None:
-            return masked_attention(mask, grid, head_dim, x.device, self.kernel)
+            return MaskedAttention(mask, grid, head_dim, x.device, self.kernel)
         times = range(x.shape[1]) if positions is None else positions
         return WholeAttention(rotary_table(times, grid, head_dim, x.device), self.kernel)
 

@@ -1,6 +1,6 @@
 """Padding tokens that are all the same, as one key.
 
-Wan pads text with zeros to a fixed length and hides none of it, so its pads are heard: as many equal keys with equal
+Wan pads text with zeros to a fixed length without a mask, so pads are attended to: as many equal keys with equal
 values. A softmax gives n equal logits s the weight of one logit s + log n. So real tokens and one pad with that bias
 are the same attention over a fraction of the keys.
 
@@ -21,7 +21,7 @@ def collapse(text_BLD: Tensor, lengths: Sequence[int], tokens: int) -> tuple[Ten
     """Embeddings with pads collapsed (B, L', D), and the bias of their logits (B, L') float32.
 
     lengths: real tokens of each clip. tokens: what Wan pads to; longer texts are cut there. A clip shorter than the
-    longest is filled up with keys that nobody hears (bias −∞). Raises ValueError on lengths that do not fit.
+    longest is filled up with keys without weight (bias −∞). Raises ValueError on lengths that do not fit.
     """
     if len(lengths) != len(text_BLD) or not all(0 <= length <= text_BLD.shape[1] for length in lengths):
         raise ValueError(

@@ -62,8 +62,8 @@ def rotate(x_BTSHD: Tensor, table: Table) -> Tensor:
     """Turn neighbouring channel pairs by the table's angles, in float32; dtype of x kept."""
     cos, sin = table
     even, odd = x_BTSHD.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
-    return turned.flatten(-2).type_as(x_BTSHD)
+    rotated = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
+    return rotated.flatten(-2).type_as(x_BTSHD)
 
 
 def unrotate(x_BTSHD: Tensor, table: Table) -> Tensor:

@@ -30,7 +30,7 @@ class Guidance:
 
 @dataclass(frozen=True)
 class Control:
-    """All that steers a clip: its conditioning and prompt, and the same without tracks and without a prompt."""
+    """A clip's conditioning and prompt, with tracks and without, with a prompt and with the null prompt."""
 
     conditioning: Conditioning
     context: TextContext

@@ -1,8 +1,8 @@
-"""THE chunk loop. Training, serving and evaluation call it; nothing else writes the order of a chunk.
+"""The chunk loop, the only one: training, serving and evaluation call it.
 
 A chunk: denoise K times with the cache frozen, then commit the clean chunk once (paper Section 3.2), or, without a
-clean pass, let the last call commit what it saw. The step between two calls is stochastic: the clean guess is noised
-again, afresh, to the next time (Self Forcing).
+clean pass, let the last call commit its own keys and values. The step between two calls is stochastic: the clean
+estimate is noised again, with new noise, to the next time (Self Forcing).
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def rollout(
     """Clean chunks of a clip whose conditioning is known in full, in order. `known`: as in `denoise_chunk`.
 
     remembered: (first latent, clean chunk) → what is committed for it by a clean pass; another than the chunk itself
-    only where a student is to learn from a past that has gone astray.
+    only in training with history noise.
     """
     for index, (begin, size) in enumerate(chunk_spans(conditioning.latents, rollout_config.chunk)):
         part = conditioning.slice(begin, begin + size)

@@ -1,4 +1,4 @@
-"""Times of a few-step student: few numbers, the same for ever, known to the host before the device needs them.
+"""Times of a few-step student: always the same few numbers, kept on the host.
 
 Kept on the host, they can be looked up (the fused DiT has the modulations of each) without waiting for the device; each
 is sent to a device once, and stays there, because recorded graphs read it.
@@ -20,7 +20,7 @@ def host_times(time: float, latents: Tensor, known: int = 0) -> Tensor:
 
 
 def beside(t: Tensor, latents: Tensor) -> Tensor:
-    """Times on the device of the latents. Those of the host are sent once, for students meet the same few for ever."""
+    """Times on the device of the latents. Those of the host are sent once: a student has few."""
     if t.device == latents.device or t.device.type != "cpu":
         return t
     return _sent(tuple(t.flatten().tolist()), tuple(t.shape), latents.device)

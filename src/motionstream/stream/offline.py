@@ -26,7 +26,7 @@ class Steps(Protocol):
         """The next frames (F, H, W, 3)."""
 
 
-class Told(Steps, Protocol):
+class Prompted(Steps, Protocol):
     """And of one whose prompt can change."""
 
     prompt: str
@@ -38,15 +38,15 @@ def play(stream: Steps, tracks: Tracks | None, frames: int) -> Iterator[Frames]:
     Where the tracks are shorter than the video, their points are released at their end.
     Raises ValueError when `frames` is not positive.
     """
-    return (chunk for chunk, _ in steered(stream, tracks, frames))
+    return (chunk for chunk, _ in with_tracks(stream, tracks, frames))
 
 
-def steered(stream: Steps, tracks: Tracks | None, frames: int) -> Iterator[tuple[Frames, Tracks]]:
+def with_tracks(stream: Steps, tracks: Tracks | None, frames: int) -> Iterator[tuple[Frames, Tracks]]:
     """As `play`, each chunk with its part of the tracks."""
     return _stepped(stream, lambda begin, count: None if tracks is None else _window(tracks, begin, count), frames)
 
 
-def replay(stream: Told, recording: Recording, frames: int) -> Iterator[tuple[Frames, Tracks]]:
+def replay(stream: Prompted, recording: Recording, frames: int) -> Iterator[tuple[Frames, Tracks]]:
     """Play `frames` frames of a session as it was recorded: words and gestures at the chunk that shows their frame.
 
     recording: in pixels of the stream's frames (`Recording.on`). Yields a chunk's frames and its tracks, the last ones
@@ -70,7 +70,7 @@ def replay(stream: Told, recording: Recording, frames: int) -> Iterator[tuple[Fr
 def _stepped(
     stream: Steps, tracks_of: Callable[[int, int], Tracks | None], frames: int
 ) -> Iterator[tuple[Frames, Tracks]]:
-    """Chunks with what steered them. tracks_of: (first frame, frames) → the tracks of a chunk."""
+    """Chunks with their tracks. tracks_of: (first frame, frames) → the tracks of a chunk."""
     if frames < 1:
         raise ValueError(f"{frames} frames: ask for at least one")
     done = 0

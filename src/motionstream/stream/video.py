@@ -236,7 +236,7 @@ def write_frames(path: str | os.PathLike[str], frames: Iterable[Picture], fps: f
 
 
 def check_target(path: str | os.PathLike[str]) -> None:
-    """Raise ValueError unless `write_frames` knows the ending and the folder exists: to be asked before the work."""
+    """Raise ValueError unless `write_frames` can write to this name: to be called before long work."""
     if Path(path).suffix not in (".mp4", ".png", ".npz"):
         raise ValueError(f"{path}: write to a name that ends in .mp4, .png (a sheet) or .npz (arrays)")
     if not Path(path).parent.is_dir():

@@ -1,10 +1,9 @@
-"""What hangs together in a picture, told by its colours: an object moves as one, and the ground behind it stays.
+"""Affinity of a picture's superpixels: how likely two of them are parts of one object, from their colours.
 
-A random walker on the picture's superpixels steps from cell to cell the more gladly the longer their border is and the
-more alike their colours are, and stops now and then (Grady, "Random Walks for Image Segmentation", PAMI 2006; the
-Green's function of a screened Poisson equation). How surely a walk from one cell comes by another is how strongly the
-two are bound: much within a thing of one colour, little across an edge. What is bound at all strongly belongs
-together.
+A random walker on the superpixels steps to a neighbour with a probability that grows with the length of their border
+and the likeness of their colours, and stops at a constant rate (Grady, "Random Walks for Image Segmentation", PAMI
+2006; the Green's function of a screened Poisson equation). The affinity of two superpixels is a steep function of the
+probability that a walk from one visits the other: near 1 within an object of one colour, near 0 across an edge.
 
 Legend: B pictures, N places, n cells, H W pixels, h w those of the picture as its superpixels are drawn.
 """
@@ -20,32 +19,30 @@ from torch import Tensor
 from motionstream.tiny.superpixels import SIDE, superpixels
 
 MOST_CELLS = 1024
-"""A cell is 8 pixels a side, or larger where they would be more than so many: their bonds are a matrix."""
+"""Superpixels are 8 pixels a side, or larger where they would be more than so many: affinity is a matrix of them."""
 UNLIKE = 0.1
 """Distance of two colours, in [−1, 1] a channel, at which a step between neighbours becomes rare."""
 LEAK = 0.003
-"""Share of the walkers that step between neighbours however unlike they are."""
+"""Least transition rate between neighbours of any colours."""
 STOP = 0.1
-"""Share of the walkers that stop in a cell of full size, beside 1 for a step over a side of one between cells alike."""
-TOGETHER, STEEP = 0.1, 6
-"""Share of walks that meet at which two cells belong together by half, and the power with which that falls below."""
+"""Rate of stopping in a full-size cell, beside 1 of a step over a whole side between cells of one colour."""
+HALFWAY, STEEP = 0.1, 6
+"""Probability of a visit at which the affinity is a half, and the power of its fall below."""
 LEAST_AREA = 0.02
-"""Of a cell, beside 1 of a full one, for how many of its walkers stop: a cell may have lost all its pixels."""
+"""Least area of a cell, beside 1 of a full one, in the rate of stopping: a cell may have lost all its pixels."""
 
 
 @dataclass(frozen=True)
 class AffinityMatrix:
-    """surely (B, n, n): how surely a picture's cells belong together, in [0, 1), symmetric. cell (B, h, w): the cell of
-    each place."""
+    """values (B, n, n): affinity of a picture's cells, in [0, 1), symmetric. cell (B, h, w): the cell of each place."""
 
-    surely: Tensor
+    values: Tensor
     cell: Tensor
 
-    def together(self, some: Tensor, others: Tensor, size: tuple[int, int]) -> Tensor:
-        """How surely each of (B, N, 2) places and each of (B, M, 2) others, pixels of frames of `size` (W, H), belong
-        together: (B, N, M)."""
+    def between(self, some: Tensor, others: Tensor, size: tuple[int, int]) -> Tensor:
+        """Affinity (B, N, M) of (B, N, 2) places and (B, M, 2) others, in pixels of frames of `size` (W, H)."""
         mine, theirs = self._cells_at(some, size), self._cells_at(others, size)
-        rows = self.surely.gather(1, mine[..., None].expand(-1, -1, self.surely.shape[2]))
+        rows = self.values.gather(1, mine[..., None].expand(-1, -1, self.values.shape[2]))
         return rows.gather(2, theirs[:, None].expand(-1, mine.shape[1], -1))
 
     def _cells_at(self, places: Tensor, size: tuple[int, int]) -> Tensor:
@@ -67,12 +64,12 @@ def grid(size: tuple[int, int]) -> tuple[int, int]:
 def affinity(picture: Tensor) -> AffinityMatrix:
     """Of a picture (B, 3, H, W) in [−1, 1]."""
     cell, area, colour = superpixels(picture, grid((picture.shape[-1], picture.shape[-2])))
-    over = (met(_borders(cell, area.shape[1]), area, colour) / TOGETHER).pow(STEEP)
+    over = (visit_probability(_borders(cell, area.shape[1]), area, colour) / HALFWAY).pow(STEEP)
     return AffinityMatrix(over / (1 + over), cell)
 
 
-def met(borders: Tensor, area: Tensor, colour: Tensor) -> Tensor:
-    """How surely a walk from one cell comes by another: (B, n, n) in [0, 1], symmetric, 1 on the diagonal.
+def visit_probability(borders: Tensor, area: Tensor, colour: Tensor) -> Tensor:
+    """Probability that a walk from one cell visits another: (B, n, n) in [0, 1], symmetric, 1 on the diagonal.
 
     borders (B, n, n), area (B, n): in cells of full size and their sides. colour (B, 3, n).
     """

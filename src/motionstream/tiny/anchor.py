@@ -1,9 +1,9 @@
-"""The anchor picture, and where in it every point that has been taken hold of lies.
+"""The anchor: the picture that is warped, and the places of all points in it.
 
-A stream is anchored on the picture it was given, and stays so: detail comes from the picture itself, however
-many times something is moved. A point born later is looked up through the movements so far: what is under the
-hand now lay elsewhere in the picture. A point let go stays in force, held where it was left, until a hand takes hold
-there again. Only when too much is held is the last frame shown made the new anchor.
+It is the picture the stream was opened on, and stays so: detail comes from the picture itself, however often something
+is moved. The place of a point born later is found through the displacement so far: what is under the pointer now was
+elsewhere in the picture. A released point is *held*: it keeps its displacement, with less weight, until a new point
+appears there. Only when too many points are held does the last frame shown become the anchor.
 
 Legend: B clips, N points of the anchor, M points of the tracks.
 """
@@ -17,19 +17,19 @@ from torch import Tensor
 
 from motionstream.conditioning.track_volume import TrackBatch
 from motionstream.tiny.affinity import AffinityMatrix, affinity
-from motionstream.tiny.warp import displacement_at, middles, radii
+from motionstream.tiny.warp import cell_centres, displacement_at, radii
 
-HELD_STRENGTH = 0.25
-"""How loudly a held point speaks beside one in hand, which so wins where both are."""
+HELD_WEIGHT = 0.25
+"""Weight of a held point, beside 1 of a point of the tracks, which so wins where both are."""
 MOVED = 0.5
 """Pixels from its place in the picture from which on a released point must be held."""
 MOST_HELD = 256
-"""Held points from which on the anchor is taken anew."""
+"""Held points from which on the last frame shown becomes the anchor."""
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """picture: (B, 3, H, W) in [−1, 1]. bonds: what hangs together in it.
+    """picture: (B, 3, H, W) in [−1, 1]. affinity: of its superpixels.
 
     Of each point: ids (B, N), birth_xy (B, N, 2) its place in the picture, born (B, N) whether it has one, xy (B, N, 2)
     and shown (B, N) where it was last and whether visibly, held (B, N).
@@ -46,7 +46,7 @@ class Anchor:
 
     @classmethod
     def of(cls, picture: Tensor) -> Anchor:
-        """An anchor in which no point has been seen yet."""
+        """An anchor without points."""
         ids = torch.zeros(picture.shape[0], 0, dtype=torch.long, device=picture.device)
         xy = ids[..., None].float().expand(-1, -1, 2)
         return cls(picture, ids, xy, ids.bool(), xy, ids.bool(), ids.bool(), affinity(picture))
@@ -81,8 +81,8 @@ class Anchor:
         return self.picture.shape[-1], self.picture.shape[-2]
 
     @property
-    def crowded(self) -> bool:
-        """Whether so much is held that the anchor should be taken anew."""
+    def too_many_held(self) -> bool:
+        """Whether more points are held than an anchor should have."""
         return bool((self.held.sum(1) > MOST_HELD).any())
 
     def outside(self) -> Tensor:
@@ -90,7 +90,7 @@ class Anchor:
 
         What has no finite source is not counted.
         """
-        places = middles(self.size, self.xy.device).flatten(0, 1).expand(len(self.xy), -1, -1)
+        places = cell_centres(self.size, self.xy.device).flatten(0, 1).expand(len(self.xy), -1, -1)
         source = places + self._offset(places)
         beyond = (source < 0) | (source > source.new_tensor(self.size))
         return (beyond.any(-1) & source.isfinite().all(-1)).float().mean(-1)
@@ -103,16 +103,16 @@ class Anchor:
         )._without(~born)
 
     def following(self, tracks: TrackBatch) -> Anchor:
-        """Ready for the next frames: points that left the tracks are held or forgotten, new ones are looked up."""
+        """Ready for the next frames: points that left the tracks are held or dropped, new ones get their places."""
         released = self._released(tracks)
         birth_xy, known = released.places(tracks.ids)
         appearing = tracks.visible.any(1) & ~known
         first = tracks.visible.int().argmax(1)[:, None, :, None].expand(-1, -1, -1, 2)
         place = tracks.xy.gather(1, first)[:, 0]
-        # where nobody takes hold, which is most of the time, nothing has to be looked up
+        # most chunks have no new point
         born_at = place + released._offset(place) if appearing.any() else place
         kept = released._without(~released.held | released._near(place, appearing))
-        in_hand = Anchor(
+        tracked = Anchor(
             self.picture,
             tracks.ids,
             torch.where(known[..., None], birth_xy, born_at),
@@ -122,18 +122,18 @@ class Anchor:
             torch.zeros_like(known),
             self.affinity,
         )
-        return in_hand._with(kept)
+        return tracked._with(kept)
 
     def held_weight(self) -> Tensor:
-        """(B, N) how loudly each held point speaks; 0 for the others."""
-        return self.held.float() * HELD_STRENGTH
+        """(B, N) weight of each held point; 0 for the others."""
+        return self.held.float() * HELD_WEIGHT
 
     def _same(self, ids: Tensor) -> Tensor:
-        """(B, M, N) which of the ids is which point; held points are nobody's any more."""
+        """(B, M, N) which of the ids is which point; held points have none any more."""
         return (ids[:, :, None] == self.ids[:, None, :]) & ~self.held[:, None, :]
 
     def _released(self, tracks: TrackBatch) -> Anchor:
-        """Points no longer in the tracks: held if they were visibly moved, forgotten otherwise."""
+        """Points no longer in the tracks: held if they were visibly moved, dropped otherwise."""
         gone = self.born & ~self.held & ~self._same(tracks.ids).any(1)
         moved = (self.xy - self.birth_xy).norm(dim=-1) > MOVED
         holding = gone & moved & self.shown
@@ -141,17 +141,17 @@ class Anchor:
 
     def _offset(self, place: Tensor) -> Tensor:
         """(B, M, 2) from places in the last frame shown to where their content lies in the picture."""
-        speaks = (self.born & self.shown & ~self.held).float() + self.held_weight()
-        return displacement_at(place, self.affinity, self.xy, self.birth_xy, speaks, self.size)
+        visible_weight = (self.born & self.shown & ~self.held).float() + self.held_weight()
+        return displacement_at(place, self.affinity, self.xy, self.birth_xy, visible_weight, self.size)
 
     def _near(self, place: Tensor, appearing: Tensor) -> Tensor:
-        """(B, N) points that lie where a hand now takes hold."""
+        """(B, N) points that lie where a new point appears."""
         reach = 2 * radii(place, appearing)
         near = torch.cdist(place, self.xy) < reach[..., None]
         return (near & appearing[..., None]).any(1)
 
     def _without(self, points: Tensor) -> Anchor:
-        """The points marked (B, N) forgotten; those that no clip needs are dropped."""
+        """Without the points marked (B, N); those that no clip needs are removed."""
         born = self.born & ~points
         needed = born.any(0)
         rest = {name: getattr(self, name)[:, needed] for name in ("ids", "birth_xy", "xy", "shown")}

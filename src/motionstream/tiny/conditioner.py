@@ -89,7 +89,7 @@ class AnchoredConditioner:
         self, state: AnchoredState, tracks: TrackBatch, shown: Tensor
     ) -> tuple[AnchoredConditioning, AnchoredState]:
         """The next frames of a stream. Where too many points are held, the last frame shown becomes the anchor."""
-        anchor = state.anchor.renewed(shown) if state.anchor.crowded else state.anchor
+        anchor = state.anchor.renewed(shown) if state.anchor.too_many_held else state.anchor
         return self.continued(AnchoredState(anchor.following(tracks), state.memory), tracks)
 
     def continued(self, state: AnchoredState, tracks: TrackBatch) -> tuple[AnchoredConditioning, AnchoredState]:

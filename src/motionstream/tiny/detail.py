@@ -1,11 +1,10 @@
-"""Detail: what the VAE cannot carry, taken back from the warped anchor (docs/architecture.md, section 7).
+"""Detail: texture that the tiny VAE loses, restored from the warped anchor (docs/architecture.md, section 7).
 
-A tiny VAE loses texture that is still there, sharp, in the picture that was given. Where decoded frames and the
-warped anchor agree, the warp's own pixels are the better ones; where something was uncovered, torn or recoloured, the
-decoded frames are. A small network decides so for each pixel: it blends the two, lends the warp's fine
-texture to decoded colours, and mends what is left. In holes, where nothing of the picture lands, it takes nothing of
-the warp, and the decoded frames without their cells' edges: a network that does not know what is there knows one colour
-for each. It has no memory, so streamed frames are those of the whole clip.
+Where decoded frames and the warped anchor agree, the warp's pixels are sharper; where something was uncovered, torn or
+recoloured, the decoded frames are right. A small network decides for each pixel: it blends the two, adds the warp's
+high-frequency texture to decoded colours, and a residual. In holes, where nothing of the picture lands, it takes
+nothing of the warp, and smooths the decoded frames over the edges of latent cells. It has no memory, so streamed
+frames equal those of the whole clip.
 Beyond the paper, and an option: a model without it shows the decoded frames.
 
 Legend: B clips, F frames, C channels, H W pixels, h w cells of `CELL` pixels.
@@ -20,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motionstream.tiny.vae import LAYOUT, SPATIAL, FrameBlock, in_cells, laid_out
+from motionstream.tiny.vae import SPATIAL, FrameBlock, in_cells
+from motionstream.vae.steps import LAYOUT, laid_out
 
 CELL = 4
 """Pixels a side of the cells that the network works on."""
@@ -53,7 +53,7 @@ class Detail(nn.Module):
         self.to(memory_format=LAYOUT)  # type: ignore[call-overload]
 
     def forward(self, decoded_BFCHW: Tensor, warped_BFCHW: Tensor, support_BF1hw: Tensor) -> Tensor:
-        """All in [−1, 1]; support: how surely tracks speak there, below 0 where nothing of the picture lands. Returns
+        """All in [−1, 1]; support: point density, below 0 in holes. Returns
         (B, F, 3, H, W)."""
         decoded, warped = in_rows(decoded_BFCHW), in_rows(warped_BFCHW.to(decoded_BFCHW.dtype))
         support = support_BF1hw.flatten(0, 1).to(decoded.dtype)
@@ -80,14 +80,14 @@ def landed(support_N1hw: Tensor) -> Tensor:
 
 
 def soft(frames_NCHW: Tensor) -> Tensor:
-    """Frames as colours of latent cells, drawn out between their middles: bilinear, as two quick products."""
+    """Frames reduced to one colour a latent cell and enlarged again: bilinear, as two matrix products."""
     means = F.avg_pool2d(frames_NCHW, SPATIAL)
-    down, across = (_drawn_out(means, cells) for cells in means.shape[-2:])
+    down, across = (_interpolation(means, cells) for cells in means.shape[-2:])
     return down.mT @ means @ across
 
 
-def _drawn_out(like: Tensor, cells: int) -> Tensor:
-    """(cells, pixels): the share of each cell's colour that each pixel in a row of them has."""
+def _interpolation(like: Tensor, cells: int) -> Tensor:
+    """(cells, pixels): interpolation weights of cells for the pixels of a row."""
     alone = torch.eye(cells, dtype=like.dtype, device=like.device)[:, None]
     return F.interpolate(alone, scale_factor=SPATIAL, mode="linear", align_corners=False)[:, 0]
 

@@ -1,8 +1,8 @@
-"""`Specks`: grain, a veil, flakes and drops as moving noise, for `Look` to lay over frames.
+"""`Particles`: grain, snow flakes, rain drops and a density field as moving noise, which the prompt filter composites.
 
-They are drawn, not learned: what each kind looks like at rest, and how it moves, stands here. Which of them a prompt
-wants, how thick and in what colour is learned (`prompt_filter.py`). All are periodic, made once for a stream, and
-moved by whole pixels, so a frame's specks depend on the stream's seed and the frame's number alone.
+They are procedural, not learned: their shapes and motion are defined here. Which of them a phrase of the prompt needs,
+with what opacity and colour, is learned (`prompt_filter.py`). All are periodic, made once for a stream, and moved by
+whole pixels, so a frame's particles depend on the stream's seed and the frame's number alone.
 
 Legend: K kinds, H W pixels.
 """
@@ -18,15 +18,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ROWS = 144
-"""Of the frame that sizes and speeds are given for; others are scaled."""
+"""Rows of the frame that sizes and speeds are given for; others are scaled."""
 DENSITY = 0.0015
 """Share of pixels in which a flake or a drop begins."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Of what falls: across, along: size in pixels, a Gaussian's standard deviations. fall: pixels a frame.
-    sway: pixels to either side."""
+    """Falling particles. across, along: size in pixels, a Gaussian's standard deviations. fall: pixels a frame. sway:
+    pixels to either side."""
 
     across: float
     along: float
@@ -45,19 +45,19 @@ FALLING = (
 GRAIN = 0.8
 """Its size in pixels, a Gaussian's standard deviation."""
 DRIFT = 0.8
-"""Pixels a frame by which the veil moves sideways."""
+"""Pixels a frame by which the density field moves sideways."""
 COARSE = (6, 11)
-"""Rows and columns of the noise that the veil is drawn through."""
+"""Rows and columns of the noise that the density field interpolates."""
 FINE, WIDE = 0.05, 0.2
-"""Standard deviations of grain, about that of what falls, so that all are learned at one rate, and of the veil: the
-share by which an effect is thicker or thinner at a place."""
+"""Standard deviations of grain, about that of falling particles, so that all are learned at one rate, and of the
+density field: the share by which an effect is denser or thinner at a place."""
 KINDS = 1 + len(FALLING)
-"""That lie over frames: grain, flakes, drops. The veil comes after them."""
+"""Composited kinds: grain, flakes, drops. The density field comes after them."""
 
 
 @dataclass(frozen=True)
 class Particles:
-    """fields (K + 1, H, W): grain of mean 0, what falls from 0 to 1, and the veil of mean 0. seed: of the stream."""
+    """fields (K + 1, H, W): grain (mean 0), falling particles (0 to 1), density field (mean 0). seed: of the stream."""
 
     fields: Tensor
     seed: int
@@ -69,13 +69,13 @@ class Particles:
         generator = torch.Generator().manual_seed(seed % 2**63)
         scale = height / ROWS
         grain = _blurred(torch.randn(height, width, generator=generator), GRAIN * scale, GRAIN * scale)
-        veil = _even(_veil(height, width, generator)) * WIDE
-        fields = [_even(grain) * FINE]
+        density = _standardised(_density_field(height, width, generator)) * WIDE
+        fields = [_standardised(grain) * FINE]
         for kind in FALLING:
             there = torch.rand(height, width, generator=generator) < DENSITY / scale**2
             fallen = there * (0.3 + 0.7 * torch.rand(height, width, generator=generator))
             fields.append(_blurred(fallen, kind.across * scale, kind.along * scale).clamp(0, 1))
-        return cls(torch.stack([*fields, veil]).to(device), seed)
+        return cls(torch.stack([*fields, density]).to(device), seed)
 
     def at(self, numbers: Sequence[int]) -> Tensor:
         """(F, K + 1, H, W): where they are in the stream's frames of these numbers."""
@@ -84,7 +84,7 @@ class Particles:
     def _frame(self, number: int) -> Tensor:
         height, width = self.fields.shape[-2:]
         scale = height / ROWS
-        moves = [_anywhere(self.seed, number, height, width)]
+        moves = [_grain_offset(self.seed, number, height, width)]
         for index, kind in enumerate(FALLING):
             sway = kind.sway * math.sin(0.25 * number + index)
             moves.append((round(number * kind.fall * scale), round(sway * scale)))
@@ -92,14 +92,14 @@ class Particles:
         return torch.stack([torch.roll(one, move, (0, 1)) for one, move in zip(self.fields, moves, strict=True)])
 
 
-def _anywhere(seed: int, number: int, height: int, width: int) -> tuple[int, int]:
+def _grain_offset(seed: int, number: int, height: int, width: int) -> tuple[int, int]:
     """Where the grain is read in a frame: anew in each."""
     mixed = (seed * 0x9E3779B97F4A7C15 + number * 0xD1B54A32D192ED03) % 2**64
     mixed = (mixed ^ (mixed >> 29)) * 0xBF58476D1CE4E5B9 % 2**64
     return (mixed >> 20) % height, (mixed >> 42) % width
 
 
-def _veil(height: int, width: int, generator: torch.Generator) -> Tensor:
+def _density_field(height: int, width: int, generator: torch.Generator) -> Tensor:
     """Bicubic between few places, periodic at every size."""
     coarse = F.pad(torch.rand(1, 1, *COARSE, generator=generator), (2, 2, 2, 2), mode="circular")
     rows, columns = (
@@ -110,7 +110,7 @@ def _veil(height: int, width: int, generator: torch.Generator) -> Tensor:
     return F.grid_sample(coarse, where, mode="bicubic", align_corners=False)[0, 0]
 
 
-def _even(field: Tensor) -> Tensor:
+def _standardised(field: Tensor) -> Tensor:
     """Of mean 0 and standard deviation 1."""
     return (field - field.mean()) / field.std()
 

@@ -5,7 +5,7 @@ and back; it starts as the principal components of the training clips, so that t
 picture instead of noise. The *network path* learns what a linear map cannot: edges that move, seams between blocks.
 All its work happens at 32×18 and 64×36 (for 256×144), with wide channels; full resolution is one pixel shuffle.
 
-Every layer with memory sees only the step before it, so the clip at once and the walk step by step are
+Every layer with memory sees only the step before it, so the clip at once and step by step are
 the same function: `forward` takes (B, T, …) with any T, and the memory left by the last call.
 
 Legend: B batch, F frames, T latents, C channels, H W height and width of the tensor at hand.
@@ -21,6 +21,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from motionstream.vae.contract import Memory
+from motionstream.vae.steps import LAYOUT, delayed, flat, laid_out
 
 
 @dataclass(frozen=True)
@@ -37,30 +38,12 @@ class TinyVAEConfig:
 
 
 SPATIAL, TEMPORAL = 8, 4
-LAYOUT = torch.channels_last
-"""Order in memory in which convolutions are fastest; another is for measuring that alone (`bench tricks`)."""
-
-
-def flat(x_BTCHW: Tensor) -> Tensor:
-    """Fold time into the batch, in the memory layout convolutions are fastest in."""
-    return laid_out(x_BTCHW.flatten(0, 1))
-
-
-def laid_out(x_NCHW: Tensor) -> Tensor:
-    """The same values in the memory layout convolutions are fastest in."""
-    return x_NCHW.contiguous(memory_format=LAYOUT)
 
 
 def in_cells(frames_NCHW: Tensor, side: int) -> Tensor:
     """Squares of side × side pixels (N, H/side, W/side, C·side²), in the order of `pixel_unshuffle`'s channels; one
     copy into the memory layout convolutions are fastest in, where that takes three."""
     return rearrange(frames_NCHW, "n c (h q) (w r) -> n h w (c q r)", q=side, r=side)
-
-
-def delayed(x_BTCHW: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The same steps one step earlier (zeros before the first), and the memory for the next call."""
-    first = torch.zeros_like(x_BTCHW[:, :1]) if memory is None else memory
-    return torch.cat([first, x_BTCHW[:, :-1]], 1), x_BTCHW[:, -1:]
 
 
 class MemoryBlock(nn.Module):
@@ -95,7 +78,7 @@ class FrameBlock(nn.Module):
         return F.silu(x_NCHW + self.out(F.silu(self.mix(x_NCHW))))
 
 
-def walk(blocks: nn.ModuleList, x_BTCHW: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
+def through(blocks: nn.ModuleList, x_BTCHW: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
     """Blocks with memory one after another."""
     left: list[Tensor] = []
     for index, block in enumerate(blocks):
@@ -131,7 +114,7 @@ class TinyEncoder(nn.Module):
         x = self.frame_blocks(F.silu(self.frame_in(laid_out(cells.movedim(-1, 1)))))
         x = rearrange(x, "(b t p) c h w -> (b t) (p c) h w", b=batch, p=TEMPORAL)
         x = F.silu(self.pack(laid_out(x)))
-        x, memory = walk(self.blocks, x.unflatten(0, (batch, -1)), memory)
+        x, memory = through(self.blocks, x.unflatten(0, (batch, -1)), memory)
         return linear + self.out(flat(x)).unflatten(0, (batch, -1)), memory
 
 
@@ -157,9 +140,9 @@ class TinyDecoder(nn.Module):
             "b t h w (p c q r) -> b (t p) c (h q) (w r)", p=TEMPORAL, q=SPATIAL, r=SPATIAL,
         )  # fmt: skip
         x = F.silu(self.latent_in(flat(latents_BTCHW))).unflatten(0, (batch, -1))
-        x, slow = walk(self.latent_blocks, x, memory and memory[:split])
+        x, slow = through(self.latent_blocks, x, memory and memory[:split])
         x = rearrange(F.silu(self.unpack(flat(x))), "(b t) (p c) h w -> b (t p) c h w", b=batch, p=TEMPORAL)
-        x, fast = walk(self.frame_blocks, x, memory and memory[split:])
+        x, fast = through(self.frame_blocks, x, memory and memory[split:])
         x = self.half_blocks(F.silu(F.pixel_shuffle(self.grow(flat(x)), 2)))
         x = F.pixel_shuffle(self.out(x), SPATIAL // 2).unflatten(0, (batch, -1))
         return linear + x, slow + fast

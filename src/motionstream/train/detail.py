@@ -39,10 +39,7 @@ def build(recipe: DetailRecipe, assets: Path, out: Path) -> DetailStage:
 
 def finished_detail(run_dir: Path) -> Detail:
     """The averaged network of a finished run of stage "detail"."""
-    recipe, weights = finished(run_dir, DetailRecipe, "the detail")
-    detail = Detail(recipe.detail)
-    detail.load_state_dict(weights)
-    return detail
+    return finished(run_dir, DetailRecipe, lambda recipe: Detail(recipe.detail))
 
 
 class DetailStage(MotionStage):

@@ -55,10 +55,7 @@ def build(recipe: PromptFilterRecipe, assets: Path, out: Path) -> PromptFilterSt
 
 def finished_prompt_filter(run_dir: Path) -> PromptFilter:
     """The averaged network of a finished run of stage "prompt-filter"."""
-    recipe, weights = finished(run_dir, PromptFilterRecipe, "the prompt filter")
-    prompt_filter = PromptFilter(recipe.prompt_filter)
-    prompt_filter.load_state_dict(weights)
-    return prompt_filter
+    return finished(run_dir, PromptFilterRecipe, lambda recipe: PromptFilter(recipe.prompt_filter))
 
 
 class PromptFilterStage(UpdatingStage):

@@ -89,10 +89,10 @@ def history_noise(latents: Tensor, largest: float, random: torch.Generator) -> T
 
 
 def true_clip_losses(clip: Tensor, sample: Sample, vacant_weight: float) -> dict[str, Tensor]:
-    """ "error_over_prior": error of the clip over that of the warp itself; below 1 the student improves on it."""
+    """The clip's error, and that over the error of the prior (the warp itself): below 1 the student improves on it."""
     with torch.no_grad():
-        over_warp = true_error(clip, sample, 0) / true_error(sample.conditioning.prior(), sample, 0)
-    return {"loss": true_error(clip, sample, vacant_weight), "error_over_prior": over_warp}
+        over_prior = true_error(clip, sample, 0) / true_error(sample.conditioning.prior(), sample, 0)
+    return {"loss": true_error(clip, sample, vacant_weight), "error_over_prior": over_prior}
 
 
 def true_error(clip: Tensor, sample: Sample, vacant_weight: float) -> Tensor:

@@ -90,16 +90,16 @@ def time_floor(model: MotionModel) -> float:
 def flow_losses(model: MotionModel, guess: Tensor, t: Tensor, sample: Sample) -> dict[str, Tensor]:
     """Flow-matching loss of a clean guess (B, T, C, h, w) over the latents that are not given.
 
-    ‖v̂ − v‖² = ‖ẑ_0 − z_0‖² / t², with t bounded from below. "error_over_prior": error of the guess over the warp's
-    own; below 1 the network improves on it.
+    ‖v̂ − v‖² = ‖ẑ_0 − z_0‖² / t², with t bounded from below. "error_over_prior": error of the guess over that
+    of the prior (of anchored networks: the warp); below 1 the network improves on it.
     """
     unknown, clean = t > 0, sample.latents
     error = (guess - clean)[unknown]
     weight = t[unknown].clamp(min=time_floor(model))[:, None, None, None]
     with torch.no_grad():
         mean = error.square().mean()
-        warp_error = F.mse_loss(sample.conditioning.prior()[unknown], clean[unknown])
-    return {"loss": (error / weight).square().mean(), "clean_error": mean, "error_over_prior": mean / warp_error}
+        prior_error = F.mse_loss(sample.conditioning.prior()[unknown], clean[unknown])
+    return {"loss": (error / weight).square().mean(), "clean_error": mean, "error_over_prior": mean / prior_error}
 
 
 def control_of(model: MotionModel, sample: Sample) -> Control:

@@ -75,9 +75,7 @@ def start(recipe: DecoderRecipe) -> TaehvDecoder:
 
 def trained_decoder(run_dir: Path) -> TaehvDecoder:
     """The averaged decoder of a run, for inference; `save` writes it as one file."""
-    recipe, weights = finished(run_dir, DecoderRecipe, "a decoder")
-    decoder = TaehvDecoder(recipe.decoder)
-    decoder.load_state_dict(weights)
+    decoder = finished(run_dir, DecoderRecipe, lambda recipe: TaehvDecoder(recipe.decoder))
     return decoder.requires_grad_(False).eval()
 
 

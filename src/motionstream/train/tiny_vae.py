@@ -59,10 +59,7 @@ def lpips_network(weight: float, file: str) -> LpipsNetwork | None:
 
 def finished_vae(run_dir: Path) -> TinyVAE:
     """The averaged VAE of a finished run, in float32."""
-    recipe, weights = finished(run_dir, TinyVAERecipe, "the VAE")
-    vae = TinyVAE(recipe.vae)
-    vae.load_state_dict(weights)
-    return vae
+    return finished(run_dir, TinyVAERecipe, lambda recipe: TinyVAE(recipe.vae))
 
 
 def _same_latents(a: TinyVAEConfig, b: TinyVAEConfig) -> bool:

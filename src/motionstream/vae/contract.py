@@ -11,7 +11,7 @@ from typing import Protocol
 from torch import Tensor
 
 Memory = tuple[Tensor, ...]
-"""What a causal walk carries from step to step; one tensor a layer with memory. Belongs to one stream."""
+"""What a causal VAE carries from step to step; one tensor a layer with memory. Belongs to one stream."""
 
 
 class VideoVAE(Protocol):

@@ -24,9 +24,9 @@ from einops import rearrange
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from motionstream.tiny.vae import delayed, flat
 from motionstream.trackers.source import read_weights
 from motionstream.vae.contract import Memory
+from motionstream.vae.steps import delayed, flat
 
 SPATIAL, TEMPORAL = 8, 4
 """Pixels a latent cell spans before the last shuffle, and frames a latent spans."""
