@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from unittest.mock import patch
 
 import numpy as np
@@ -29,6 +30,7 @@ from motionstream.train.stage import Stage
 from motionstream.train.teacher import TeacherStage
 from motionstream.train.tiny_vae import TinyVAEStage
 
+S = TypeVar("S", bound=Stage)
 ASSETS = Path(__file__).parents[1] / "data" / "assets"
 STEPS = 4
 NO_DROPS = Drops()
@@ -60,40 +62,34 @@ def make(stage: str, out: Path, **changes: object) -> Stage:
         return builder(stage)(recipe(stage, **changes), ASSETS, out)
 
 
-def vae_stage(out: Path, **changes: object) -> TinyVAEStage:
-    stage = make("vae", out, **changes)
-    assert isinstance(stage, TinyVAEStage)
+def made(kind: type[S], name: str, out: Path, **changes: object) -> S:
+    stage = make(name, out, **changes)
+    assert isinstance(stage, kind)
     return stage
+
+
+def vae_stage(out: Path, **changes: object) -> TinyVAEStage:
+    return made(TinyVAEStage, "vae", out, **changes)
 
 
 def teacher_stage(out: Path, name: str = "teacher", **changes: object) -> TeacherStage:
-    stage = make(name, out, **changes)
-    assert isinstance(stage, TeacherStage)
-    return stage
+    return made(TeacherStage, name, out, **changes)
 
 
 def causal_stage(out: Path, **changes: object) -> CausalInitStage:
-    stage = make("causal", out, **changes)
-    assert isinstance(stage, CausalInitStage)
-    return stage
+    return made(CausalInitStage, "causal", out, **changes)
 
 
 def forcing_stage(out: Path, **changes: object) -> SelfForcingStage:
-    stage = make("self-forcing", out, **changes)
-    assert isinstance(stage, SelfForcingStage)
-    return stage
+    return made(SelfForcingStage, "self-forcing", out, **changes)
 
 
 def detail_stage(out: Path, **changes: object) -> DetailStage:
-    stage = make("detail", out, **changes)
-    assert isinstance(stage, DetailStage)
-    return stage
+    return made(DetailStage, "detail", out, **changes)
 
 
 def prompt_filter_stage(out: Path, **changes: object) -> PromptFilterStage:
-    stage = make("prompt-filter", out, **changes)
-    assert isinstance(stage, PromptFilterStage)
-    return stage
+    return made(PromptFilterStage, "prompt-filter", out, **changes)
 
 
 def motion_data(out: Path, drops: Drops = NO_DROPS, seed: int = 0, frames: int = 21) -> MotionData:

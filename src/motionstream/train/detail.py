@@ -11,7 +11,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from motionstream.sampling import MotionModel
@@ -23,7 +22,7 @@ from motionstream.train.motion_stage import MotionStage, roll_out, synthetic_sou
 from motionstream.train.network import finished, new_model
 from motionstream.train.optim import Updater
 from motionstream.train.recipe import DetailRecipe
-from motionstream.train.stage import Image, autocast, contact_sheet
+from motionstream.train.stage import Image, autocast, contact_sheet, psnr
 from motionstream.train.tiny_vae import edge_error
 from motionstream.vae.pixels import to_uint8
 
@@ -94,8 +93,3 @@ def detail_losses(shown: Tensor, decoded: Tensor, sample: WorldSample, recipe: D
 
 def _after_first(*clips: Tensor) -> list[Tensor]:
     return [clip[:, 1:] for clip in clips]
-
-
-def psnr(made: Tensor, true: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of pixels in [−1, 1]."""
-    return 10 * torch.log10(4 / F.mse_loss(made.clamp(-1, 1), true).clamp(min=1e-9))

@@ -36,25 +36,13 @@ WAN_2_2 = replace(
     WAN_2_1, name="wan2.2", decoder=replace(PUBLISHED["wan2.2"], widths=(576, 352, 192, 64)), vae="wan2.2-vae"
 )
 # On the tiny VAE of the chain, in float32, without LPIPS, whose weights do not come with this project.
+# fmt: off
 SMOKE = replace(
-    WAN_2_1,
-    name="smoke",
-    decoder=TaehvConfig(latent_channels=8, patch=1, widths=(16, 16, 8, 8)),
-    size=(64, 48),
-    crop=32,
-    frames=5,
-    batch=2,
-    steps=4,
-    lr=3e-3,
-    lpips_weight=0.0,
-    adversarial_start=2,
-    critic_width=4,
-    warmup_steps=1,
-    dtype="float32",
-    log_every=1,
-    sheet_every=4,
-    vae="vae",
+    WAN_2_1, name="smoke", size=(64, 48), crop=32, frames=5, batch=2, steps=4, lr=3e-3, dtype="float32", vae="vae",
+    decoder=TaehvConfig(latent_channels=8, patch=1, widths=(16, 16, 8, 8)), critic_width=4,
+    lpips_weight=0.0, adversarial_start=2, warmup_steps=1, log_every=1, sheet_every=4,
 )
+# fmt: on
 
 CHAINS: dict[str, dict[str, Recipe]] = {recipe.name: {"decoder": recipe} for recipe in (WAN_2_1, WAN_2_2, SMOKE)}
 """Name → stage → recipe."""

@@ -125,32 +125,17 @@ WAN_1_3B: dict[str, Recipe] = {
 LARGE: Changes = {"name": "wan_5b", "size": (1280, 704), "frames": 121, "network": NETWORK_5B, "vae": "wan2.2"}
 WAN_5B = variant(WAN_1_3B, LARGE, {"teacher": {}, "teacher-mask": {"steps": 400}, "causal": {}, "self-forcing": {}})
 
+# fmt: off
 REDUCED = replace(
-    NETWORK_1_3B,
-    dit="",
-    width=32,
-    layers=2,
-    heads=2,
-    ffn=64,
-    text_dim=32,
-    text_tokens=8,
-    track_channels=4,
+    NETWORK_1_3B, dit="", width=32, layers=2, heads=2, ffn=64, text_dim=32, text_tokens=8, track_channels=4,
     image_dim=48,
 )
 # In float32, in which the tests compare to the last digit.
 SMALL: Changes = {
-    "name": "wan_reduced",
-    "size": (64, 48),
-    "frames": 17,
-    "accumulate": 2,
-    "steps": 4,
-    "lr": 1e-3,
-    "network": REDUCED,
-    "dtype": "float32",
-    "points_min": 10,
-    "points_max": 40,
-    "log_every": 1,
+    "name": "wan_reduced", "size": (64, 48), "frames": 17, "accumulate": 2, "steps": 4, "lr": 1e-3,
+    "network": REDUCED, "dtype": "float32", "points_min": 10, "points_max": 40, "log_every": 1,
 }
+# fmt: on
 WAN_REDUCED = variant(
     WAN_1_3B,
     SMALL,

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -104,3 +105,8 @@ def contact_sheet(videos: Sequence[Tensor]) -> Image:
         lines.append(rearrange(padded, "h f w c -> h (f w) c"))
     sheet: Image = np.concatenate(lines)
     return sheet
+
+
+def psnr(made: Tensor, true: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of pixels in [−1, 1]."""
+    return 10 * torch.log10(4 / F.mse_loss(made.clamp(-1, 1), true).clamp(min=1e-9))

@@ -25,10 +25,10 @@ from motionstream.train.network import finished
 from motionstream.train.optim import Updater
 from motionstream.train.patch_critic import PatchCritic, balance, critic_loss, maker_loss
 from motionstream.train.recipe import RECIPE_FILE, DecoderRecipe
-from motionstream.train.stage import DrawingStage, Image, autocast, contact_sheet
-from motionstream.train.tiny_vae import lpips_network
+from motionstream.train.stage import DrawingStage, Image, autocast, psnr
+from motionstream.train.tiny_vae import difference_sheet, lpips_network
 from motionstream.vae import VideoVAE
-from motionstream.vae.pixels import to_model, to_uint8
+from motionstream.vae.pixels import to_model
 from motionstream.wan.taehv import TaehvDecoder
 
 CRITIC_BETAS = (0.5, 0.9)
@@ -118,8 +118,7 @@ class TinyDecoderStage(DrawingStage):
         video = self._cut(self.data.probe(1)["video"], torch.Generator().manual_seed(0))
         with torch.no_grad():
             rebuilt = self.ema.average.decode(self._latents(video))
-        difference = (rebuilt - video).abs() * 4 - 1
-        return contact_sheet([to_uint8(part[0, ::4]) for part in (video, rebuilt, difference)])
+        return difference_sheet(video, rebuilt)
 
     def _clips(self) -> Tensor:
         return self._cut(next(self.data)["video"], self.random)
@@ -147,8 +146,7 @@ class TinyDecoderStage(DrawingStage):
                 parts["adversarial"] = maker_loss(self._judge(made))
             parts["balance"] = balance(rebuilt, parts["adversarial"], self._last())
             loss = rebuilt + recipe.adversarial_weight * parts["balance"] * parts["adversarial"]
-        psnr = 10 * torch.log10(4 / F.mse_loss(made.detach().clamp(-1, 1), video).clamp(min=1e-9))
-        return {"loss": loss, "psnr": psnr, **parts}
+        return {"loss": loss, "psnr": psnr(made.detach(), video), **parts}
 
     def _judge(self, video: Tensor) -> Tensor:
         # A CPU's half-precision Conv3d is slower, and gives a wrong weight gradient for a single output channel.

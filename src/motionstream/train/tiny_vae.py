@@ -106,10 +106,10 @@ class TinyVAEStage(DrawingStage):
 
     def sheet(self) -> Image | None:
         """True, rebuilt and their difference, of a few frames."""
-        video = self._probe()
-        rebuilt = self._rebuild(video)
-        difference = (rebuilt - video).abs() * 4 - 1
-        return contact_sheet([to_uint8(part[0, ::4]) for part in (video, rebuilt, difference)])
+        video = to_model(self.data.probe(1)["video"].to(self.recipe.device))
+        with torch.no_grad():
+            rebuilt = self.ema.average.decode(self.ema.average.encode(video))
+        return difference_sheet(video, rebuilt)
 
     def state_dict(self) -> dict[str, Tree]:
         return {**super().state_dict(), "started": self.started}
@@ -142,12 +142,8 @@ class TinyVAEStage(DrawingStage):
             noise = torch.randn(latents.shape, generator=self.random).to(latents)
             rebuilt = self.vae.decode(latents + self.recipe.latent_noise * noise)
         rebuilt = rebuilt.float()
-        size = latents.float().square().mean()
-        parts = {
-            "l1": F.l1_loss(rebuilt, video),
-            "edges": edge_error(rebuilt, video),
-            "size": F.relu(size - 1),
-        }
+        size = F.relu(latents.float().square().mean() - 1)
+        parts = {"l1": F.l1_loss(rebuilt, video), "edges": edge_error(rebuilt, video), "size": size}
         loss = parts["l1"] + self.recipe.edge_weight * parts["edges"] + self.recipe.size_weight * parts["size"]
         if self.lpips is not None:
             with autocast(self.recipe):
@@ -156,12 +152,11 @@ class TinyVAEStage(DrawingStage):
         psnr = 10 * torch.log10(4 / F.mse_loss(rebuilt.detach(), video))
         return {"loss": loss, "psnr": psnr, **parts}
 
-    def _probe(self) -> Tensor:
-        return to_model(self.data.probe(1)["video"].to(self.recipe.device))
 
-    @torch.no_grad()
-    def _rebuild(self, video: Tensor) -> Tensor:
-        return self.ema.average.decode(self.ema.average.encode(video))
+def difference_sheet(video: Tensor, rebuilt: Tensor) -> Image:
+    """Rows: true frames (B, F, 3, H, W), rebuilt ones, their difference; a few frames of the first clip."""
+    difference = (rebuilt - video).abs() * 4 - 1
+    return contact_sheet([to_uint8(part[0, ::4]) for part in (video, rebuilt, difference)])
 
 
 def edge_error(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
