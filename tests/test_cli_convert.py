@@ -10,8 +10,8 @@ from tests.wan.published_sources import random_dit, ship, sizes
 
 from motionstream import cli, errors
 from motionstream.dit import CONFIGS
-from motionstream.wan.conversion import FAMILIES
-from motionstream.wan.weight_files import open_stored
+from motionstream.wan.families import FAMILIES
+from motionstream.wan.weight_files import open_weights
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def test_the_plan_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_network_is_written(capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--tracks", "20", "--anchored", "--dtype", "float32", "--track-init", "0.01", "--seed", "3"]
+    options = ["--tracks", "20", "--dtype", "float32", "--track-init", "0.01", "--seed", "3"]
     assert cli.run(["convert", "control.safetensors", "--to", "out/wan", *options]) == errors.DONE
     said = capsys.readouterr().out
     assert "out/wan: " in said
@@ -43,9 +43,9 @@ def test_a_network_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     assert header["network"]["conditioning"]["track_channels"] == 20
     assert (header["dtype"], header["seed"], header["track_init"]) == ("float32", 3, 0.01)
     assert header["family"] == "wan2.1-fun-control"
-    shapes = open_stored("out/wan").shapes
+    shapes = open_weights("out/wan").shapes
     assert shapes["track_head.project.weight"] == (20, 256)
-    assert shapes["dit.patch_embedding.weight"][1] == header["network"]["dit"]["in_channels"] == 16 + 36 + 5 + 20
+    assert shapes["dit.patch_embedding.weight"][1] == header["network"]["dit"]["in_channels"] == 16 + 20 + 20
 
 
 def test_the_help_names_every_family(capsys: pytest.CaptureFixture[str]) -> None:

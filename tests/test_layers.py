@@ -18,12 +18,13 @@ PAPER = ("geometry", "tracks", "diffusion", "vae", "conditioning", "dit", "sampl
 # What stands beside it: name → what it may import besides the paper's path.
 BESIDE = {
     "lpips": set(),
+    "tensor_file": set(),
     "model_folder": set(),
     "fast": set(),
     "trackers": set(),
     "camera": set(),
     "tiny": {"fast", "model_folder"},
-    "wan": {"fast", "model_folder", "trackers"},
+    "wan": {"fast", "model_folder", "tensor_file"},
     "zoo": {"fast", "model_folder", "tiny", "wan"},
     "data": {"trackers", "camera", "wan", "model_folder"},
     "serve": {"zoo"},

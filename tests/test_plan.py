@@ -104,10 +104,10 @@ def count(module: nn.Module) -> int:
 @pytest.mark.parametrize("kind", ["wan2.1", "wan2.2"])
 def test_full_vaes_are_counted_as_diffusers_builds_them(kind: str) -> None:
     diffusers = pytest.importorskip("diffusers")
-    from motionstream.wan.vae import SIZES
+    from tests.wan.random_vae import VAE_SIZES
 
     with torch.device("meta"):
-        network = diffusers.AutoencoderKLWan(**SIZES[kind])
+        network = diffusers.AutoencoderKLWan(**VAE_SIZES[kind])
     named = others.WAN_VAES[kind]
     quantised = (network.quant_conv, network.post_quant_conv)
     assert others.weights(others.encoder(named)) == count(network.encoder) + count(quantised[0])
@@ -117,9 +117,9 @@ def test_full_vaes_are_counted_as_diffusers_builds_them(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["wan2.1", "wan2.2"])
 def test_a_full_vae_remembers_as_much_as_is_counted(kind: str) -> None:
     pytest.importorskip("diffusers")
-    from motionstream.wan.vae import WanVAE
+    from tests.wan.random_vae import random_vae
 
-    vae, named = WanVAE.random(kind, reduced=True), others.WAN_VAES[kind]
+    vae, named = random_vae(kind), others.WAN_VAES[kind]
     reduced = replace(named, encoder=8, decoder=8)
     side = 2 * vae.spatial_stride
     video, latents = torch.zeros(1, 9, 3, side, side), torch.zeros(1, 3, vae.latent_channels, 2, 2)

@@ -20,6 +20,7 @@ from motionstream import Tracks, model_folder, zoo
 from motionstream.fast.fuse import FusedDiT, fuse
 from motionstream.fast.fuse_block import Unheard
 from motionstream.tiny import bundle
+from motionstream.tiny.finisher import finisher_of
 
 CPU = torch.device("cpu")
 WEIGHTS = tuple(bundle.FILES.values())
@@ -50,8 +51,8 @@ def test_what_is_saved_is_loaded(saved: Path) -> None:
 def test_a_model_without_detail_shows_decoded_frames(saved: Path, folder: Path) -> None:
     rewritten(folder, lambda header: header.pop("detail"))
     plain, whole = open_small(folder), open_small(saved)
-    assert plain.detail is None
-    assert whole.detail is not None
+    assert finisher_of(plain).detail is None
+    assert finisher_of(whole).detail is not None
     assert plain.hash == whole.hash, "the file is still named"
     apart = np.abs(dragged(plain.open(photo()), 2).astype(int) - dragged(whole.open(photo()), 2))
     assert apart.max() > 3
@@ -60,8 +61,8 @@ def test_a_model_without_detail_shows_decoded_frames(saved: Path, folder: Path) 
 def test_a_model_without_look_says_nothing_of_its_prompt_in_colours(saved: Path, folder: Path) -> None:
     rewritten(folder, lambda header: header.pop("prompt_filter"))
     plain, whole = open_small(folder), open_small(saved)
-    assert plain.prompt_filter is None
-    assert whole.prompt_filter is not None
+    assert finisher_of(plain).prompt_filter is None
+    assert finisher_of(whole).prompt_filter is not None
     said, unsaid = (dragged(whole.open(photo(), prompt), 2).astype(int) for prompt in (PROMPT, ""))
     without = dragged(plain.open(photo(), PROMPT), 2)
     assert np.abs(said - without).max() > 3
@@ -252,7 +253,7 @@ def test_the_embedded_network_is_told_no_prompt_and_hears_nothing() -> None:
     """What its layers add for the empty prompt is the mean of what its tokens would add: the same frames."""
     folder = zoo.embedded("tiny")
     model = bundle.load_bundle(folder, CPU, torch.float32)
-    assert not model.prompted
+    assert not model.reads_prompt
     transformer = cast(FusedDiT, model.network.dit)
     assert all(map(Unheard.fits, transformer.fused_blocks, model.context("").layers))
     heard = bundle.load_bundle(folder, CPU, torch.float32)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tests.equal.dit_small import small_config
+from tests.wan.published_sources import loaded
 
 from motionstream.dit import CONFIGS, DiTConfig, VideoDiT
-from motionstream.wan.conversion import load_published
-from motionstream.wan.weights import diffusers_name, load_weights, shapes_of
+from motionstream.wan.weights import diffusers_name, shapes_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -46,9 +46,8 @@ def theirs_of(config: DiTConfig) -> "WanTransformer3DModel":
 
 def ours(theirs: "WanTransformer3DModel", image: bool, folder: Path) -> VideoDiT:
     """Our model with their weights, by way of a file in their layout."""
-    model = VideoDiT(small_config(image_dim=CLIP_DIM if image else None)).eval()
     save_file(theirs.state_dict(), str(folder / "theirs.safetensors"))
-    load_weights(model, folder)
+    model = loaded(small_config(image_dim=CLIP_DIM if image else None), folder)
     assert {diffusers_name(name) for name in model.state_dict()} == set(theirs.state_dict())
     return model
 
@@ -80,18 +79,20 @@ def test_equals_diffusers(image: bool, per_latent: bool, tmp_path: Path) -> None
 def test_full_sizes_have_diffusers_names_and_shapes(row: str) -> None:
     with torch.device("meta"):
         ours, theirs = VideoDiT(CONFIGS[row]), theirs_of(CONFIGS[row])
-    assert {diffusers_name(name): shape for name, shape in shapes_of(ours).items()} == shapes_of(theirs)
+    assert {diffusers_name(name): shape for name, shape in shapes_of(ours.state_dict()).items()} == shapes_of(
+        theirs.state_dict()
+    )
 
 
 @torch.no_grad()
 def test_a_clean_first_latent_is_taken_as_wan_2_2_takes_the_picture(tmp_path: Path) -> None:
-    """48 channels, the picture's latent at t = 0 before noisy ones, weights in their shards: as TI2V-5B runs."""
+    """48 channels, the picture's latent at t = 0 before noisy ones, weights in several files: as TI2V-5B runs."""
     config = small_config(in_channels=48, out_channels=48)
     torch.manual_seed(0)
     theirs = theirs_of(config).eval()
     theirs.save_pretrained(tmp_path, max_shard_size="200KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
-    model = load_published(config, tmp_path, dtype=torch.float32)
+    model = loaded(config, tmp_path)
     latents, (height, width) = 3, (4, 6)
     x, text = torch.randn(1, latents, 48, height, width), torch.randn(1, 512, config.text_dim)
     t = torch.tensor([[0.0, 812.5, 812.5]])
@@ -103,4 +104,4 @@ def test_a_clean_first_latent_is_taken_as_wan_2_2_takes_the_picture(tmp_path: Pa
     )[0].transpose(1, 2)
     assert expected.abs().mean() > 0.05
     torch.testing.assert_close(model(x, t, text), expected, atol=TOLERANCE, rtol=0)
-    assert (model(x, t.clamp(min=812.5), text) - expected).abs().max() > 1e-3, "the clean latent's time is heard"
+    assert (model(x, t.clamp(min=812.5), text) - expected).abs().max() > 1e-3, "the clean latent's time matters"

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from tests.small import CHANNELS, small_vae
+from tests.vae.in_steps import decode_in_steps, encode_in_steps
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -15,7 +16,6 @@ from motionstream.tiny.vae import TinyVAE, TinyVAEConfig
 from motionstream.train import named
 from motionstream.train.recipe import TinyVAERecipe
 from motionstream.train.tiny_vae import blocks
-from motionstream.vae import Memory
 
 SIZES = [(24, 40), (56, 8)]
 """(H, W): odd grids of 3 × 5 and 7 × 1 latent cells."""
@@ -27,28 +27,6 @@ EXACT = {"atol": 1e-12, "rtol": 0}
 
 def video(latents: int, size: tuple[int, int], clips: int = 2) -> Tensor:
     return torch.randn(clips, 1 + 4 * (latents - 1), 3, *size, dtype=torch.float64)
-
-
-def encode_in_steps(vae: TinyVAE, clip: Tensor, steps: tuple[int, ...]) -> Tensor:
-    memory: Memory | None = None
-    parts, begin = [], 0
-    for step in steps:
-        frames = 4 * step - (3 if memory is None else 0)
-        part, memory = vae.encode_step(clip[:, begin : begin + frames], memory)
-        assert part.shape[1] == step
-        parts.append(part)
-        begin += frames
-    assert begin == clip.shape[1]
-    return torch.cat(parts, 1)
-
-
-def decode_in_steps(vae: TinyVAE, latents: Tensor, steps: tuple[int, ...]) -> Tensor:
-    memory: Memory | None = None
-    parts = []
-    for part in latents.split(list(steps), 1):
-        frames, memory = vae.decode_step(part, memory)
-        parts.append(frames)
-    return torch.cat(parts, 1)
 
 
 @pytest.mark.parametrize("size", SIZES)

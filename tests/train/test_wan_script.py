@@ -13,6 +13,8 @@ import pytest
 import torch
 from tests.small import randomised
 from tests.train.wan import STAGES
+from tests.wan.published_sources import ship
+from tests.wan.random_vae import save_vae
 from tests.wan.wan_folder import save_clip, save_text
 
 from motionstream import zoo
@@ -22,9 +24,7 @@ from motionstream.dit import CONFIGS, VideoDiT
 from motionstream.stream.video import write_mp4
 from motionstream.train.recipe import NETWORK_SIZES, load
 from motionstream.train.recipes_wan import REDUCED
-from motionstream.wan import conversion as published
-from motionstream.wan.vae import WanVAE
-from motionstream.wan.weights import save_weights
+from motionstream.wan.conversion import convert, plan_conversion
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,9 +37,10 @@ def save_start(folder: Path) -> None:
     config = replace(CONFIGS["wan2.1-1.3b-i2v"], image_dim=REDUCED.image_dim, **sizes)
     model = VideoDiT(config)
     randomised(model, 0.05)
-    source = folder.with_suffix(".safetensors")
-    save_weights(model, source)
-    published.convert(published.plan(source, track_channels=REDUCED.track_channels, sizes=config), folder)
+    source = ship(model, folder.with_suffix(".safetensors"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(CONFIGS, "reduced", config)
+        convert(plan_conversion(source, track_channels=REDUCED.track_channels), folder)
 
 
 def save_videos(folder: Path) -> None:
@@ -54,7 +55,7 @@ def save_videos(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("parts")
-    WanVAE.random("wan2.1", reduced=True).save(folder / "wan" / "vae")
+    save_vae(folder / "wan" / "vae", "wan2.1")
     save_text(folder / "wan")
     save_clip(folder / "wan")
     save_videos(folder / "videos")

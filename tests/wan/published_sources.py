@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from motionstream.dit import CONFIGS, DiTConfig, VideoDiT
-from motionstream.wan.conversion import FAMILIES
-from motionstream.wan.weights import diffusers_name
+from motionstream.wan.families import FAMILIES
+from motionstream.wan.weight_files import open_weights
+from motionstream.wan.weights import diffusers_name, fill, in_wan_names
 
 
 def sizes(family: str) -> DiTConfig:
@@ -36,3 +37,12 @@ def ship(model: VideoDiT, path: Path, *, diffusers: bool = False, more: dict[str
     state = model.state_dict() | (more or {})
     save_file({diffusers_name(name) if diffusers else name: value for name, value in state.items()}, str(path))
     return path
+
+
+def loaded(config: DiTConfig, path: Path) -> VideoDiT:
+    """The network in such files as it is, its input channels in the published order."""
+    files = in_wan_names(open_weights(path))
+    with torch.device("meta"):
+        model = VideoDiT(config)
+    fill(model, ((name, files.read(name)) for name in files.shapes), "cpu", torch.float32)
+    return model.eval()

@@ -1,4 +1,4 @@
-"""CLIP's image tower from a local folder: Transformers' answers, and both ways of preparing a picture."""
+"""CLIP's image tower from a local folder: Transformers' outputs, and Wan's own preprocessing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from motionstream.wan.clip_image import DEVIATION, IMAGE_ENCODER, MEAN, ClipImageEncoder, prepared
+from motionstream.wan.clip_image import DEVIATION, IMAGE_ENCODER, MEAN, ClipImageEncoder, preprocessed
 
 pytest.importorskip("transformers")
 
@@ -48,56 +48,33 @@ def picture(height: int = 90, width: int = 160, seed: int = 0) -> npt.NDArray[np
 def test_it_reads_what_comes_before_the_last_layer(folder: Path) -> None:
     from transformers import CLIPVisionModel
 
-    said = encoder(folder).encode(picture())
-    assert said.shape == (1, TOKENS, WIDTH)
+    encoded = encoder(folder).encode(picture())
+    assert encoded.shape == (1, TOKENS, WIDTH)
     network = CLIPVisionModel.from_pretrained(folder / IMAGE_ENCODER, dtype=torch.float32).eval()
     inputs: list[torch.Tensor] = []
     last = [module for name, module in network.named_modules() if name.endswith("layers.2")]
     assert len(last) == 1
     last[0].register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
     with torch.no_grad():
-        network(pixel_values=prepared(picture(), "squash", PIXELS))
-    torch.testing.assert_close(said, inputs[0], atol=1e-6, rtol=1e-6)
+        network(pixel_values=preprocessed(picture(), PIXELS))
+    torch.testing.assert_close(encoded, inputs[0], atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("size", [(90, 160), (160, 90), (224, 224), (225, 301), (480, 832), (40, 41)])
-def test_cropped_is_what_clips_own_preprocessing_makes(size: tuple[int, int]) -> None:
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-
-    given = picture(*size)
-    expected = CLIPImageProcessorPil()(images=given, return_tensors="pt")["pixel_values"]
-    made = prepared(given, "crop")
-    assert made.shape == (1, 3, 224, 224)
-    torch.testing.assert_close(made, expected, atol=1e-5, rtol=0)
-
-
-def test_squashed_is_what_wans_own_code_makes() -> None:
+def test_pixels_are_those_of_wans_own_code() -> None:
     """In [−1, 1], bicubic to the square whatever the shape, then to [0, 1], then normalised."""
     given = picture(48, 84)
     pixels = torch.from_numpy(given).movedim(-1, 0)[None].float() / 127.5 - 1
     square = F.interpolate(pixels, size=(224, 224), mode="bicubic", align_corners=False)
     mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
     expected = (square * 0.5 + 0.5 - mean[:, None, None]) / deviation[:, None, None]
-    torch.testing.assert_close(prepared(given, "squash"), expected, atol=1e-4, rtol=0)
-
-
-def test_squashed_sees_the_margins_and_cropped_does_not() -> None:
-    left, right = picture(), picture()
-    right[:, :16] = 0  # a tenth of the width, outside the middle square
-    assert torch.equal(prepared(left, "crop"), prepared(right, "crop"))
-    changed = (prepared(left, "squash") != prepared(right, "squash")).any(1)[0].any(0)
-    assert changed[:20].all()
-    assert not changed[30:].any()
+    torch.testing.assert_close(preprocessed(given), expected, atol=1e-4, rtol=0)
 
 
 def test_a_flat_picture_is_its_colour() -> None:
     flat = np.full((30, 50, 3), (255, 0, 128), np.uint8)
-    for fitting in ("squash", "crop"):
-        pixels = (
-            prepared(flat, fitting, 8)[0] * torch.tensor(DEVIATION)[:, None, None] + torch.tensor(MEAN)[:, None, None]
-        )
-        torch.testing.assert_close(pixels.amax((1, 2)), torch.tensor([1.0, 0.0, 128 / 255]), atol=1e-4, rtol=0)
-        torch.testing.assert_close(pixels.amin((1, 2)), torch.tensor([1.0, 0.0, 128 / 255]), atol=1e-4, rtol=0)
+    pixels = preprocessed(flat, 8)[0] * torch.tensor(DEVIATION)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+    torch.testing.assert_close(pixels.amax((1, 2)), torch.tensor([1.0, 0.0, 128 / 255]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(pixels.amin((1, 2)), torch.tensor([1.0, 0.0, 128 / 255]), atol=1e-4, rtol=0)
 
 
 def test_the_sizes_are_wans() -> None:
@@ -111,10 +88,9 @@ def test_the_sizes_are_wans() -> None:
     assert states[-2].shape == (1, 257, 1280)
 
 
-def test_the_weights_go_between_pictures(folder: Path) -> None:
-    encode = encoder(folder, keep="disk", fitting="crop")
+def test_pictures_differ_and_the_dtype_is_the_one_given(folder: Path) -> None:
+    encode = encoder(folder, offload=True)
     first = encode.encode(picture())
-    assert not encode.resident.loaded
     assert torch.equal(encode.encode(picture()), first)
     assert not torch.equal(encode.encode(picture(seed=1)), first)
     assert encoder(folder, dtype=torch.bfloat16).encode(picture()).dtype == torch.bfloat16
@@ -125,13 +101,11 @@ def test_the_weights_go_between_pictures(folder: Path) -> None:
 )
 def test_what_is_no_picture_is_refused(bad: npt.NDArray[np.uint8]) -> None:
     with pytest.raises(ValueError, match=r"picture of shape .*: send \(height, width, 3\) of uint8"):
-        prepared(bad, "squash")
+        preprocessed(bad)
     with pytest.raises(ValueError, match="float32"):
-        prepared(np.zeros((9, 9, 3), np.float32), "squash")  # type: ignore[arg-type]
+        preprocessed(np.zeros((9, 9, 3), np.float32))  # type: ignore[arg-type]
 
 
-def test_what_is_missing_or_unknown_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"image_encoder: name a folder of Wan 2\.1 I2V"):
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"image_encoder: name a folder of Wan in Diffusers' layout"):
         encoder(tmp_path).encode(picture())
-    with pytest.raises(ValueError, match="fitting 'stretch': one of squash, crop"):
-        encoder(tmp_path, fitting="stretch")

@@ -18,27 +18,32 @@ from motionstream.conditioning import Conditioning, ConditioningConfig
 from motionstream.dit import CONFIGS, DiTConfig, VideoDiT
 from motionstream.sampling import ModelConfig, MotionModel
 from motionstream.wan.conversion import (
-    FAMILIES,
     NETWORK_FILE,
-    Plan,
+    Conversion,
     channel_map,
     convert,
-    converted,
-    load_published,
-    plan,
-    track_slots,
+    plan_conversion,
+    track_model_inputs,
 )
-from motionstream.wan.weight_files import open_stored, write_shards
-from motionstream.wan.weights import fill, in_wan_names, save_sharded, shapes_of
+from motionstream.wan.families import FAMILIES
+from motionstream.wan.weight_files import open_weights, write_weights
+from motionstream.wan.weights import fill, in_wan_names, shapes_of
 
 ROWS, COLUMNS, LATENTS = 4, 6, 2
 
 
-def filled(planned: Plan, seed: int = 0) -> MotionModel:
-    """The track model of a plan."""
+@pytest.fixture(autouse=True)
+def reduced_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of DiTs with the reduced ones of every family."""
+    for family in FAMILIES:
+        monkeypatch.setitem(CONFIGS, f"reduced {family}", sizes(family))
+
+
+def filled(planned: Conversion) -> MotionModel:
+    """The track model of a conversion."""
     with torch.device("meta"):
-        model = MotionModel(ModelConfig(planned.dit, planned.conditioning, "velocity"), text=False)
-    fill(model, converted(planned, seed), "cpu", torch.float32)
+        model = MotionModel(ModelConfig(planned.dit, planned.conditioning), text=False)
+    fill(model, planned.tensors(), "cpu", torch.float32)
     return model.eval()
 
 
@@ -62,21 +67,18 @@ def random_conditioning(config: ConditioningConfig) -> Conditioning:
         return torch.randn(1, LATENTS, count, ROWS, COLUMNS)
 
     latent = config.latent_channels
-    return Conditioning(channels(4 + latent), channels(256), channels(latent), channels(5))
+    return Conditioning(channels(4 + latent), channels(256))
 
 
-@pytest.mark.parametrize("anchored", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
-def test_the_track_model_is_the_published_network_on_its_own_channels(
-    family: str, anchored: bool, tmp_path: Path
-) -> None:
+def test_the_track_model_is_the_published_network_on_its_own_channels(family: str, tmp_path: Path) -> None:
     theirs, path = shipped(family, tmp_path)
-    planned = plan(path, family, anchored=anchored, sizes=sizes(family))
+    planned = plan_conversion(path, family)
     ours = filled(planned)
     conditioning = random_conditioning(planned.conditioning)
     latent = planned.conditioning.latent_channels
-    said = {
+    inputs = {
         "noise": torch.randn(1, LATENTS, latent, ROWS, COLUMNS),
         "mask": conditioning.first[:, :, :4],
         "first": conditioning.first[:, :, 4:],
@@ -84,8 +86,8 @@ def test_the_track_model_is_the_published_network_on_its_own_channels(
     }
     t, (text, clip) = torch.tensor([[0.3, 0.8]]), prompt(theirs.config)
     context = ours.dit.text_context(text, clip)
-    velocity = ours.velocity(said["noise"], t, conditioning, context)
-    x = torch.cat([said[slot] for slot, _ in FAMILIES[family].slots], 2)
+    velocity = ours.velocity(inputs["noise"], t, conditioning, context)
+    x = torch.cat([inputs[name] for name, _ in FAMILIES[family].inputs], 2)
     expected = theirs(x, t * 1000, theirs.text_context(text, clip))
     assert expected.abs().mean() > 0.05
     torch.testing.assert_close(velocity, expected, atol=1e-5, rtol=1e-5)
@@ -95,48 +97,45 @@ def test_the_track_model_is_the_published_network_on_its_own_channels(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_family_is_recognised(family: str, diffusers: bool, tmp_path: Path) -> None:
     _, path = shipped(family, tmp_path, diffusers=diffusers)
-    found = plan(path, sizes=sizes(family))
-    assert found.family.slots == FAMILIES[family].slots
-    assert found.name == {"wan2.1-fun-inp": "wan2.1-i2v"}.get(family, family)
+    found = plan_conversion(path)
+    assert FAMILIES[found.family].inputs == FAMILIES[family].inputs
+    assert found.family == {"wan2.1-fun-inp": "wan2.1-i2v"}.get(family, family)
 
 
 def test_channels_go_where_they_mean_the_same() -> None:
     """The whole map of the paper's two starting points, by hand."""
-    small = channel_map(FAMILIES["wan2.1-fun-control"], ConditioningConfig(16, 16, anchored=False))
-    assert [(c.slot, c.target, c.source) for c in small] == [
+    small = channel_map(FAMILIES["wan2.1-fun-control"], ConditioningConfig(16, 16))
+    assert [(c.input, c.target, c.source) for c in small] == [
         ("noise", (0, 16), (0, 16)),
         ("mask", (16, 20), None),
         ("first", (20, 36), (32, 48)),
         ("tracks", (36, 52), (16, 32)),
     ]
-    large = channel_map(FAMILIES["wan2.2-fun-control"], ConditioningConfig(48, 48, anchored=True))
-    assert [(c.slot, c.target, c.source) for c in large] == [
+    large = channel_map(FAMILIES["wan2.2-fun-control"], ConditioningConfig(48, 48))
+    assert [(c.input, c.target, c.source) for c in large] == [
         ("noise", (0, 48), (0, 48)),
         ("mask", (48, 52), (96, 100)),
         ("first", (52, 100), (100, 148)),
         ("tracks", (100, 148), (48, 96)),
-        ("anchor", (148, 196), None),
-        ("support", (196, 201), None),
     ]
 
 
 @pytest.mark.parametrize("tracks", [5, 16, 20])
 def test_a_track_head_may_be_wider_or_narrower_than_the_control(tracks: int, tmp_path: Path) -> None:
     theirs, path = shipped("wan2.1-fun-control", tmp_path)
-    planned = plan(path, track_channels=tracks, sizes=sizes("wan2.1-fun-control"))
+    planned = plan_conversion(path, track_channels=tracks)
     weight = filled(planned).dit.get_parameter("patch_embedding.weight")
     shared = min(tracks, 16)
     assert torch.equal(weight[:, 36 : 36 + shared], theirs.patch_embedding.weight[:, 16 : 16 + shared])
     assert weight.shape[1] == 36 + tracks
     assert not weight[:, 36 + shared :].any()
-    assert planned.columns[-1].target[1] == 36 + tracks
-    assert (planned.columns[-1].source is None) == (tracks > 16)
+    assert planned.channels[-1].target[1] == 36 + tracks
+    assert (planned.channels[-1].source is None) == (tracks > 16)
 
 
-@pytest.mark.parametrize("anchored", [False, True])
-def test_slots_are_those_of_the_conditioner(anchored: bool) -> None:
-    config = ConditioningConfig(16, 7, anchored)
-    assert sum(count for _, count in track_slots(config)) == 16 + config.channels
+def test_inputs_are_those_of_the_conditioner() -> None:
+    config = ConditioningConfig(16, 7)
+    assert sum(count for _, count in track_model_inputs(config)) == 16 + config.channels
 
 
 def gradients(model: MotionModel, seed: int = 1) -> tuple[float, float]:
@@ -156,9 +155,9 @@ def gradients(model: MotionModel, seed: int = 1) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("family", ["wan2.1-fun-control", "wan2.2-fun-control"])
-def test_with_a_control_slot_the_head_learns_from_the_first_step(family: str, tmp_path: Path) -> None:
+def test_with_a_control_video_the_head_learns_from_the_first_step(family: str, tmp_path: Path) -> None:
     _, path = shipped(family, tmp_path)
-    head, columns = gradients(filled(plan(path, sizes=sizes(family))))
+    head, columns = gradients(filled(plan_conversion(path)))
     assert head > 1e-6
     assert columns > 1e-6
 
@@ -166,7 +165,7 @@ def test_with_a_control_slot_the_head_learns_from_the_first_step(family: str, tm
 @pytest.mark.parametrize("family", ["wan2.1-t2v", "wan2.1-i2v", "wan2.2-ti2v"])
 def test_without_one_its_columns_learn_first_then_the_head(family: str, tmp_path: Path) -> None:
     _, path = shipped(family, tmp_path)
-    planned = plan(path, sizes=sizes(family))
+    planned = plan_conversion(path)
     model = filled(planned)
     head, columns = gradients(model)
     assert head == 0
@@ -174,14 +173,14 @@ def test_without_one_its_columns_learn_first_then_the_head(family: str, tmp_path
     torch.optim.SGD(model.parameters(), lr=0.1).step()
     head, _ = gradients(model, seed=2)
     assert head > 1e-8
-    head, _ = gradients(filled(plan(path, track_init=0.02, sizes=sizes(family))))
+    head, _ = gradients(filled(plan_conversion(path, track_init=0.02)))
     assert head > 1e-6
 
 
 def test_what_is_drawn_is_drawn_by_the_seed(tmp_path: Path) -> None:
     _, path = shipped("wan2.1-t2v", tmp_path)
-    planned = plan(path, track_init=0.1, sizes=sizes("wan2.1-t2v"))
-    one, same, other = (dict(converted(planned, seed)) for seed in (3, 3, 4))
+    planned = plan_conversion(path, track_init=0.1)
+    one, same, other = (dict(planned.tensors(seed)) for seed in (3, 3, 4))
     drawn = {name for name in one if not torch.equal(one[name], other[name])}
     assert drawn == {"track_head.project.weight", "dit.patch_embedding.weight"}
     assert all(torch.equal(one[name], same[name]) for name in one)
@@ -190,8 +189,8 @@ def test_what_is_drawn_is_drawn_by_the_seed(tmp_path: Path) -> None:
     assert 0.08 < float(tracks.std()) < 0.12
     assert not one["dit.patch_embedding.weight"][:, 16:36].any()
     with pytest.raises(ValueError, match="track_init -1: a standard deviation"):
-        plan(path, track_init=-1, sizes=sizes("wan2.1-t2v"))
-    new = planned.new()
+        plan_conversion(path, track_init=-1)
+    new = planned.report()["weights"]["new"]
     assert new["dit.patch_embedding.weight[:, 36:52]"] == "tracks: drawn, 0.1"
     assert new["dit.patch_embedding.weight[:, 20:36]"] == "first: zero"
 
@@ -204,60 +203,63 @@ def test_every_weight_is_accounted_for(tmp_path: Path) -> None:
     }
     theirs = random_dit(sizes("wan2.1-fun-control"))
     path = ship(theirs, tmp_path / "w.safetensors", more=more)
-    planned = plan(path, sizes=sizes("wan2.1-fun-control"))
-    said = planned.accounting()
+    planned = plan_conversion(path)
+    report = planned.report()
     assert set(planned.dropped) == set(more)
-    assert said["weights"]["in_source"] == len(theirs.state_dict()) + 3
-    assert said["weights"]["taken"] == len(theirs.state_dict())
-    assert set(said["weights"]["new"]) == {
+    assert report["weights"]["in_source"] == len(theirs.state_dict()) + 3
+    assert report["weights"]["taken"] == len(theirs.state_dict())
+    assert set(report["weights"]["new"]) == {
         "dit.patch_embedding.weight[:, 16:20]",
         "track_head.project.weight",
         "track_head.project.bias",
     }
-    assert said["family"] == "wan2.1-fun-control"
-    assert "Apache-2.0" in said["licence"]
-    assert said["parameters"] == sum(p.numel() for p in filled(planned).parameters())
+    assert report["family"] == "wan2.1-fun-control"
+    assert "Apache-2.0" in report["licence"]
+    assert report["parameters"] == sum(p.numel() for p in filled(planned).parameters())
     assert set(planned.layout()) == set(filled(planned).state_dict())
-    assert [name for name, _ in converted(planned)] == list(planned.layout())
+    assert [name for name, _ in planned.tensors()] == list(planned.layout())
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
-        ({"blocks.0.norm3.weight": None, "odd": torch.zeros(1)}, r"missing: blocks\.0\.norm3\.weight; not known: odd"),
-        ({"control_adapter.conv.weight": torch.zeros(1)}, r"not known: control_adapter\.conv\.weight"),
-        ({"ref_conv.weight": torch.zeros(1)}, r"not known: ref_conv\.weight"),
-        ({"blocks.0.norm3.bias": torch.zeros(3)}, r"blocks\.0\.norm3\.bias is \(3,\), the model wants \(24,\)"),
+        ({"blocks.0.norm3.weight": None, "odd": torch.zeros(1)}, r"missing: blocks\.0\.norm3\.weight; unknown: odd"),
+        ({"control_adapter.conv.weight": torch.zeros(1)}, r"unknown: control_adapter\.conv\.weight"),
+        ({"ref_conv.weight": torch.zeros(1)}, r"unknown: ref_conv\.weight"),
+        ({"blocks.0.norm3.bias": torch.zeros(3)}, r"of another shape: blocks\.0\.norm3\.bias \(3,\), not \(24,\)"),
         ({"patch_embedding.weight": torch.zeros(24, 32, 1, 2, 2)}, "takes 32 input channels: no family fits"),
         ({"head.head.weight": None, "patch_embedding.weight": None}, "no Wan DiT: patch_embedding.weight, head"),
     ],
 )
-def test_every_surprise_is_named(change: dict[str, Tensor | None], says: str, tmp_path: Path) -> None:
+def test_every_surprise_is_named(change: dict[str, Tensor | None], message: str, tmp_path: Path) -> None:
     state = random_dit(sizes("wan2.1-t2v")).state_dict() | change
     save_file({name: value for name, value in state.items() if value is not None}, str(tmp_path / "w.safetensors"))
-    with pytest.raises(ValueError, match=says):
-        plan(tmp_path, sizes=sizes("wan2.1-t2v"))
+    with pytest.raises(ValueError, match=message):
+        plan_conversion(tmp_path)
 
 
 def test_families_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     _, path = shipped("wan2.1-i2v", tmp_path)
-    with pytest.raises(ValueError, match="takes 36 input channels with CLIP tokens, that family 48 with"):
-        plan(path, "wan2.1-fun-control", sizes=sizes("wan2.1-i2v"))
+    with pytest.raises(
+        ValueError,
+        match=r"takes 36 input channels and CLIP tokens: it is not wan2\.1-fun-control \(wan2\.1-fun-control 48",
+    ):
+        plan_conversion(path, "wan2.1-fun-control")
     with pytest.raises(ValueError, match=r"no family 'wan3'.*wan2\.1-t2v"):
-        plan(path, "wan3")
-    with pytest.raises(ValueError, match="width 24, 2 layers, feed-forward 48: no model of these sizes"):
-        plan(path)
+        plan_conversion(path, "wan3")
+    ship(random_dit(replace(sizes("wan2.1-i2v"), ffn=40)), path)
+    with pytest.raises(ValueError, match="width 24, 2 layers, feed-forward 40: no model of these sizes"):
+        plan_conversion(path)
 
 
-def test_sizes_are_found_in_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sizes_are_found_in_the_table(tmp_path: Path) -> None:
     _, path = shipped("wan2.1-i2v", tmp_path)
-    monkeypatch.setitem(CONFIGS, "reduced", sizes("wan2.1-i2v"))
-    assert plan(path).dit.heads == 2
+    assert plan_conversion(path).dit.heads == 2
 
 
 def test_a_converted_folder_says_what_it_is(tmp_path: Path) -> None:
     _, path = shipped("wan2.1-fun-control", tmp_path)
-    planned = plan(path, anchored=True, sizes=sizes("wan2.1-fun-control"))
+    planned = plan_conversion(path)
     seen: list[str] = []
 
     def over(tensors):  # type: ignore[no-untyped-def]
@@ -270,45 +272,13 @@ def test_a_converted_folder_says_what_it_is(tmp_path: Path) -> None:
     assert seen == list(planned.layout())
     assert json.loads((out / NETWORK_FILE).read_text()) == json.loads(json.dumps(header))
     assert header["network"]["dit"]["in_channels"] == planned.dit.in_channels
-    assert header["network"]["conditioning"]["anchored"]
     assert list(header["sha256"]) == ["network.safetensors"]
-    stored = open_stored(out)
-    expected = dict(converted(planned, seed=5))
-    assert all(torch.equal(stored.read(name), value) for name, value in expected.items())
-    assert stored.shapes.keys() == expected.keys()
+    written = open_weights(out)
+    expected = dict(planned.tensors(seed=5))
+    assert all(torch.equal(written.read(name), value) for name, value in expected.items())
+    assert written.shapes.keys() == expected.keys()
     with pytest.raises(ValueError, match="has weights already"):
         convert(planned, out)
-
-
-def test_a_trained_network_is_written_in_shards(tmp_path: Path) -> None:
-    _, path = shipped("wan2.1-t2v", tmp_path)
-    model = filled(plan(path, sizes=sizes("wan2.1-t2v")))
-    hashes = save_sharded(model, tmp_path / "out", torch.float32, {"recipe": "{}"}, limit=40_000)
-    assert len(hashes) > 2
-    stored = open_stored(tmp_path / "out")
-    again = MotionModel(model.config, text=False)
-    fill(again, ((name, stored.read(name)) for name in stored.shapes), "cpu", torch.float32)
-    assert all(torch.equal(value, model.state_dict()[name]) for name, value in again.state_dict().items())
-
-
-@pytest.mark.parametrize("diffusers", [False, True])
-def test_a_published_dit_is_loaded_as_it_is(diffusers: bool, tmp_path: Path) -> None:
-    theirs, path = shipped("wan2.1-fun-inp", tmp_path, diffusers=diffusers)
-    loaded = load_published(theirs.config, path, dtype=torch.float32)
-    assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in loaded.state_dict().items())
-    half = load_published(theirs.config, tmp_path)
-    assert {value.dtype for value in half.state_dict().values()} == {torch.bfloat16}
-    assert all(parameter.requires_grad for parameter in half.parameters())
-    with pytest.raises(ValueError, match=r"diffusion_pytorch_model.* the model wants \(24, 16, 1, 2, 2\)"):
-        load_published(replace(theirs.config, in_channels=16), path)
-
-
-def test_filling_is_exact_or_refused(tmp_path: Path) -> None:
-    model = random_dit(sizes("wan2.1-t2v"))
-    with torch.device("meta"):
-        empty = VideoDiT(model.config)
-    with pytest.raises(ValueError, match=r"missing: head\.modulation"):
-        fill(empty, (item for item in model.state_dict().items() if item[0] != "head.modulation"), "cpu", torch.float32)
 
 
 def original_layout(row: DiTConfig) -> dict[str, tuple[int, ...]]:
@@ -349,7 +319,7 @@ def original_layout(row: DiTConfig) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize(("name", "count"), [("wan2.1-1.3b", 825), ("wan2.1-1.3b-i2v", 983), ("wan2.2-5b", 825)])
 def test_full_sizes_have_the_names_and_shapes_of_the_original_files(name: str, count: int) -> None:
     with torch.device("meta"):
-        ours = shapes_of(VideoDiT(CONFIGS[name]))
+        ours = shapes_of(VideoDiT(CONFIGS[name]).state_dict())
     assert len(ours) == count
     assert ours == original_layout(CONFIGS[name])
 
@@ -358,27 +328,34 @@ MEASURED = """
 import sys, torch
 from dataclasses import replace
 from pathlib import Path
-from motionstream.dit import CONFIGS
-from motionstream.wan.conversion import load_published
+from motionstream.dit import CONFIGS, VideoDiT
+from motionstream.wan.weight_files import open_weights
+from motionstream.wan.weights import fill
 def kib(what):
     return int(Path("/proc/self/status").read_text().split(what + ":")[1].split()[0])
-load_published(replace(CONFIGS["wan2.1-1.3b"], width=24, heads=2, layers=1, ffn=8), sys.argv[1])
+def load(path, **sizes):
+    with torch.device("meta"):
+        model = VideoDiT(replace(CONFIGS["wan2.1-1.3b"], **sizes))
+    files = open_weights(path)
+    fill(model, ((name, files.read(name)) for name in files.shapes), "cpu", torch.bfloat16)
+    return model
+load(sys.argv[1], width=24, heads=2, layers=1, ffn=8)
 before = kib("VmRSS")
-model = load_published(replace(CONFIGS["wan2.1-1.3b"], width=1024, heads=8, layers=9, ffn=4096), sys.argv[2])
+model = load(sys.argv[2], width=1024, heads=8, layers=9, ffn=4096)
 print(kib("VmHWM") - before, sum(p.numel() for p in model.parameters()))
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read from /proc, on Linux alone")
 def test_loading_takes_no_second_copy_of_main_memory(tmp_path: Path) -> None:
-    """Shards of 330 MB: the peak stays within 150 MB of the weights. Measured in a process of its own, and not as its
+    """Files of 330 MB: the peak stays within 150 MB of the weights. Measured in a process of its own, and not as its
     ru_maxrss, which a child has from its parent."""
     large = replace(CONFIGS["wan2.1-1.3b"], width=1024, heads=8, layers=9, ffn=4096)
     for folder, config in (("one", replace(large, width=24, heads=2, layers=1, ffn=8)), ("two", large)):
         with torch.device("meta"):
-            layout = shapes_of(VideoDiT(config))
+            layout = shapes_of(VideoDiT(config).state_dict())
         zeros = ((name, torch.zeros(shape, dtype=torch.bfloat16)) for name, shape in layout.items())
-        write_shards(tmp_path / folder, "w", layout, zeros, torch.bfloat16, limit=100_000_000)
+        write_weights(tmp_path / folder, layout, zeros, torch.bfloat16, limit=100_000_000)
     paths = [str(tmp_path / folder) for folder in ("one", "two")]
     done = subprocess.run([sys.executable, "-c", MEASURED, *paths], capture_output=True, text=True, check=True)
     peak_kib, parameters = (int(word) for word in done.stdout.split())
@@ -387,8 +364,8 @@ def test_loading_takes_no_second_copy_of_main_memory(tmp_path: Path) -> None:
     assert 0.9 * weights < peak_kib * 1024 < weights + 150e6
 
 
-def test_diffusers_names_and_wrappers_are_seen_through(tmp_path: Path) -> None:
+def test_names_of_diffusers_and_of_wrappers_are_renamed(tmp_path: Path) -> None:
     theirs, path = shipped("wan2.1-t2v", tmp_path)
     wrapped = {f"model.diffusion_model.{name}": value for name, value in theirs.state_dict().items()}
     save_file(wrapped, str(tmp_path / "wrapped.safetensors"))
-    assert in_wan_names(open_stored(tmp_path / "wrapped.safetensors")).shapes == open_stored(path).shapes
+    assert in_wan_names(open_weights(tmp_path / "wrapped.safetensors")).shapes == open_weights(path).shapes

@@ -1,4 +1,4 @@
-"""Prompts on disk: found again without the encoder, never believed when damaged, never more than allowed."""
+"""Prompts on disk: read without the encoder, encoded again when damaged, and no more than the limit."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from motionstream.wan.umt5 import UMT5Encoder
 
 
 class Fake:
-    """Says of a prompt its letters' numbers, in bfloat16, and remembers what it was asked."""
+    """Encodes a prompt as its letters' numbers, in bfloat16, and records the prompts it was given."""
 
     def __init__(self, identity: str = "weights", max_tokens: int = 8) -> None:
         self.identity, self.max_tokens = identity, max_tokens
-        self.asked: list[list[str]] = []
+        self.encoded_prompts: list[list[str]] = []
 
     def encode(self, prompts: list[str]) -> EncodedPrompts:
-        self.asked.append(prompts)
-        return EncodedPrompts.of([meaning(prompt) for prompt in prompts])
+        self.encoded_prompts.append(prompts)
+        return EncodedPrompts.of([tokens_of(prompt) for prompt in prompts])
 
 
 class Absent(Fake):
     """An encoder whose weights are gone."""
 
     def encode(self, prompts: list[str]) -> EncodedPrompts:
-        raise AssertionError(f"asked for {prompts}")
+        raise AssertionError(f"encode() of {prompts}")
 
 
-def meaning(prompt: str) -> torch.Tensor:
+def tokens_of(prompt: str) -> torch.Tensor:
     return torch.tensor([[ord(c), 1 / (1 + ord(c))] for c in f"{prompt}."[:8]], dtype=torch.bfloat16)
 
 
@@ -66,7 +66,7 @@ def test_a_prompt_met_before_needs_no_encoder(tmp_path: Path) -> None:
     assert again.lengths == (1, 5)
     assert again.tokens.dtype == torch.bfloat16
     assert torch.equal(again.row(0), first.row(1))
-    assert torch.equal(again.row(1), meaning("boat"))
+    assert torch.equal(again.row(1), tokens_of("boat"))
 
 
 def test_it_needs_neither_transformers_nor_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,25 +74,25 @@ def test_it_needs_neither_transformers_nor_weights(tmp_path: Path, monkeypatch: 
     cached(tmp_path, Fake()).encode(["boat"])
     for name in ("transformers", "tokenizers"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert torch.equal(cached(tmp_path, gone).encode(["boat"]).tokens[0], meaning("boat"))
+    assert torch.equal(cached(tmp_path, gone).encode(["boat"]).tokens[0], tokens_of("boat"))
     with pytest.raises(ModuleNotFoundError, match="transformers"):
         cached(tmp_path, gone).encode(["ship"])
 
 
-def test_only_what_is_missing_is_asked_for_once_and_in_one_go(tmp_path: Path) -> None:
+def test_only_uncached_prompts_are_encoded_once_and_in_one_batch(tmp_path: Path) -> None:
     encoder = Fake()
     encode = cached(tmp_path, encoder)
     encode.encode(["boat"])
-    said = encode.encode(["ship", "boat", "car", "ship"])
-    assert encoder.asked == [["boat"], ["ship", "car"]]
-    assert [said.row(index)[0, 0] for index in range(4)] == [ord("s"), ord("b"), ord("c"), ord("s")]
+    encoded = encode.encode(["ship", "boat", "car", "ship"])
+    assert encoder.encoded_prompts == [["boat"], ["ship", "car"]]
+    assert [encoded.row(index)[0, 0] for index in range(4)] == [ord("s"), ord("b"), ord("c"), ord("s")]
 
 
 @pytest.mark.parametrize("other", [Fake("other weights"), Fake(max_tokens=4)])
 def test_another_encoder_has_its_own(tmp_path: Path, other: Fake) -> None:
     cached(tmp_path, Fake()).encode(["boat"])
     cached(tmp_path, other).encode(["boat"])
-    assert other.asked == [["boat"]]
+    assert other.encoded_prompts == [["boat"]]
     assert len(files(tmp_path)) == 2
 
 
@@ -120,8 +120,8 @@ def test_a_damaged_file_is_encoded_again_with_a_warning(
     )
     encoder = Fake()
     with caplog.at_level(logging.WARNING):
-        assert torch.equal(cached(tmp_path, encoder).encode(["boat"]).tokens[0], meaning("boat"))
-    assert encoder.asked == [["boat"]]
+        assert torch.equal(cached(tmp_path, encoder).encode(["boat"]).tokens[0], tokens_of("boat"))
+    assert encoder.encoded_prompts == [["boat"]]
     assert "damaged" in caplog.text
     assert file.name in caplog.text
     assert file.read_bytes() == data
@@ -146,8 +146,8 @@ def test_the_unused_ones_go_first(tmp_path: Path) -> None:
 
 
 def test_what_is_larger_than_the_limit_is_not_kept(tmp_path: Path) -> None:
-    said = cached(tmp_path, Fake(), limit=10).encode(["boat"])
-    assert torch.equal(said.tokens[0], meaning("boat"))
+    encoded = cached(tmp_path, Fake(), limit=10).encode(["boat"])
+    assert torch.equal(encoded.tokens[0], tokens_of("boat"))
     assert files(tmp_path) == []
 
 
@@ -172,7 +172,7 @@ def test_many_writers_leave_whole_files_only(tmp_path: Path) -> None:
         encode = cached(tmp_path / "many", Fake(), limit=3 * size)
         for turn in range(20):
             prompt = f"p{(turn * seed) % 7}"
-            if not torch.equal(encode.encode([prompt]).tokens[0], meaning(prompt)):
+            if not torch.equal(encode.encode([prompt]).tokens[0], tokens_of(prompt)):
                 wrong.append(prompt)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in (1, 2, 3)]
@@ -192,9 +192,9 @@ def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path, caplog: py
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     with caplog.at_level(logging.WARNING):
-        said = cached(blocked, Fake()).encode(["boat"])
-    assert torch.equal(said.tokens[0], meaning("boat"))
-    assert "nothing can be kept" in caplog.text
+        encoded = cached(blocked, Fake()).encode(["boat"])
+    assert torch.equal(encoded.tokens[0], tokens_of("boat"))
+    assert "cannot write to" in caplog.text
 
 
 def test_no_prompt_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tensors in files: what is written is what safetensors reads, and what is damaged is said."""
+"""Weight files: what is written is what safetensors reads, and a damaged file is named."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from motionstream.wan.weight_files import INDEX, open_stored, write_shards
+from motionstream.wan.weight_files import INDEX, open_weights, write_weights
 
 TENSORS = {"a": torch.randn(3, 4), "b.c": torch.randn(7), "d": torch.randn(2, 5, 1), "e": torch.randn(())}
 LAYOUT = {name: tuple(tensor.shape) for name, tensor in TENSORS.items()}
 
 
 def write(folder: Path, dtype: torch.dtype = torch.float32, limit: int = 10**9) -> dict[str, str]:
-    return write_shards(folder, "network", LAYOUT, TENSORS.items(), dtype, {"made by": "a tést"}, limit)
+    return write_weights(folder, LAYOUT, TENSORS.items(), dtype, {"made by": "a tést"}, limit)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -43,7 +43,7 @@ def test_many_files_keep_to_the_limit_and_an_index_names_them(tmp_path: Path) ->
     assert list(hashes) == [f"network-0000{n}-of-00003.safetensors" for n in (1, 2, 3)]
     index = json.loads((tmp_path / f"network{INDEX}").read_text())
     assert index["metadata"]["total_size"] == 4 * sum(tensor.numel() for tensor in TENSORS.values())
-    stored = open_stored(tmp_path)
+    stored = open_weights(tmp_path)
     assert stored.shapes == LAYOUT
     for name, tensor in TENSORS.items():
         assert torch.equal(stored.read(name), tensor)
@@ -62,54 +62,60 @@ def test_what_breaks_off_leaves_nothing(tmp_path: Path) -> None:
         raise OSError("the disk is gone")
 
     with pytest.raises(OSError, match="disk is gone"):
-        write_shards(tmp_path, "network", LAYOUT, broken(), torch.float32, limit=60)
+        write_weights(tmp_path, LAYOUT, broken(), torch.float32, limit=60)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"a": torch.zeros(4, 3)}, r"a \(4, 3\) came where a \(3, 4\)"),
         ({"e": torch.zeros(()), "f": torch.zeros(1)}, "f came after the last"),
     ],
 )
-def test_other_tensors_than_promised_are_refused(tmp_path: Path, change: dict[str, Tensor], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
-        write_shards(tmp_path, "network", LAYOUT, (TENSORS | change).items(), torch.float32)
+def test_other_tensors_than_promised_are_refused(tmp_path: Path, change: dict[str, Tensor], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_weights(tmp_path, LAYOUT, (TENSORS | change).items(), torch.float32)
     with pytest.raises(ValueError, match="nothing"):
-        write_shards(tmp_path, "network", LAYOUT, list(TENSORS.items())[:2], torch.float32)
+        write_weights(tmp_path, LAYOUT, list(TENSORS.items())[:2], torch.float32)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_pipelines_folder_is_entered(tmp_path: Path) -> None:
     write(tmp_path / "transformer")
-    assert open_stored(tmp_path).shapes == LAYOUT
+    assert open_weights(tmp_path).shapes == LAYOUT
 
 
 def test_an_index_is_held_to(tmp_path: Path) -> None:
     write(tmp_path, limit=60)
     index = tmp_path / f"network{INDEX}"
-    said = json.loads(index.read_text())
-    moved = {"weight_map": {**said["weight_map"], "a": said["weight_map"]["e"], "z": said["weight_map"]["e"]}}
+    listed = json.loads(index.read_text())
+    moved = {"weight_map": {**listed["weight_map"], "a": listed["weight_map"]["e"], "z": listed["weight_map"]["e"]}}
     index.write_text(json.dumps(moved))
     with pytest.raises(ValueError, match="not where the index says: a, z"):
-        open_stored(tmp_path)
-    (tmp_path / said["weight_map"]["e"]).unlink()
+        open_weights(tmp_path)
+    (tmp_path / listed["weight_map"]["e"]).unlink()
     with pytest.raises(FileNotFoundError, match="00003-of-00003"):
-        open_stored(tmp_path)
+        open_weights(tmp_path)
     index.write_text("{}")
     with pytest.raises(ValueError, match="not an index"):
-        open_stored(tmp_path)
+        open_weights(tmp_path)
     index.with_name(f"other{INDEX}").write_text("{}")
     with pytest.raises(ValueError, match="2 indices"):
-        open_stored(tmp_path)
+        open_weights(tmp_path)
 
 
 def test_files_of_several_models_without_an_index_do_not_mix(tmp_path: Path) -> None:
     for name in ("one", "two"):
         save_file(TENSORS, str(tmp_path / f"{name}.safetensors"))
     with pytest.raises(ValueError, match="is in both"):
-        open_stored(tmp_path)
+        open_weights(tmp_path)
+
+
+def test_nothing_to_read_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none.safetensors"):
+        with pytest.raises(FileNotFoundError, match="no safetensors"):
+            open_weights(path)
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
@@ -117,28 +123,28 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "network.safetensors"
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(ValueError, match=r"network\.safetensors is damaged"):
-        open_stored(tmp_path)
+        open_weights(tmp_path)
 
 
 def test_weights_that_are_no_plain_floats_are_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2, dtype=torch.float8_e4m3fn)}, str(tmp_path / "a.safetensors"))
     with pytest.raises(ValueError, match="a is of type F8_E4M3"):
-        open_stored(tmp_path)
+        open_weights(tmp_path)
 
 
 def test_the_averaged_student_of_a_pt_is_taken_out_of_its_wrappers(tmp_path: Path) -> None:
     student = {f"model._fsdp_wrapped_module.{name}": tensor for name, tensor in TENSORS.items()}
     other = {name: tensor + 1 for name, tensor in student.items()}
     torch.save({"generator": other, "generator_ema": student, "critic": {}, "step": 3}, tmp_path / "a.pt")
-    stored = open_stored(tmp_path / "a.pt")
-    assert stored.part == "generator_ema"
-    plain = stored.without_prefix()
+    stored = open_weights(tmp_path / "a.pt")
+    assert stored.student == "generator_ema"
+    plain = stored.without_prefixes()
     assert plain.shapes == LAYOUT
     assert all(torch.equal(plain.read(name), tensor) for name, tensor in TENSORS.items())
     torch.save({"generator": other}, tmp_path / "b.pt")
-    assert torch.equal(open_stored(tmp_path / "b.pt").without_prefix().read("a"), TENSORS["a"] + 1)
+    assert torch.equal(open_weights(tmp_path / "b.pt").without_prefixes().read("a"), TENSORS["a"] + 1)
     torch.save(TENSORS, tmp_path / "c.pth")
-    assert open_stored(tmp_path / "c.pth").part == ""
+    assert open_weights(tmp_path / "c.pth").student == ""
 
 
 class Trap:
@@ -151,19 +157,19 @@ class Trap:
 def test_no_code_of_a_pt_is_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"generator": {"a": torch.zeros(1)}, "trap": Trap()}, tmp_path / "a.pt")
     with pytest.raises(ValueError, match="without running code"):
-        open_stored(tmp_path / "a.pt")
+        open_weights(tmp_path / "a.pt")
     assert "sprung" not in capsys.readouterr().out
     (tmp_path / "b.pt").write_bytes(b"no weights")
     with pytest.raises(ValueError, match="or is damaged"):
-        open_stored(tmp_path / "b.pt")
+        open_weights(tmp_path / "b.pt")
     torch.save([torch.zeros(1)], tmp_path / "c.pt")
     with pytest.raises(ValueError, match="no weights by name"):
-        open_stored(tmp_path / "c.pt")
+        open_weights(tmp_path / "c.pt")
     with pytest.raises(FileNotFoundError):
-        open_stored(tmp_path / "none.pt")
+        open_weights(tmp_path / "none.pt")
 
 
 def test_names_that_become_one_are_refused(tmp_path: Path) -> None:
     write(tmp_path)
     with pytest.raises(ValueError, match="are both x: keep one"):
-        open_stored(tmp_path).renamed(lambda name: "x")
+        open_weights(tmp_path).renamed(lambda name: "x")

@@ -8,16 +8,16 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from tests.small import randomised
+from tests.wan.random_vae import save_vae
 
 from motionstream.conditioning import ConditioningConfig
 from motionstream.dit import CONFIGS
 from motionstream.model_folder import Live, sha256
 from motionstream.sampling import ModelConfig, MotionModel
 from motionstream.wan.clip_image import IMAGE_ENCODER
-from motionstream.wan.model import Places, save_wan
+from motionstream.wan.model import PartPaths, save_wan
 from motionstream.wan.taehv import TaehvConfig, TaehvDecoder
 from motionstream.wan.umt5 import TEXT_ENCODER, TOKENIZER
-from motionstream.wan.vae import WanVAE
 
 WORDS = ("<pad>", "</s>", "<unk>", "a", "boat", "sails", "in", "the", "rain", "it", "snows")
 TEXT_DIM, CLIP_DIM, CLIP_TOKENS = 32, 48, 17
@@ -29,7 +29,7 @@ BACKBONES = {"wan2.1": "wan2.1-1.3b-i2v", "wan2.2": "wan2.2-5b"}
 def save_reduced(folder: Path, kind: str, tiny_decoder: bool = True) -> Path:
     """kind: "wan2.1", with CLIP tokens, or "wan2.2"."""
     folder.mkdir(parents=True)
-    WanVAE.random(kind, reduced=True).save(folder / "vae")
+    save_vae(folder / "vae", kind)
     save_text(folder / "text")
     if kind == "wan2.1":
         save_clip(folder / "clip")
@@ -41,10 +41,10 @@ def save_reduced(folder: Path, kind: str, tiny_decoder: bool = True) -> Path:
     halves = {"network-00001-of-00002.safetensors": names[::2], "network-00002-of-00002.safetensors": names[1::2]}
     for file, some in halves.items():
         save_file({name: weights[name].contiguous() for name in some}, folder / file)
-    places = Places("vae", "text", "clip" if kind == "wan2.1" else None, "tiny.safetensors" if tiny_decoder else None)
+    paths = PartPaths("vae", "text", "clip" if kind == "wan2.1" else None, "tiny.safetensors" if tiny_decoder else None)
     live = Live(SIZES[kind], 16.0, chunk=3, sink=3, window=3, steps=2, shift=5.0)
     hashes = {file: sha256(folder / file) for file in halves}
-    save_wan(folder, f"reduced {kind}", config, live, places, hashes, {"made_by": "a test"})
+    save_wan(folder, f"reduced {kind}", config, live, paths, hashes, {"made_by": "a test"})
     return folder
 
 
@@ -63,7 +63,7 @@ def attentive(config: ModelConfig) -> MotionModel:
 def reduced(kind: str) -> ModelConfig:
     """Of the published architecture, narrow and shallow; tracks as in the paper, no anchor."""
     whole = CONFIGS[BACKBONES[kind]]
-    conditioning = ConditioningConfig(whole.out_channels, track_channels=4, anchored=False)
+    conditioning = ConditioningConfig(whole.out_channels, track_channels=4)
     dit = replace(
         whole,
         width=48,
@@ -75,7 +75,7 @@ def reduced(kind: str) -> ModelConfig:
         text_tokens=TOKENS,
         image_dim=None if whole.image_dim is None else CLIP_DIM,
     )
-    return ModelConfig(dit, conditioning, "velocity")
+    return ModelConfig(dit, conditioning)
 
 
 def save_text(folder: Path) -> None:

@@ -13,7 +13,7 @@ from motionstream.cli.options import JsonOut, Seed
 if TYPE_CHECKING:
     import torch
 
-    from motionstream.wan.conversion import Columns, Plan
+    from motionstream.wan.conversion import ChannelMapping, Conversion
 
 DTYPES = ("bfloat16", "float16", "float32")
 
@@ -27,7 +27,6 @@ def convert(
     tracks: Annotated[
         int | None, typer.Option(help="Channels of the track head; else as many as a latent has.", min=1, max=1024)
     ] = None,
-    anchored: Annotated[bool, typer.Option("--anchored", help="With channels for the warped anchor.")] = False,
     dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
     track_init: Annotated[
         float, typer.Option(help="Draw the tracks' columns this large where the source has no control.", min=0.0)
@@ -54,21 +53,22 @@ def convert(
     Families: wan2.1-t2v, wan2.1-i2v, wan2.1-fun-inp, wan2.1-fun-control, wan2.2-ti2v, wan2.2-fun-inp,
     wan2.2-fun-control, self-forcing.
     """
-    from motionstream.wan import conversion as published
+    from motionstream.wan.conversion import NETWORK_FILE, plan_conversion
+    from motionstream.wan.conversion import convert as write
 
     if to is None and not only_plan:
         raise ValueError("nothing to do: say --to FOLDER, or --plan to see what would become of the weights")
     kind = _dtype(dtype)
-    planned = published.plan(source, family, tracks, anchored, track_init)
+    conversion = plan_conversion(source, family, tracks, track_init)
     if only_plan:
-        _show("plan", planned, {}, json_out)
+        _show("plan", conversion, {}, json_out)
         return
     assert to is not None
-    layout = planned.layout()
+    layout = conversion.layout()
     with console.progress("weights", len(layout)) as bar:
-        written = published.convert(planned, to, kind, seed, over=bar.over)
-    _show("converted", planned, {"sha256": written["sha256"]}, json_out)
-    typer.echo(f"{to}: {len(layout)} weights in {len(written['sha256'])} file(s), and {published.NETWORK_FILE}")
+        written = write(conversion, to, kind, seed, over=bar.over)
+    _show("converted", conversion, {"sha256": written["sha256"]}, json_out)
+    typer.echo(f"{to}: {len(layout)} weights in {len(written['sha256'])} file(s), and {NETWORK_FILE}")
 
 
 def _dtype(name: str) -> torch.dtype:
@@ -80,16 +80,16 @@ def _dtype(name: str) -> torch.dtype:
     return chosen
 
 
-def _show(title: str, planned: Plan, more: dict[str, Any], json_out: Path | None) -> None:
+def _show(title: str, conversion: Conversion, more: dict[str, Any], json_out: Path | None) -> None:
     """Counts, channels and what is dropped or new, one a line; all of it as JSON if asked."""
-    said = {**planned.accounting(), **more}
-    channels = {_range(columns.target): f"{columns.slot} ← {_origin(planned, columns)}" for columns in planned.columns}
-    console.table(title, console.flat({**said, "channels": channels}))
-    console.write_json(said, json_out)
+    report = {**conversion.report(), **more}
+    channels = {_range(one.target): f"{one.input} ← {_origin(conversion, one)}" for one in conversion.channels}
+    console.table(title, console.flat({**report, "channels": channels}))
+    console.write_json(report, json_out)
 
 
-def _origin(planned: Plan, columns: Columns) -> str:
-    return planned.starts(columns) if columns.source is None else f"the source's {_range(columns.source)}"
+def _origin(conversion: Conversion, mapping: ChannelMapping) -> str:
+    return conversion.start_of(mapping) if mapping.source is None else f"the source's {_range(mapping.source)}"
 
 
 def _range(ends: tuple[int, int]) -> str:

@@ -195,9 +195,9 @@ def zoo_wan(
 
     [bold]motionstream zoo wan mine --runs out/wan --vae Wan2.1/vae --text Wan2.1 --picture Wan2.1[/]
 
-    Only places are written down; published parts stay where they are.
+    Published parts are not copied: `model.json` has their paths.
     """
-    from motionstream.wan.model import Places, describe_converted, live_of_folder
+    from motionstream.wan.model import PartPaths, describe_converted, live_of_folder
 
     if runs is not None:
         from motionstream.train.pack import export_wan
@@ -215,5 +215,5 @@ def zoo_wan(
     paths = [None if part is None else str(part.resolve()) for part in (vae, text, picture, decoder)]
     assert paths[0] is not None
     assert paths[1] is not None
-    describe_converted(folder, name or folder.resolve().name, Places(paths[0], paths[1], *paths[2:]), live, fp8)
+    describe_converted(folder, name or folder.resolve().name, PartPaths(paths[0], paths[1], *paths[2:]), live, fp8)
     console.report(f"{name or folder.name}, a model on Wan", {"folder": str(folder), "size": live.size}, None)

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from motionstream.vae.causal import CausalVAE
 from motionstream.vae.contract import Memory
 from motionstream.vae.steps import LAYOUT, delayed, flat, laid_out
 
@@ -148,12 +149,10 @@ class TinyDecoder(nn.Module):
         return linear + x, slow + fast
 
 
-class TinyVAE(nn.Module):
+class TinyVAE(CausalVAE):
     """Encoder, decoder and the statistics that normalise latents (`mean`, `scale`: one number a channel)."""
 
     spatial_stride, temporal_stride = SPATIAL, TEMPORAL
-    mean: Tensor
-    scale: Tensor
 
     def __init__(self, config: TinyVAEConfig) -> None:
         super().__init__()
@@ -164,12 +163,6 @@ class TinyVAE(nn.Module):
         self.register_buffer("mean", torch.zeros(config.latent_channels))
         self.register_buffer("scale", torch.ones(config.latent_channels))
         self.to(memory_format=LAYOUT)  # type: ignore[call-overload]
-
-    def encode(self, video: Tensor) -> Tensor:
-        return self.encode_step(video, None)[0]
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return self.decode_step(latents, None)[0]
 
     def encode_step(self, video: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
         starts = memory is None
@@ -184,12 +177,6 @@ class TinyVAE(nn.Module):
         skip = TEMPORAL - 1 if memory is None else 0
         video, memory = self.decoder(self.denormalise(latents), memory)
         return video[:, skip:], memory
-
-    def normalise(self, raw_BTCHW: Tensor) -> Tensor:
-        return (raw_BTCHW - self.mean[:, None, None]) / self.scale[:, None, None]
-
-    def denormalise(self, latents_BTCHW: Tensor) -> Tensor:
-        return latents_BTCHW * self.scale[:, None, None] + self.mean[:, None, None]
 
     @torch.no_grad()
     def start_from_components(self, blocks_ND: Tensor) -> None:

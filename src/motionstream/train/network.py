@@ -24,7 +24,7 @@ from motionstream.train.parallelize import gathers_for, shard, world_size
 from motionstream.train.recipe import RECIPE_FILE, MotionRecipe, Network, Recipe, load
 from motionstream.train.typed import unknown
 from motionstream.wan.conversion import NETWORK_FILE
-from motionstream.wan.weight_files import open_stored
+from motionstream.wan.weight_files import open_weights
 
 R = TypeVar("R", bound=Recipe)
 M = TypeVar("M", bound=nn.Module)
@@ -80,8 +80,8 @@ def new_model(network: Network, latent_channels: int, start_from: Path | None = 
     with torch.device("meta"):
         model = motion_model(config, own_text)
     if (start_from / NETWORK_FILE).is_file():
-        stored = open_stored(start_from)
-        weights = {name: stored.read(name) for name in stored.shapes}
+        files = open_weights(start_from)
+        weights = {name: files.read(name) for name in files.shapes}
     else:
         weights = newest_weights(start_from, "ema", under="average")
     try:

@@ -28,7 +28,7 @@ from motionstream.train.recipe import (
 from motionstream.train.wan_data import CHANNELS
 from motionstream.wan.conversion import NETWORK_FILE
 from motionstream.wan.model import live_like
-from motionstream.wan.weight_files import write_shards
+from motionstream.wan.weight_files import write_weights
 
 CHAIN = ("vae", "teacher", "teacher-mask", "causal", "self-forcing", "rollout", "vae-decoder", "detail")
 PROMPT_FILTER = "prompt-filter"
@@ -80,7 +80,7 @@ def export_wan(out: Path, stage: str, folder: Path) -> None:
     weights = newest_weights(out / stage, "ema", under="average")
     config = model_config(recipe.network, CHANNELS[recipe.vae])
     layout = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    hashes = write_shards(folder, "network", layout, weights.items(), torch.bfloat16, {"stage": stage})
+    hashes = write_weights(folder, layout, weights.items(), torch.bfloat16, {"stage": stage})
     header = {
         "format": 1,
         "network": dataclasses.asdict(config),

@@ -1,8 +1,9 @@
-"""Encoded prompts on disk: a prompt met before needs neither Transformers nor the text encoder's weights.
+"""Encoded prompts on disk: a cached prompt needs neither Transformers nor the text encoder's weights.
 
 One safetensors file a prompt, named by the SHA-256 of (the encoder's identity, its token limit, the prompt); the prompt
-itself is not in it. Files appear whole (written aside, then renamed), so that several processes can share a folder.
-A damaged one is encoded anew, with a warning. Beyond the size limit the ones unused for longest go.
+itself is not in it. Files are written under another name and then renamed, so that several processes can share a
+folder. The prompt of a damaged file is encoded again, with a warning. Beyond the size limit the least recently used
+files are removed.
 
 Legend: n real tokens of a prompt, D channels.
 """
@@ -26,22 +27,22 @@ from torch import Tensor
 from motionstream.conditioning.prompt import EncodedPrompts, PromptEncoder
 
 LIMIT_BYTES = 1 << 30
-"""About 500 prompts as long as Wan takes them, thousands of usual ones."""
+"""About 500 prompts of 512 tokens, thousands of usual ones."""
 STALE_SECONDS = 3600.0
-"""A file still being written after so long was left by a process that died."""
+"""A file that is still incomplete after so long was left by a process that died."""
 TOKENS, DIGEST = "tokens", "sha256"
 
 _log = logging.getLogger(__name__)
 
 
 def default_folder() -> Path:
-    """Where a user's prompts are kept: motionstream/prompts in $XDG_CACHE_HOME, or in ~/.cache."""
+    """The user's cache: motionstream/prompts in $XDG_CACHE_HOME, or in ~/.cache."""
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "motionstream" / "prompts"
 
 
 def key_of(identity: str, max_tokens: int, prompt: str) -> str:
-    """The name of a prompt under an encoder."""
+    """The name of a prompt's file, for an encoder of this identity."""
     return hashlib.sha256(json.dumps([identity, max_tokens, prompt]).encode()).hexdigest()
 
 
@@ -50,11 +51,11 @@ class PromptCache:
 
     def __init__(self, folder: Path | str, limit_bytes: int = LIMIT_BYTES) -> None:
         if limit_bytes < 0:
-            raise ValueError(f"limit of {limit_bytes} bytes: 0 keeps nothing, a negative one means nothing")
+            raise ValueError(f"limit of {limit_bytes} bytes: it must be 0 (nothing is cached) or more")
         self.folder, self.limit_bytes = Path(folder), limit_bytes
 
     def find(self, key: str) -> Tensor | None:
-        """The tokens (n, D) kept under this key; None if there are none, or none that are whole."""
+        """The tokens (n, D) cached under this key; None if there are none, or only damaged ones."""
         file = self._file(key)
         try:
             data = file.read_bytes()
@@ -70,7 +71,7 @@ class PromptCache:
         return tokens
 
     def keep(self, key: str, tokens: Tensor) -> None:
-        """Write the tokens (n, D) of a prompt, then make room. A full disk is a warning: the stream goes on."""
+        """Write the tokens (n, D) of a prompt, then enforce the size limit. Where that fails (disk full) it warns."""
         plain = tokens.detach().cpu().contiguous()
         data = save({TOKENS: plain}, metadata={DIGEST: _digest(plain)})
         if len(data) > self.limit_bytes:
@@ -81,26 +82,26 @@ class PromptCache:
             aside.write_bytes(data)
             aside.replace(self._file(key))
         except OSError as error:
-            _log.warning("prompt cache: nothing can be kept in %s (%s)", self.folder, error)
+            _log.warning("prompt cache: cannot write to %s (%s)", self.folder, error)
             _remove(aside)
             return
         self._make_room(key)
 
     def _make_room(self, newest: str) -> None:
-        """Remove what a dead process left, then the files unused for longest; never the newest."""
-        kept: list[tuple[float, int, Path]] = []
+        """Remove what a dead process left, then the least recently used files; never the newest."""
+        cached: list[tuple[float, int, Path]] = []
         for file in self.folder.iterdir():
             try:
                 stat = file.stat()
-            except FileNotFoundError:  # another process made room too
+            except FileNotFoundError:  # removed by another process
                 continue
             if file.name.startswith("."):
                 if time.time() - stat.st_mtime > STALE_SECONDS:
                     _remove(file)
             elif file.suffix == ".safetensors":
-                kept.append((stat.st_mtime, stat.st_size, file))
-        total = sum(size for _, size, _ in kept)
-        for _, size, file in sorted(kept):
+                cached.append((stat.st_mtime, stat.st_size, file))
+        total = sum(size for _, size, _ in cached)
+        for _, size, file in sorted(cached):
             if total <= self.limit_bytes:
                 return
             if file.stem != newest:
@@ -112,7 +113,7 @@ class PromptCache:
 
 
 class NamedEncoder(PromptEncoder, Protocol):
-    """A `PromptEncoder` whose answers can be kept. identity: of its weights; max_tokens: where it cuts a prompt."""
+    """A `PromptEncoder` whose outputs can be cached. identity: of its weights; max_tokens: where it cuts a prompt."""
 
     @property
     def identity(self) -> str: ...
@@ -122,13 +123,13 @@ class NamedEncoder(PromptEncoder, Protocol):
 
 
 class CachedEncoder:
-    """A `PromptEncoder` that asks another one only for prompts that are not in the cache."""
+    """A `PromptEncoder` that runs another one only for prompts that are not in the cache."""
 
     def __init__(self, encoder: NamedEncoder, cache: PromptCache) -> None:
         self.encoder, self.cache = encoder, cache
 
     def encode(self, prompts: list[str]) -> EncodedPrompts:
-        """As the encoder's: kept ones from disk, the others together in one go, then kept."""
+        """The encoder's outputs: cached ones from disk, the others encoded in one batch, then cached."""
         keys = {prompt: key_of(self.encoder.identity, self.encoder.max_tokens, prompt) for prompt in prompts}
         rows = {prompt: self.cache.find(key) for prompt, key in keys.items()}
         missing = [prompt for prompt, row in rows.items() if row is None]
@@ -141,14 +142,14 @@ class CachedEncoder:
 
 
 def _checked(data: bytes) -> Tensor | None:
-    """The tokens of a file's bytes, None unless every byte is as it was written."""
+    """The tokens in a file's bytes; None unless they are as they were written."""
     try:
         tokens = load(data)[TOKENS]
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        whole = header["__metadata__"][DIGEST] == _digest(tokens)
+        intact = header["__metadata__"][DIGEST] == _digest(tokens)
     except (SafetensorError, ValueError, KeyError, TypeError):
         return None
-    return tokens if whole and tokens.ndim == 2 else None
+    return tokens if intact and tokens.ndim == 2 else None
 
 
 def _digest(tokens: Tensor) -> str:

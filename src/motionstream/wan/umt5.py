@@ -1,19 +1,17 @@
-"""UMT5-XXL, the text encoder of Wan, through Transformers, from a folder on this machine.
+"""UMT5-XXL, the text encoder of Wan, through Transformers, from a local folder.
 
-The folder has Diffusers' layout: `text_encoder/` (config.json, safetensors) and `tokenizer/` (tokenizer.json). Nothing
-is downloaded and nothing unpickled.
+The folder has Diffusers' layout: `text_encoder/` (config.json, safetensors) and `tokenizer/` (tokenizer.json).
 
-The tokenizer is what tokenizer.json says, read by the tokenizers library itself: Transformers from version 5 on builds
-T5's tokenizer anew from the vocabulary, which need not be the published one.
+tokenizer.json is read by the tokenizers library itself: from version 5 on Transformers builds T5's tokenizer anew from
+the vocabulary, which need not give the published one.
 
-Legend: B prompts, L tokens of the longest, D = text_dim channels (4096).
+Legend: B prompts, L tokens of the longest, D channels of a token (4096).
 """
 
 from __future__ import annotations
 
 import hashlib
 import html
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -22,33 +20,33 @@ import torch
 from torch import Tensor, nn
 
 from motionstream.conditioning.prompt import EncodedPrompts
-from motionstream.wan.resident import Keep, Resident
+from motionstream.wan.lazy_encoder import LazyEncoder
 
 TEXT_ENCODER, TOKENIZER = "text_encoder", "tokenizer"
 MAX_TOKENS = 512
 """Tokens that Wan's models were trained with: longer prompts are cut there, shorter ones padded with zeros."""
 SAMPLES, SAMPLE_BYTES = 64, 4096
-_SPACES = re.compile(r"\s+")
+"""Of each file of weights, what `identity_of` reads."""
+_WHITE_SPACE = re.compile(r"\s+")
 
 
 def clean(prompt: str) -> str:
-    """What Wan does to a prompt: HTML entities resolved twice, runs of white space made one space.
+    """Wan's cleaning of prompts: HTML entities resolved twice, runs of white space made one space.
 
     Wan's own code first repairs broken encodings with ftfy where that is installed; we never do, so that a prompt means
     the same on every machine. Prompts that it would change: mis-decoded text, curly quotes.
     """
-    return _SPACES.sub(" ", html.unescape(html.unescape(prompt))).strip()
+    return _WHITE_SPACE.sub(" ", html.unescape(html.unescape(prompt))).strip()
 
 
-class UMT5Encoder:
-    """Prompts → the last hidden state of UMT5's encoder: a `PromptEncoder`.
+class UMT5Encoder(LazyEncoder):
+    """Prompts → the last hidden state of UMT5's encoder: a `PromptEncoder`. The weights take 10.6 GiB in bfloat16.
 
-    folder: has text_encoder/ and tokenizer/. device, dtype: it computes there, in that. keep: where the weights
-    (10.6 GiB in bfloat16) live between prompts. max_tokens: where a prompt is cut. identity: what to call these
-    weights; with it the folder need not be there until a prompt must be encoded (see prompt_cache.py).
-
-    Nothing is read before the first use, which raises FileNotFoundError or ValueError saying what is missing.
+    max_tokens: where a prompt is cut. identity: a name for these weights; with it the folder need not be there until a
+    prompt has to be encoded (see prompt_cache.py). See `LazyEncoder` for the other arguments.
     """
+
+    transformers_class, subfolder = "UMT5EncoderModel", TEXT_ENCODER
 
     def __init__(
         self,
@@ -56,24 +54,16 @@ class UMT5Encoder:
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.bfloat16,
-        keep: Keep = "device",
+        offload: bool = False,
         max_tokens: int = MAX_TOKENS,
         identity: str | None = None,
     ) -> None:
         if max_tokens < 1:
             raise ValueError(f"max_tokens {max_tokens}: a prompt has at least one token")
-        self.folder, self.dtype, self.max_tokens = Path(folder), dtype, max_tokens
-        self.resident: Resident[nn.Module] = Resident(self._load, device, keep)
+        super().__init__(folder, device=device, dtype=dtype, offload=offload)
+        self.max_tokens = max_tokens
         self._tokenizer: Any = None
         self._identity = identity
-        self._text_dim: int | None = None
-
-    @property
-    def text_dim(self) -> int:
-        """Channels of a token."""
-        if self._text_dim is None:
-            self._text_dim = int(_config(self.folder)["d_model"])
-        return self._text_dim
 
     @property
     def identity(self) -> str:
@@ -83,42 +73,26 @@ class UMT5Encoder:
         return self._identity
 
     def encode(self, prompts: list[str]) -> EncodedPrompts:
-        """The real tokens of each prompt, end-of-text included, on the CPU.
+        """The real tokens of each prompt, end-of-text included, on the CPU. An empty prompt is the end of text alone.
 
-        An empty prompt is the end of text alone. Prompts that are encoded together are padded to the longest of them
-        and masked, which changes nothing but rounding.
+        Raises ValueError without prompts, and FileNotFoundError or ValueError that say what is missing in the folder.
         """
         if not prompts:
             raise ValueError("no prompt to encode: send at least one, which may be empty")
-        numbers = self.tokenize(prompts)
-        lengths = [len(row) for row in numbers]
-        ids_BL = torch.zeros(len(numbers), max(lengths), dtype=torch.long)
-        mask_BL = torch.zeros_like(ids_BL)
-        for index, row in enumerate(numbers):
-            ids_BL[index, : len(row)] = torch.tensor(row)
-            mask_BL[index, : len(row)] = 1
-        with self.resident.ready() as network:
-            device = self.resident.device
-            output: Tensor = network(input_ids=ids_BL.to(device), attention_mask=mask_BL.to(device)).last_hidden_state
-            hidden_BLD = output.cpu()
-        return EncodedPrompts.of([row[:length] for row, length in zip(hidden_BLD, lengths, strict=True)])
+        rows = [torch.tensor(row) for row in self.tokenize(prompts)]
+        ids_BL = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        mask_BL = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        with self.network() as network:
+            output = network(input_ids=ids_BL.to(self.device), attention_mask=mask_BL.to(self.device))
+            hidden_BLD: Tensor = output.last_hidden_state.cpu()
+        return EncodedPrompts.of([hidden[: len(row)] for hidden, row in zip(hidden_BLD, rows, strict=True)])
 
     def tokenize(self, prompts: list[str]) -> list[list[int]]:
-        """Numbers of the tokens of each prompt, cleaned and cut."""
+        """Token ids of each prompt, cleaned and cut."""
         if self._tokenizer is None:
             self._tokenizer = _tokenizer(self.folder, self.max_tokens)
         encoded = self._tokenizer.encode_batch([clean(prompt) for prompt in prompts])
-        return [[int(number) for number in row.ids] for row in encoded]
-
-    def _load(self) -> nn.Module:
-        from transformers import UMT5EncoderModel
-
-        _weight_files(self.folder)
-        folder = str(self.folder / TEXT_ENCODER)
-        network: nn.Module = UMT5EncoderModel.from_pretrained(
-            folder, dtype=self.dtype, local_files_only=True, use_safetensors=True
-        )
-        return network.to(self.dtype)
+        return [list(row.ids) for row in encoded]
 
 
 def identity_of(folder: Path, dtype: torch.dtype) -> str:
@@ -130,14 +104,15 @@ def identity_of(folder: Path, dtype: torch.dtype) -> str:
     digest = hashlib.sha256(str(dtype).encode())
     for file in (_required(folder / TEXT_ENCODER / "config.json"), _required(folder / TOKENIZER / "tokenizer.json")):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
-    for file in _weight_files(folder):
+    weight_files = sorted((folder / TEXT_ENCODER).glob("*.safetensors"))
+    for file in weight_files or [_required(folder / TEXT_ENCODER / "model.safetensors")]:
         size = file.stat().st_size
         digest.update(f"{file.name} {size}".encode())
         with file.open("rb") as opened:
             header = opened.read(8)
             digest.update(header + opened.read(min(int.from_bytes(header, "little"), size)))
-            for place in range(SAMPLES):
-                opened.seek(max(0, size - SAMPLE_BYTES) * place // (SAMPLES - 1))
+            for sample in range(SAMPLES):
+                opened.seek(max(0, size - SAMPLE_BYTES) * sample // (SAMPLES - 1))
                 digest.update(opened.read(SAMPLE_BYTES))
     return digest.hexdigest()
 
@@ -154,27 +129,6 @@ def _tokenizer(folder: Path, max_tokens: int) -> Any:
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
     return tokenizer
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    file = _required(folder / TEXT_ENCODER / "config.json")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        raise ValueError(f"{file}: not JSON; download it again") from None
-    if not isinstance(config, dict) or config.get("model_type") != "umt5":
-        raise ValueError(f"{file}: not the configuration of a UMT5; name a folder with Wan's text_encoder/")
-    return config
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    files = sorted((folder / TEXT_ENCODER).glob("*.safetensors"))
-    if not files:
-        raise FileNotFoundError(
-            f"no safetensors in {folder / TEXT_ENCODER}: name a folder of Wan in Diffusers' layout, "
-            f"with {TEXT_ENCODER}/ and {TOKENIZER}/"
-        )
-    return files
 
 
 def _required(file: Path) -> Path:

@@ -1,13 +1,13 @@
-"""Wan's full VAEs, whole or step by step (docs/architecture.md, section 8).
+"""Wan's full VAEs on whole clips or step by step (docs/architecture.md, section 8).
 
 Wan 2.1: 8×8×4, 16 channels. Wan 2.2: 16×16×4, 48 channels, 2×2 pixels packed before the first layer. The layers are
-those of Diffusers' `AutoencoderKLWan`; layout, normalisation and the walk through time are here. Diffusers keeps what
-its causal convolutions remember in lists on the module, so that one module serves one clip at a time. Here every call
-brings a list of its own, made from the caller's `Memory` and handed back as one: nothing of a stream stays on the
+those of Diffusers' `AutoencoderKLWan`; layout, normalisation and the streaming pass are here. Diffusers keeps the
+feature cache of its causal convolutions in lists on the module, so that one module serves one clip at a time. Here
+every call makes a list of its own from the caller's `Memory` and returns it as one: nothing of a stream stays on the
 module, and streams and threads may share it.
 
-Diffusers walks one frame, then four at a time, a latent each. So does this, `together` latents at a time: with 1 the
-results are the same bits however the clip is cut, with more the same up to rounding, in fewer and larger calls.
+Diffusers computes one frame, then four at a time, a latent each. So does this: the results are the same bits however
+the clip is cut.
 
 Legend: B clips, F frames, T latents, C channels, H W pixels, h w latent cells; with C first it is Diffusers' layout.
 """
@@ -15,63 +15,45 @@ Legend: B clips, F frames, T latents, C channels, H W pixels, h w latent cells; 
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from einops import rearrange
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from motionstream.trackers.source import read_weights
+from motionstream.tensor_file import read_tensors
+from motionstream.vae.causal import CausalVAE
 from motionstream.vae.contract import Memory
+from motionstream.wan.weights import check_weights, shapes_of
 
 CLASS, CONVOLUTION = "AutoencoderKLWan", "WanCausalConv3d"
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 TEMPORAL = 4
 
-WAN_2_1, WAN_2_2 = "wan2.1", "wan2.2"
-SIZES: dict[str, dict[str, Any]] = {
-    WAN_2_1: {"base_dim": 96, "z_dim": 16},
-    WAN_2_2: {
-        "base_dim": 160,
-        "decoder_base_dim": 256,
-        "z_dim": 48,
-        "is_residual": True,
-        "in_channels": 12,
-        "out_channels": 12,
-        "patch_size": 2,
-        "scale_factor_spatial": 16,
-    },
-}
-"""What differs from Diffusers' defaults. The statistics of published weights come with these."""
-REDUCED = {"base_dim": 8, "decoder_base_dim": 8}
+CHANNELS_2_1 = 16
+"""Of a latent of Wan 2.1, the only VAE whose original file Diffusers converts."""
 
 NOTHING_YET = "Rep"
-"""Diffusers' mark in a temporal upsampler's place: its first latent has passed and left nothing to remember."""
+"""Diffusers' entry for a temporal upsampler that has seen its first latent and has nothing to remember yet."""
 
 Cache = list[Any]
-"""Diffusers' feature cache: of each causal convolution its last frames (B, C, 1 or 2, h, w), the mark, or None."""
+"""Diffusers' feature cache: for each causal convolution its last frames (B, C, 1 or 2, h, w), "Rep", or None."""
 
 
-class WanVAE(nn.Module):
-    """A `VideoVAE` around an `AutoencoderKLWan`. For use, not for training: its weights need no gradient.
+class WanVAE(CausalVAE):
+    """A `VideoVAE` around an `AutoencoderKLWan`, for inference only: its weights have no gradient.
 
-    It computes in the dtype it is in, answers in that of its input, and normalises in float32 (`mean`, `scale`: one
-    number a channel). Decoded pixels are clamped to [−1, 1]. together: latents of one pass.
+    It computes in its own dtype, returns the dtype of its input, and normalises in float32. Decoded pixels are clamped
+    to [−1, 1].
     """
 
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, network: Any, together: int = 1) -> None:
+    def __init__(self, network: Any) -> None:
         super().__init__()
         config = network.config
-        _check(config, together)
-        self.network, self.together = network.requires_grad_(False), together
+        _check(config)
+        self.network = network.requires_grad_(False)
         self.patch: int = config.patch_size or 1
         self.latent_channels: int = config.z_dim
         self.spatial_stride: int = self.patch * 2 ** (len(config.dim_mult) - 1)
@@ -83,38 +65,17 @@ class WanVAE(nn.Module):
 
     @classmethod
     def load(cls, path: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Self:
-        """Published weights on this machine.
+        """Published weights in local files.
 
         path: a folder in Diffusers' layout (config.json, diffusion_pytorch_model.safetensors), or the pipeline's
-        folder with that as `vae`; or Wan 2.1's original file (Wan2.1_VAE.pth), of which bare tensors are read and
-        nothing else. Raises FileNotFoundError or ValueError that say what to fetch.
+        folder with that as `vae`; or Wan 2.1's original file (Wan2.1_VAE.pth), read without running code in it.
+        Raises FileNotFoundError or ValueError that say what to fetch.
         """
         path = Path(path)
         if not path.exists():
             raise FileNotFoundError(f"{path}: there is nothing; give the folder vae of Wan's weights for Diffusers")
         config, state = _original(path) if path.is_file() else _folder(path)
         return cls(_network(config, state, path)).to(device, dtype)
-
-    @classmethod
-    def random(cls, kind: str, reduced: bool = False, seed: int = 0) -> Self:
-        """Random weights and statistics, for tests, benchmarks and rehearsals.
-
-        kind: "wan2.1" or "wan2.2". reduced: narrow layers, strides and channels as published.
-        """
-        if kind not in SIZES:
-            raise ValueError(f"{kind!r} is no VAE of Wan's: choose {' or '.join(SIZES)}")
-        numbers, channels = random.Random(seed), SIZES[kind]["z_dim"]
-        statistics = {
-            "latents_mean": [numbers.gauss(0, 1) for _ in range(channels)],
-            "latents_std": [numbers.uniform(0.5, 2) for _ in range(channels)],
-        }
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return cls(_autoencoder()(**SIZES[kind] | (REDUCED if reduced else {}) | statistics))
-
-    def save(self, folder: Path | str) -> None:
-        """Write it in Diffusers' layout, as `load` reads it."""
-        self.network.save_pretrained(folder)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -132,24 +93,19 @@ class WanVAE(nn.Module):
         return self
 
     def without_decoder(self) -> Self:
-        """Give up the decoder's memory, where a tiny one decodes (`WithDecoder`)."""
+        """Free the decoder's weights, where a tiny one decodes (`WithDecoder`)."""
         self.network.decoder = self.network.post_quant_conv = None
         return self
-
-    def encode(self, video: Tensor) -> Tensor:
-        return self.encode_step(video, None)[0]
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return self.decode_step(latents, None)[0]
 
     def encode_step(self, video: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
         starts = memory is None
         self._check_video(video, starts)
         cache = to_cache(memory, self.network.encoder)
         pixels = rearrange(video.to(self.dtype), "b f c (h q) (w r) -> b (c r q) f h w", q=self.patch, r=self.patch)
+        groups = pixels.split([1] * starts + [TEMPORAL] * (video.shape[1] // TEMPORAL), 2)
         parts = [
-            self.network.quant_conv(self.network.encoder(part, feat_cache=cache, feat_idx=[0]))
-            for part in pieces(pixels, TEMPORAL * self.together, starts)
+            self.network.quant_conv(self.network.encoder(group.contiguous(), feat_cache=cache, feat_idx=[0]))
+            for group in groups
         ]
         mode = torch.cat(parts, 2)[:, : self.latent_channels].transpose(1, 2)
         return self.normalise(mode).to(video.dtype), to_memory(cache, video)
@@ -160,18 +116,12 @@ class WanVAE(nn.Module):
         cache = to_cache(memory, self.network.decoder)
         raw = self.denormalise(latents).to(self.dtype).transpose(1, 2)
         parts: list[Tensor] = []
-        for part in pieces(raw, self.together, starts):
-            hidden, first = self.network.post_quant_conv(part), starts and not parts
+        for latent in raw.split(1, 2):
+            hidden, first = self.network.post_quant_conv(latent.contiguous()), starts and not parts
             parts.append(self.network.decoder(hidden, feat_cache=cache, feat_idx=[0], first_chunk=first))
         pixels = torch.cat(parts, 2).clamp(-1, 1).to(latents.dtype)
         video = rearrange(pixels, "b (c r q) f h w -> b f c (h q) (w r)", q=self.patch, r=self.patch)
         return video, to_memory(cache, latents)
-
-    def normalise(self, raw_BTCHW: Tensor) -> Tensor:
-        return (raw_BTCHW - self.mean[:, None, None]) / self.scale[:, None, None]
-
-    def denormalise(self, latents_BTCHW: Tensor) -> Tensor:
-        return latents_BTCHW * self.scale[:, None, None] + self.mean[:, None, None]
 
     def _check_video(self, video: Tensor, starts: bool) -> None:
         frames, (height, width) = video.shape[1], video.shape[3:]
@@ -184,7 +134,7 @@ class WanVAE(nn.Module):
 
     def _check_latents(self, latents: Tensor) -> None:
         if self.network.decoder is None:
-            raise ValueError("this VAE has given up its decoder: load it again, or decode with a tiny one")
+            raise ValueError("this VAE was loaded without its decoder: load it again, or decode with a tiny one")
         if latents.shape[1] == 0 or latents.shape[2] != self.latent_channels:
             raise ValueError(
                 f"{latents.shape[1]} latents of {latents.shape[2]} channels: send one or more of {self.latent_channels}"
@@ -196,46 +146,36 @@ class WanVAE(nn.Module):
         self.scale = torch.tensor(config.latents_std, dtype=torch.float32, device=device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """What `to` and its kin do; the statistics move too, but stay float32."""
+        """Called by `to`, `half`, …; the statistics move with the weights but stay float32."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._set_statistics()
         return self
 
 
-def pieces(x_BCFHW: Tensor, step: int, starts: bool) -> list[Tensor]:
-    """Along time: the first alone if the stream starts here, then `step` at a time."""
-    first = [1] if starts else []
-    whole, left = divmod(x_BCFHW.shape[2] - len(first), step)
-    sizes = [*first, *[step] * whole, *([left] if left else [])]
-    return [part.contiguous() for part in x_BCFHW.split(sizes, 2)]
-
-
 def to_cache(memory: Memory | None, network: nn.Module) -> Cache:
-    """A new feature cache for one walk through an encoder or a decoder, with what is remembered."""
-    places = sum(type(layer).__name__ == CONVOLUTION for layer in network.modules())
-    known = [NOTHING_YET if part.numel() == 0 else part for part in memory or ()]
-    return [*known, *[None] * (places - len(known))]
+    """A feature cache for one streaming pass through an encoder or a decoder, filled from the memory."""
+    convolutions = sum(type(layer).__name__ == CONVOLUTION for layer in network.modules())
+    filled = [NOTHING_YET if part.numel() == 0 else part for part in memory or ()]
+    return [*filled, *[None] * (convolutions - len(filled))]
 
 
 def to_memory(cache: Cache, like: Tensor) -> Memory:
-    """A feature cache as tensors; the mark is one of shape (B, 0). like: a tensor of the batch and device.
+    """A feature cache as tensors; "Rep" becomes one of shape (B, 0). like: a tensor of the batch and device.
 
-    Convolutions of one frame remember nothing: they have no place of their own, so as many at the end are unused.
+    Convolutions over one frame have no entry, so that as many entries at the end stay unused.
     """
     used = [part for part in cache if part is not None]
     assert all(part is None for part in cache[len(used) :])
     return tuple(like.new_empty(like.shape[0], 0) if isinstance(part, str) else part for part in used)
 
 
-def _check(config: Any, together: int) -> None:
-    """Raises ValueError unless the walk fits this network."""
+def _check(config: Any) -> None:
+    """Raises ValueError unless the streaming pass fits this network."""
     if 2 ** sum(config.temperal_downsample) != TEMPORAL:
         raise ValueError(f"temperal_downsample {config.temperal_downsample}: Wan's VAEs halve time twice")
     for name in ("latents_mean", "latents_std"):
         if len(config[name]) != config.z_dim:
             raise ValueError(f"{name} has {len(config[name])} numbers for {config.z_dim} channels: one a channel")
-    if together < 1:
-        raise ValueError(f"{together} latents together: it must be 1 or more")
 
 
 def _autoencoder() -> Any:
@@ -252,11 +192,8 @@ def _network(config: dict[str, Any], state: dict[str, Tensor], path: Path) -> nn
     """The network of a configuration, with every weight accounted for."""
     with torch.device("meta"):
         network: nn.Module = _autoencoder().from_config(config)
-    try:
-        network.load_state_dict(state, assign=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"{path}: the weights are not those of this VAE, fetch them again: {reason}") from None
+    check_weights(shapes_of(state), shapes_of(network.state_dict()), path)
+    network.load_state_dict(state, assign=True)
     return network
 
 
@@ -273,25 +210,21 @@ def _folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ValueError(f"{folder / CONFIG}: not the description of a network: {error}") from None
     if found != CLASS:
         raise ValueError(f"{folder}: of class {found}, not {CLASS}; give the folder vae of Wan's weights for Diffusers")
-    try:
-        return config, load_file(folder / WEIGHTS)
-    except SafetensorError as error:
-        raise ValueError(f"{folder / WEIGHTS}: damaged, fetch it again: {error}") from None
+    return config, read_tensors(folder / WEIGHTS)
 
 
 def _original(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Configuration and weights of Wan 2.1's own file, renamed by Diffusers; that is all it can convert."""
+    """Configuration and weights of Wan 2.1's original file, renamed by Diffusers."""
     _autoencoder()
     from diffusers.loaders import single_file_utils
 
     renamed: Any = single_file_utils.convert_wan_vae_to_diffusers
-    state = read_weights(path)
+    state = read_tensors(path)
     if not {"conv2.weight", "encoder.conv1.weight"} <= state.keys():
         raise ValueError(f"{path}: not Wan's own VAE file; if it is one of Diffusers, give the folder it lies in")
-    if (channels := len(state["conv2.weight"])) != SIZES[WAN_2_1]["z_dim"]:
+    if (channels := len(state["conv2.weight"])) != CHANNELS_2_1:
         raise ValueError(
             f"{path}: of {channels} channels, and of Wan's own files Diffusers reads Wan2.1_VAE.pth alone: "
             "for Wan 2.2 fetch the folder vae of Wan-AI/Wan2.2-TI2V-5B-Diffusers and give that"
         )
-    width = len(state["encoder.conv1.weight"])
-    return {**SIZES[WAN_2_1], "base_dim": width}, renamed(state)
+    return {"z_dim": channels, "base_dim": len(state["encoder.conv1.weight"])}, renamed(state)

@@ -1,8 +1,4 @@
-"""Weights of a `VideoDiT` on disk: safetensors only, every name accounted for.
-
-Ours are Wan's original names. Files in the Diffusers layout are recognised and renamed while loading.
-What publishers ship, and how it becomes the start of a track model, is in `published.py`.
-"""
+"""Names and shapes of a `VideoDiT`'s weights. Ours are Wan's original names; the Diffusers layout is renamed."""
 
 from __future__ import annotations
 
@@ -11,11 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from motionstream.dit.model import VideoDiT
-from motionstream.wan.weight_files import LIMIT, Stored, open_stored, some, write_shards
+from motionstream.wan.weight_files import Shapes, WeightFiles, some
 
 # (Diffusers, Wan), each a whole module path; `#` stands for a block's number.
 _RENAMED = (
@@ -53,11 +47,11 @@ _RENAMED = (
 _TO_WAN = dict(_RENAMED)
 _TO_DIFFUSERS = {ours: theirs for theirs, ours in _RENAMED}
 PATCH = "patch_embedding.weight"
-"""The one weight whose size depends on what is concatenated to the latents."""
+"""The only weight whose shape depends on the channels that are concatenated to the latents."""
 
 
 def wan_name(diffusers_name: str) -> str:
-    """Name of a Diffusers weight in Wan's layout; a name that has none comes back as it is."""
+    """Name of a Diffusers weight in Wan's layout; unchanged if it has none."""
     return _rename(diffusers_name, _TO_WAN)
 
 
@@ -66,9 +60,9 @@ def diffusers_name(wan_name: str) -> str:
     return _rename(wan_name, _TO_DIFFUSERS)
 
 
-def in_wan_names(stored: Stored) -> Stored:
-    """The same tensors under Wan's names: out of wrappers, and out of the Diffusers layout if that is what it is."""
-    plain = stored.without_prefix()
+def in_wan_names(files: WeightFiles) -> WeightFiles:
+    """The same tensors under Wan's names: without the prefixes of wrappers, and renamed from the Diffusers layout."""
+    plain = files.without_prefixes()
     return plain.renamed(wan_name) if any(name.startswith("condition_embedder.") for name in plain.shapes) else plain
 
 
@@ -85,91 +79,34 @@ def _rename(name: str, table: dict[str, str]) -> str:
     return renamed.replace("#", number.group(1)) if number else renamed
 
 
-def save_weights(model: VideoDiT, path: Path | str, metadata: dict[str, str] | None = None) -> None:
-    """Write all weights in their dtype under Wan's names to one safetensors file."""
-    state = {name: value.detach().contiguous().cpu() for name, value in model.state_dict().items()}
-    save_file(state, str(path), metadata)
-
-
-def save_sharded(
-    module: nn.Module,
-    folder: Path,
-    dtype: torch.dtype = torch.bfloat16,
-    metadata: Mapping[str, str] | None = None,
-    limit: int = LIMIT,
-) -> dict[str, str]:
-    """Write a whole network to network*.safetensors in an empty folder, files of at most `limit` bytes and an index.
-
-    metadata: goes into every file (a recipe as JSON, say). One tensor at a time is copied to the host. Returns the
-    SHA-256 by file name.
-    """
-    state = module.state_dict()
-    layout = {name: tuple(value.shape) for name, value in state.items()}
-    return write_shards(folder, "network", layout, state.items(), dtype, metadata, limit)
-
-
 def fill(
     module: nn.Module, tensors: Iterable[tuple[str, Tensor]], device: torch.device | str, dtype: torch.dtype
 ) -> None:
-    """Give a network that was built on the meta device its weights, each straight to its device and dtype.
+    """Give a network that was built on the meta device its weights, each moved straight to its device and dtype.
 
     Raises ValueError unless the tensors are exactly the network's.
     """
-    state: dict[str, Tensor] = {}
-    for name, tensor in tensors:
-        state[name] = torch.empty(tensor.shape, device=device, dtype=dtype).copy_(tensor)
-    check_names(state, module.state_dict())
-    check_shapes({name: tuple(tensor.shape) for name, tensor in state.items()}, shapes_of(module))
+    state = {name: torch.empty(x.shape, device=device, dtype=dtype).copy_(x) for name, x in tensors}
+    check_weights(shapes_of(state), shapes_of(module.state_dict()))
     module.load_state_dict(state, assign=True)
 
 
-@torch.no_grad()
-def load_weights(model: VideoDiT, path: Path | str, *, widen: bool = False) -> None:
-    """Fill a model from a safetensors file, or from all of a folder's (shards), in Wan's or Diffusers' layout.
-
-    The model keeps its dtype and device. widen: weights made for fewer input channels are taken for the first ones,
-    the rest start at zero. (`published.converted` knows which channels of a publisher's are which of ours.)
-    Nothing is written unless every name and shape fits. Raises ValueError that names what does not, and
-    FileNotFoundError where there is nothing to load.
-    """
-    stored = in_wan_names(open_stored(path))
-    state = model.state_dict()
-    check_names(stored.shapes, state)
-    check_shapes(stored.shapes, shapes_of(model), widen)
-    for name in stored.shapes:
-        _copy(state[name], stored.read(name))
+def shapes_of(tensors: Mapping[str, Tensor]) -> Shapes:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Shapes of a network's weights by name."""
-    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
-
-
-def check_names(found: Iterable[str], wanted: Iterable[str]) -> None:
-    """Raises ValueError that names what is missing and what is not known."""
-    found, wanted = set(found), set(wanted)
-    missing, surplus = sorted(wanted - found), sorted(found - wanted)
-    if missing or surplus:
-        raise ValueError(f"weights do not fit the model; missing: {some(missing)}; not known: {some(surplus)}")
-
-
-def check_shapes(
-    found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], widen: bool = False
-) -> None:
-    """Raises ValueError that names shapes which do not fit. widen: the patch embedding may have fewer channels."""
-    wrong = []
-    for name, shape in found.items():
-        other = wanted[name]
-        narrower = widen and name == PATCH and shape[0] == other[0] and shape[2:] == other[2:] and shape[1] < other[1]
-        if shape != other and not narrower:
-            wrong.append(f"{name} is {shape}, the model wants {other}")
-    if wrong:
-        raise ValueError(f"weights do not fit the model: {some(wrong)}")
-
-
-def _copy(target: Tensor, value: Tensor) -> None:
-    if target.shape == value.shape:
-        target.copy_(value)
-        return
-    target.zero_()
-    target[:, : value.shape[1]] = value
+def check_weights(found: Shapes, expected: Shapes, source: Path | str = "weights") -> None:
+    """Raises ValueError that names the weights which are missing, unknown or of another shape. source: of the weights,
+    named in the error."""
+    faults = {
+        "missing": [name for name in expected if name not in found],
+        "unknown": [name for name in found if name not in expected],
+        "of another shape": [
+            f"{name} {shape}, not {expected[name]}"
+            for name, shape in found.items()
+            if name in expected and shape != expected[name]
+        ],
+    }
+    if any(faults.values()):
+        named = "; ".join(f"{fault}: {some(names)}" for fault, names in faults.items() if names)
+        raise ValueError(f"{source}: not the weights of this network; {named}")
