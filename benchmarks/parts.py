@@ -6,10 +6,8 @@ import copy
 
 from torch import Tensor
 
-from motionstream.conditioning import Conditioning
-from motionstream.dit import RollingCache, TextContext
-from motionstream.sampling import PlainStep
-from motionstream.sampling.step import StepNoise
+from motionstream.dit import RollingCache
+from motionstream.sampling import ChunkInputs, PlainStep
 from motionstream.stream.model import StreamingModel
 from motionstream.tiny.finisher import finisher_of
 
@@ -31,16 +29,9 @@ def anchor_only(model: StreamingModel) -> StreamingModel:
 class _AnchorOnly(PlainStep):
     """Chunks whose clean latents are those of the warped anchor."""
 
-    def denoise(
-        self,
-        cache: RollingCache,
-        conditioning: Conditioning,
-        context: TextContext,
-        noise: StepNoise,
-        known: Tensor | None = None,
-    ) -> Tensor:
+    def denoise(self, cache: RollingCache, inputs: ChunkInputs) -> Tensor:
         """The anchor's latents (B, T, C, h, w); the first of them is `known`, the picture's: nothing has moved yet."""
-        return conditioning.prior()
+        return inputs.conditioning.prior()
 
-    def commit(self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext) -> None:
+    def commit(self, cache: RollingCache, clean: Tensor, inputs: ChunkInputs) -> None:
         """Nothing is read again."""

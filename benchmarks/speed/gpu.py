@@ -33,7 +33,7 @@ from motionstream.fast.dtype import dtype_for
 from motionstream.fast.fp8 import LIMIT, gate, quantise_products, runs_on
 from motionstream.fast.fuse import fuse
 from motionstream.fast.graphed import chunk_step
-from motionstream.sampling import ChunkStep, PlainStep, keyed_noise
+from motionstream.sampling import ChunkInputs, ChunkStep, PlainStep, keyed_noise
 
 CONFIGS = ("wan2.1-1.3b", "wan2.2-5b")
 REHEARSAL_SIZE = (64, 32)
@@ -162,8 +162,9 @@ def _rolled(step: ChunkStep, made: Untrained, cache: RollingCache) -> list[Tenso
     """Chunks one after another, under the same conditioning."""
     conditioning, context, clean = made.conditioning(), made.context(), []
     for chunk in range(CHUNKS):
-        clean.append(step.denoise(cache, conditioning, context, partial(_noise, chunk)))
-        step.commit(cache, clean[-1], conditioning, context)
+        inputs = ChunkInputs(conditioning, context, partial(_noise, chunk))
+        clean.append(step.denoise(cache, inputs))
+        step.commit(cache, clean[-1], inputs)
     return clean
 
 

@@ -34,7 +34,7 @@ from motionstream.fast.fp8 import quantise_products
 from motionstream.fast.fuse import FusedDiT
 from motionstream.fast.graphed import GraphedStep, chunk_step
 from motionstream.geometry import Geometry
-from motionstream.sampling import ChunkStep, MotionModel, PlainStep, RolloutConfig, keyed_noise
+from motionstream.sampling import ChunkInputs, ChunkStep, MotionModel, PlainStep, RolloutConfig, keyed_noise
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.stream import Stream
 from motionstream.tiny.vae import TinyVAE
@@ -158,12 +158,12 @@ class _Bare:
 
     @torch.inference_mode()
     def _step(self, chunk: ChunkStep, cache: RollingCache) -> None:
-        timed, given = self.parts.timed, (self.conditioning, self.context)
-        clean = timed(DENOISE, lambda: chunk.denoise(cache, *given, self._noise))
+        timed, inputs = self.parts.timed, ChunkInputs(self.conditioning, self.context, self._noise)
+        clean = timed(DENOISE, lambda: chunk.denoise(cache, inputs))
         if self.decoder is not None:
             decoder, memory = self.decoder, self.memory
             self.memory = timed(DECODE, lambda: decoder.decode_step(clean, memory))[1]
-        timed(COMMIT, lambda: chunk.commit(cache, clean, *given))
+        timed(COMMIT, lambda: chunk.commit(cache, clean, inputs))
 
     def _noise(self, step: int, shape: tuple[int, ...]) -> Tensor:
         return keyed_noise(shape, 0, self.parts.count, step)

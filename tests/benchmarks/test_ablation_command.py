@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import save_file
-from tests.small import small_model, small_vae
 
 from benchmarks.__main__ import app
-from motionstream import cli, errors, model_folder
+from motionstream import cli, errors
 from motionstream.lpips import LpipsNetwork
-from motionstream.tiny import bundle
 from motionstream.tiny.vae import TinyVAE
 from motionstream.train import recipe, recipes
 from motionstream.train.checkpoint import Checkpoints
@@ -23,20 +21,6 @@ pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
 pytest.importorskip("torchmetrics", reason="PSNR and SSIM need torchmetrics (extra: evaluate)")
 
 ASSETS = str(Path(__file__).parents[1] / "data" / "assets")
-LIVE = model_folder.Live((64, 48), 24.0, chunk=1, sink=1, window=1, steps=1, shift=3.0)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    bundle.save_bundle(folder, "small", small_model(), small_vae(), LIVE, origin={})
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("MOTIONSTREAM_DEBUG", "")
-    monkeypatch.chdir(tmp_path)
 
 
 def complaint(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:

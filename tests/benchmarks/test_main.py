@@ -7,30 +7,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.small import small_model, small_vae
 
 from benchmarks.__main__ import app
-from motionstream import cli, errors, model_folder
-from motionstream.tiny import bundle
+from motionstream import cli, errors
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
 pytest.importorskip("torchmetrics", reason="PSNR and SSIM need torchmetrics (extra: evaluate)")
 
 ASSETS = str(Path(__file__).parents[1] / "data" / "assets")
-LIVE = model_folder.Live((64, 48), 24.0, chunk=1, sink=1, window=1, steps=1, shift=3.0)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    bundle.save_bundle(folder, "small", small_model(), small_vae(), LIVE, origin={})
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("MOTIONSTREAM_DEBUG", "")
-    monkeypatch.chdir(tmp_path)
 
 
 def test_counterfactual_figures_are_written_and_go_on(folder: Path) -> None:

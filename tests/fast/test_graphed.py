@@ -17,7 +17,7 @@ from motionstream.fast.graph import WARM_UPS, Recorded
 from motionstream.fast.graphed import SETTING, FixedContext, GraphedStep, chunk_step
 from motionstream.fast.kernels import REFERENCE, FusedOps
 from motionstream.fast.slots import SlotCache
-from motionstream.sampling import ChunkStep, MotionModel, PlainStep, RolloutConfig, keyed
+from motionstream.sampling import ChunkInputs, ChunkStep, MotionModel, PlainStep, RolloutConfig, keyed
 from motionstream.sampling.times import beside, host_times
 
 CHUNKS = 5
@@ -53,8 +53,9 @@ class Live:
         part, noise = self.conditioning.slice(index * size, (index + 1) * size), keyed(self.seed)
         known = small_vae().encode(picture(1, self.seed)[:, None]).to(part.first) if index == 0 else None
         draw = lambda step, shape: noise(index, step, shape)  # noqa: E731
-        clean = self.step.denoise(self.cache, part, self.context, draw, known)
-        self.step.commit(self.cache, clean, part, self.context)
+        inputs = ChunkInputs(part, self.context, draw, known)
+        clean = self.step.denoise(self.cache, inputs)
+        self.step.commit(self.cache, clean, inputs)
         self.made.append(clean)
 
     @property
@@ -123,7 +124,7 @@ def test_a_prompt_changed_half_way_equals_the_plain_loop(sink: int, clean_pass: 
         one.context = step.model.context(["a boat, snow"]).detach()
         one.cache.reset_window()
         again = one.conditioning.slice(6, 9)
-        step.recommit(one.cache, one.made[-1], again, one.context, partial(keyed(one.seed), 2))
+        step.recommit(one.cache, one.made[-1], ChunkInputs(again, one.context, partial(keyed(one.seed), 2)))
         one.go_on(), one.go_on()
         after.append(one.all)
     torch.testing.assert_close(after[1], after[0], atol=TOLERANCE, rtol=0)

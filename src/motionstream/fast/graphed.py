@@ -28,7 +28,7 @@ from motionstream.fast.graph import GraphPool, Recorded, Replayed, fixed
 from motionstream.fast.slots import SlotCache, slots_fit
 from motionstream.sampling.model import MotionModel
 from motionstream.sampling.rollout import RolloutConfig, commit_chunk, denoise_chunk, recommit_chunk
-from motionstream.sampling.step import ChunkStep, DecodeStep, PlainStep, StepNoise
+from motionstream.sampling.step import ChunkInputs, ChunkStep, DecodeStep, PlainStep
 from motionstream.vae import Memory, VideoVAE
 
 SETTING = "MOTIONSTREAM_GRAPHS"
@@ -91,7 +91,7 @@ class GraphedStep:
         self.slots = slots_of(model, rollout_config, grid)
         self._pool = GraphPool(self.device)
         self._bound: tuple[weakref.ref[SlotCache], int, int] | None = None
-        self._inputs: dict[tuple[int, int], Inputs] = {}
+        self._buffers: dict[tuple[int, int], Buffers] = {}
         self._prompts: dict[object, FixedContext] = {}
         self._denoise: dict[object, Recorded[Tensor]] = {}
         self._commit: dict[object, Recorded[None]] = {}
@@ -109,73 +109,57 @@ class GraphedStep:
         """An empty cache for a new stream: slots without room for a chunk, which is in the shared ones."""
         return slots_of(self.model, self.rollout_config, self.grid, room=False)
 
-    def denoise(
-        self,
-        cache: RollingCache,
-        conditioning: Conditioning,
-        context: TextContext,
-        noise: StepNoise,
-        known: Tensor | None = None,
-    ) -> Tensor:
+    def denoise(self, cache: RollingCache, inputs: ChunkInputs) -> Tensor:
         """Clean latents of the next chunk."""
         with self._lock, torch.inference_mode():
-            stream = self._bind(cache)
-            key, inputs = self._fill_inputs(conditioning, known)
-            for step, buffer in enumerate(inputs.noise):
-                buffer.copy_(noise(step, tuple(buffer.shape)), non_blocking=True)
-            prompt, counts = self._fill_prompt(context), self.slots.counts
+            stream, latents = self._bind(cache), inputs.conditioning.latents
+            key, buffers = self._fill_buffers(inputs.conditioning, inputs.known)
+            for step, buffer in enumerate(buffers.noise):
+                buffer.copy_(inputs.noise(step, tuple(buffer.shape)), non_blocking=True)
+            prompt, counts = self._fill_prompt(inputs.context), self.slots.counts
             key = (*key, counts, prompt.key)
             if key not in self._denoise:
                 restore = None if self.rollout_config.clean_pass else self._bind_again
-                work = partial(self._denoised, inputs, prompt, counts)
+                work = partial(self._denoised, buffers, prompt, counts)
                 self._denoise[key] = Recorded(work, self._pool, after_warm_up=restore)
-            written = self.slots.written(conditioning.latents)
+            written = self.slots.written(latents)
             clean = self._denoise[key].run().clone()
             if not self.rollout_config.clean_pass:
-                self._hand_over(stream, counts, written, conditioning.latents)
+                self._hand_over(stream, counts, written, latents)
             self._keep()
             return clean
 
-    def commit(self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext) -> None:
+    def commit(self, cache: RollingCache, clean: Tensor, inputs: ChunkInputs) -> None:
         """See that the chunk denoised last is in the cache."""
         if self.rollout_config.clean_pass:
-            self._commit_clean(cache, clean, conditioning, context)
+            self._commit_clean(cache, clean, inputs)
 
-    def recommit(
-        self,
-        cache: RollingCache,
-        clean: Tensor,
-        conditioning: Conditioning,
-        context: TextContext,
-        noise: StepNoise,
-        known: Tensor | None = None,
-    ) -> None:
+    def recommit(self, cache: RollingCache, clean: Tensor, inputs: ChunkInputs) -> None:
         """Write an earlier chunk into the cache once more. Without a clean pass this is seldom, and not recorded."""
         if self.rollout_config.clean_pass:
-            self._commit_clean(cache, clean, conditioning, context)
+            self._commit_clean(cache, clean, inputs)
             return
         with self._lock, torch.inference_mode():
             stream, latents = self._bind(cache), clean.shape[1]
             counts, written = self.slots.counts, self.slots.written(latents)
-            recommit_chunk(self.model, self.slots, clean, conditioning, context, self.rollout_config, noise, known)
+            given = inputs.conditioning, inputs.context, self.rollout_config, inputs.noise, inputs.known
+            recommit_chunk(self.model, self.slots, clean, *given)
             self._hand_over(stream, counts, written, latents)
 
     def decoder(self, vae: VideoVAE) -> DecodeStep:
         """Recorded too."""
         return GraphedDecode(vae, self.device)
 
-    def _commit_clean(
-        self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext
-    ) -> None:
+    def _commit_clean(self, cache: RollingCache, clean: Tensor, inputs: ChunkInputs) -> None:
         with self._lock, torch.inference_mode():
             stream = self._bind(cache)
-            key, inputs = self._fill_inputs(conditioning, None)
-            inputs.clean.copy_(clean)
-            prompt, counts, latents = self._fill_prompt(context), self.slots.counts, clean.shape[1]
+            key, buffers = self._fill_buffers(inputs.conditioning, None)
+            buffers.clean.copy_(clean)
+            prompt, counts, latents = self._fill_prompt(inputs.context), self.slots.counts, clean.shape[1]
             written = self.slots.written(latents)
             key = (*key, counts, prompt.key)
             if key not in self._commit:
-                work = partial(self._committed, inputs, prompt, counts)
+                work = partial(self._committed, buffers, prompt, counts)
                 self._commit[key] = Recorded(work, self._pool, after_warm_up=self._bind_again)
             self._commit[key].run()
             self._hand_over(stream, counts, written, latents)
@@ -188,22 +172,22 @@ class GraphedStep:
         stream.take(self.slots, written)
         self._mark_bound(stream)
 
-    def _denoised(self, inputs: Inputs, prompt: FixedContext, counts: tuple[int, int]) -> Tensor:
+    def _denoised(self, buffers: Buffers, prompt: FixedContext, counts: tuple[int, int]) -> Tensor:
         self.slots.recount(counts)
         return denoise_chunk(
             self.model,
             self.slots,
-            inputs.conditioning,
+            buffers.conditioning,
             prompt.context,
             self.rollout_config.times,
-            lambda step, _: inputs.noise[step],
-            inputs.known,
+            lambda step, _: buffers.noise[step],
+            buffers.known,
             commit=not self.rollout_config.clean_pass,
         )
 
-    def _committed(self, inputs: Inputs, prompt: FixedContext, counts: tuple[int, int]) -> None:
+    def _committed(self, buffers: Buffers, prompt: FixedContext, counts: tuple[int, int]) -> None:
         self.slots.recount(counts)
-        commit_chunk(self.model, self.slots, inputs.clean, inputs.conditioning, prompt.context)
+        commit_chunk(self.model, self.slots, buffers.clean, buffers.conditioning, prompt.context)
 
     def _bind(self, cache: RollingCache) -> SlotCache:
         """Have this stream's past in the shared slots."""
@@ -225,12 +209,12 @@ class GraphedStep:
         assert cache is not None
         self.slots.take(cache)
 
-    def _fill_inputs(self, conditioning: Conditioning, known: Tensor | None) -> tuple[tuple[object, ...], Inputs]:
+    def _fill_buffers(self, conditioning: Conditioning, known: Tensor | None) -> tuple[tuple[object, ...], Buffers]:
         """The buffers for chunks of these sizes, with this conditioning in them."""
         key = conditioning.latents, 0 if known is None else known.shape[1]
-        if key not in self._inputs:
-            self._inputs[key] = Inputs.like(conditioning, known, len(self.rollout_config.times))
-        inputs = self._inputs[key]
+        if key not in self._buffers:
+            self._buffers[key] = Buffers.like(conditioning, known, len(self.rollout_config.times))
+        inputs = self._buffers[key]
         for buffer, tensor in zip(inputs.conditioning.tensors(), conditioning.tensors(), strict=True):
             buffer.copy_(tensor)
         if inputs.known is not None and known is not None:
@@ -273,7 +257,7 @@ class GraphedDecode:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class Buffers:
     """Buffers of one chunk. noise: of each call; clean: of the commit; known: first latents that are given."""
 
     noise: tuple[Tensor, ...]
@@ -282,7 +266,7 @@ class Inputs:
     known: Tensor | None
 
     @classmethod
-    def like(cls, conditioning: Conditioning, known: Tensor | None, calls: int) -> Inputs:
+    def like(cls, conditioning: Conditioning, known: Tensor | None, calls: int) -> Buffers:
         latents = conditioning.first.new_empty(()).expand(conditioning.latent_shape)
         return cls(
             tuple(fixed(latents) for _ in range(calls)),

@@ -5,6 +5,7 @@ cache afterwards, while a viewer looks at the frames. Both run the chunk loop (`
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -22,8 +23,18 @@ DecodeStep = Callable[[Tensor, Memory | None], tuple[Tensor, Memory]]
 """`VideoVAE.decode_step`."""
 
 
+@dataclass(frozen=True)
+class ChunkInputs:
+    """What a chunk is denoised with. known (B, n, C, h, w): first latents of the chunk that are given, if any."""
+
+    conditioning: Conditioning
+    context: TextContext
+    noise: StepNoise
+    known: Tensor | None = None
+
+
 class ChunkStep(Protocol):
-    """One live chunk in two halves, without gradients. cache, conditioning, context: of the stream whose turn it is."""
+    """One live chunk in two halves, without gradients. cache: of the stream whose turn it is."""
 
     rollout_config: RolloutConfig
 
@@ -31,30 +42,15 @@ class ChunkStep(Protocol):
         """An empty cache for a new stream."""
         ...
 
-    def denoise(
-        self,
-        cache: RollingCache,
-        conditioning: Conditioning,
-        context: TextContext,
-        noise: StepNoise,
-        known: Tensor | None = None,
-    ) -> Tensor:
+    def denoise(self, cache: RollingCache, inputs: ChunkInputs) -> Tensor:
         """Clean latents of the next chunk, as `denoise_chunk`; the cache is only read if there is a clean pass."""
         ...
 
-    def commit(self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext) -> None:
+    def commit(self, cache: RollingCache, clean: Tensor, inputs: ChunkInputs) -> None:
         """See that the chunk denoised last is in the cache."""
         ...
 
-    def recommit(
-        self,
-        cache: RollingCache,
-        clean: Tensor,
-        conditioning: Conditioning,
-        context: TextContext,
-        noise: StepNoise,
-        known: Tensor | None = None,
-    ) -> None:
+    def recommit(self, cache: RollingCache, clean: Tensor, inputs: ChunkInputs) -> None:
         """Write an earlier chunk into the cache once more, as `recommit_chunk`."""
         ...
 
@@ -86,37 +82,24 @@ class PlainStep:
             device=weight.device,
         )
 
-    def denoise(
-        self,
-        cache: RollingCache,
-        conditioning: Conditioning,
-        context: TextContext,
-        noise: StepNoise,
-        known: Tensor | None = None,
-    ) -> Tensor:
+    def denoise(self, cache: RollingCache, inputs: ChunkInputs) -> Tensor:
         """Clean latents of the next chunk."""
         with torch.inference_mode():
             commits, times = not self.rollout_config.clean_pass, self.rollout_config.times
-            return denoise_chunk(self.model, cache, conditioning, context, times, noise, known, commit=commits)
+            given = inputs.conditioning, inputs.context, times, inputs.noise, inputs.known
+            return denoise_chunk(self.model, cache, *given, commit=commits)
 
-    def commit(self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext) -> None:
+    def commit(self, cache: RollingCache, clean: Tensor, inputs: ChunkInputs) -> None:
         """See that the chunk denoised last is in the cache."""
         if self.rollout_config.clean_pass:
             with torch.inference_mode():
-                commit_chunk(self.model, cache, clean, conditioning, context)
+                commit_chunk(self.model, cache, clean, inputs.conditioning, inputs.context)
 
-    def recommit(
-        self,
-        cache: RollingCache,
-        clean: Tensor,
-        conditioning: Conditioning,
-        context: TextContext,
-        noise: StepNoise,
-        known: Tensor | None = None,
-    ) -> None:
+    def recommit(self, cache: RollingCache, clean: Tensor, inputs: ChunkInputs) -> None:
         """Write an earlier chunk into the cache once more."""
         with torch.inference_mode():
-            recommit_chunk(self.model, cache, clean, conditioning, context, self.rollout_config, noise, known)
+            given = inputs.conditioning, inputs.context, self.rollout_config, inputs.noise, inputs.known
+            recommit_chunk(self.model, cache, clean, *given)
 
     def decoder(self, vae: VideoVAE) -> DecodeStep:
         """The VAE's own."""

@@ -15,11 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from motionstream.conditioning import AnyConditioner, TrackBatch
+from motionstream.conditioning import AnyConditioner, Conditioning, TrackBatch
 from motionstream.dit import TextContext
 from motionstream.geometry import Fit, Geometry
-from motionstream.sampling import ChunkStep, keyed_noise
-from motionstream.sampling.step import DecodeStep, StepNoise
+from motionstream.sampling import ChunkInputs, ChunkStep, keyed_noise
+from motionstream.sampling.step import DecodeStep
 from motionstream.stream.finisher import AnyFinisher
 from motionstream.stream.sink import LEFT, policy
 from motionstream.stream.state import CommittedChunk, Snapshots, StreamState, latest
@@ -104,9 +104,7 @@ class Stream:
         with torch.inference_mode():
             self.settle()
             conditioning, conditioned = parts.conditioner.step(state.conditioner, batch, state.frame)
-            clean = parts.chunk_step.denoise(
-                state.cache, conditioning, self._context, self._noise(state.chunks), self._known(state.chunks)
-            )
+            clean = parts.chunk_step.denoise(state.cache, self._inputs(conditioning, state.chunks))
             video, decoder = parts.decode(clean, state.decoder)
             restored = parts.finisher.restored(video, conditioned)
             shown = parts.finisher.shown(restored, state.finisher, self._frames_shown())
@@ -125,7 +123,7 @@ class Stream:
         state, chunk = self.state, self.state.pending
         if chunk is None:
             return
-        self.parts.chunk_step.commit(state.cache, chunk.clean, chunk.conditioning, self._context)
+        self.parts.chunk_step.commit(state.cache, chunk.clean, self._inputs(chunk.conditioning, chunk.index))
         state.recent = latest([*state.recent, chunk], self._sink.kept(state.cache))
         state.pending = None
         with torch.inference_mode():
@@ -149,13 +147,15 @@ class Stream:
     def _frames_shown(self) -> int:
         return self.parts.geometry.frames(self.state.latents)
 
-    def _noise(self, chunk: int) -> StepNoise:
-        """The noise of a chunk, by step and shape."""
-        return lambda step, shape: keyed_noise(shape, self.state.seed, chunk, step)
+    def _inputs(self, conditioning: Conditioning, chunk: int, skipped: int = 0) -> ChunkInputs:
+        """Of a chunk without its first `skipped` latents; noise is keyed by the whole chunk."""
+        seed, known = self.state.seed, self.state.first if chunk == 0 and not skipped else None
 
-    def _known(self, chunk: int) -> Tensor | None:
-        """The given picture's latent, with which the first chunk begins."""
-        return self.state.first if chunk == 0 else None
+        def noise(step: int, shape: tuple[int, ...]) -> Tensor:
+            batch, latents, *cell = shape
+            return keyed_noise((batch, skipped + latents, *cell), seed, chunk, step)[:, skipped:]
+
+        return ChunkInputs(conditioning, self._context, noise, known)
 
     def _leave(self) -> None:
         """The view is compared with the last frame shown from now on; the sink follows."""
@@ -178,12 +178,5 @@ class Stream:
             self._recommit(chunk)
 
     def _recommit(self, chunk: CommittedChunk) -> None:
-        noise, skipped = self._noise(chunk.index), chunk.skipped
-
-        def rest(step: int, shape: tuple[int, ...]) -> Tensor:
-            """The noise of the whole chunk without what was cut off its beginning."""
-            batch, latents, *cell = shape
-            return noise(step, (batch, skipped + latents, *cell))[:, skipped:]
-
-        known = None if skipped else self._known(chunk.index)
-        self.parts.chunk_step.recommit(self.state.cache, chunk.clean, chunk.conditioning, self._context, rest, known)
+        inputs = self._inputs(chunk.conditioning, chunk.index, chunk.skipped)
+        self.parts.chunk_step.recommit(self.state.cache, chunk.clean, inputs)

@@ -5,29 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
+from tests.cli.program import error_line
 
 from motionstream import cli, errors
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
 pytest.importorskip("torchmetrics", reason="PSNR and SSIM need torchmetrics (extra: evaluate)")
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "boat.png")
-    return tmp_path / "boat.png"
-
-
-def complaint(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
-    assert cli.run(arguments) == errors.WRONG_INPUT
-    said = capsys.readouterr().err
-    assert said.startswith("motionstream: ")
-    assert said.count("\n") == 1, said
-    return said
 
 
 def test_long_streams_are_measured_and_drawn(folder: Path, picture: Path) -> None:
@@ -68,8 +53,8 @@ def test_wrong_input_is_one_line_and_two(
     folder: Path, picture: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
     Path("words.txt").write_text("not a picture")
-    assert says in complaint(capsys, ["evaluate", "long", *arguments, "--model", str(folder)])
+    assert says in error_line(capsys, ["evaluate", "long", *arguments, "--model", str(folder)])
 
 
 def test_an_unknown_model_is_named(capsys: pytest.CaptureFixture[str], picture: Path) -> None:
-    assert "no model named 'huge'" in complaint(capsys, ["evaluate", "long", "boat.png", "--model", "huge"])
+    assert "no model named 'huge'" in error_line(capsys, ["evaluate", "long", "boat.png", "--model", "huge"])

@@ -8,11 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.cli.program import ASSETS
 
 from motionstream import cli, errors
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
 pytest.importorskip("torchmetrics", reason="PSNR and SSIM need torchmetrics (extra: evaluate)")
+
+
+def test_motion_is_measured_on_held_out_worlds(folder: Path) -> None:
+    arguments = ["evaluate", "motion", "--assets", str(ASSETS), "-m", str(folder), "--clips", "2"]
+    arguments += ["--frames", "9", "--controls", "dense, 5"]
+    assert cli.run([*arguments, "--json", "motion.json", "--sheet", "motion.png"]) == errors.DONE
+    figures = json.loads(Path("motion.json").read_text())
+    assert (figures["model"], figures["split"], figures["clips"]) == (str(folder), "heldout", 2)
+    assert figures["dense"]["warp"]["psnr_db"] > figures["dense"]["model"]["psnr_db"], "it is untrained"
+    assert {row["control"] for row in figures["per_clip"]} == {"dense", "5"}
+    assert (figures["layout"], figures["missing"], figures["tracker"]["clips"]) == ("worlds", ["lpips"], 2)
+    with Image.open("motion.png") as sheet:
+        assert sheet.width > 64
 
 
 def save_clip(folder: Path, count: int) -> None:

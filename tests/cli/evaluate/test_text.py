@@ -6,16 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.cli.program import ASSETS, error_line
 
 from motionstream import cli, errors
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
 
-ASSETS = str(Path(__file__).parents[2] / "data" / "assets")
-
 
 def test_text_figures_are_written(folder: Path) -> None:
-    arguments = ["evaluate", "text", "--assets", ASSETS, "-m", str(folder), "--clips", "1", "--probe-clips", "2"]
+    arguments = ["evaluate", "text", "--assets", str(ASSETS), "-m", str(folder), "--clips", "1", "--probe-clips", "2"]
     arguments += ["--frames", "17", "--points", "20", "--resume-file", "t.jsonl"]
     assert cli.run([*arguments, "--json", "t.json", "--sheet", "t.png"]) == errors.DONE
     figures = json.loads(Path("t.json").read_text())
@@ -30,14 +29,11 @@ def test_text_figures_are_written(folder: Path) -> None:
     ("arguments", "says"),
     [
         (["text", "--assets", "nowhere"], "no assets folder at nowhere"),
-        (["text", "--assets", ASSETS, "--frames", "9"], "'--frames'"),
-        (["text", "--assets", ASSETS, "--split", "sunday"], "sunday"),
+        (["text", "--assets", str(ASSETS), "--frames", "9"], "'--frames'"),
+        (["text", "--assets", str(ASSETS), "--split", "sunday"], "sunday"),
     ],
 )
 def test_wrong_input_is_one_line_and_two(
     folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
-    assert cli.run(["evaluate", *arguments, "--model", str(folder)]) == errors.WRONG_INPUT
-    said = capsys.readouterr().err
-    assert says in said
-    assert said.count("\n") == 1, said
+    assert says in error_line(capsys, ["evaluate", *arguments, "--model", str(folder)])
