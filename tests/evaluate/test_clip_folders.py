@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from motionstream.evaluate.clip_folders import Reading, evenly, find
-from motionstream.evaluate.clips import Clip
+from motionstream.evaluate.clip_folders import Reading, find
+from motionstream.evaluate.clips import Clip, evenly
 from motionstream.evaluate.harness import Unusable
 from motionstream.geometry import Geometry
 from motionstream.stream.video import write_mp4

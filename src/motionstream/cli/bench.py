@@ -9,18 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from motionstream import console
-from motionstream.cli.options import Device, JsonOut, Model, load_model
+from motionstream.cli.options import Device, JsonOut, Model, ResumeFile, load_model
 
 app = typer.Typer(no_args_is_help=True, help="Speed and latency of this machine.")
 
 LIBRARY, SERVER = "library", "server"
 
-Through = Annotated[str, typer.Option(help="library: in this process; server: as viewers of the real one.")]
-Viewers = Annotated[str, typer.Option(metavar="N,…", help="Viewers at once, count after count; server only.")]
-JournalFile = Annotated[
-    Path | None,
-    typer.Option("--journal", metavar="FILE", help="Results so far, to resume a stopped run; server only."),
-]
+Through = Annotated[str, typer.Option(help="library: a stream in this process; server: viewers of the real server.")]
+Viewers = Annotated[str, typer.Option(metavar="N,…", help="Viewers at once, one number after another; server only.")]
 
 
 @app.command("live")
@@ -30,7 +26,7 @@ def bench_live_command(
     through: Through = LIBRARY,
     viewers: Viewers = "1",
     device: Device = "auto",
-    journal: JournalFile = None,
+    resume_file: ResumeFile = None,
     json_out: JsonOut = None,
 ) -> None:
     """Measure frame rate and latency of a live stream while a recorded gesture session is played.
@@ -44,10 +40,10 @@ def bench_live_command(
     if through not in (LIBRARY, SERVER):
         raise ValueError(f"--through {through}: use {LIBRARY} or {SERVER}")
     if through == SERVER:
-        _through_server(model, seconds, counts_of(viewers), device, journal, json_out)
+        _through_server(model, seconds, counts_of(viewers), device, resume_file, json_out)
         return
-    if viewers != "1" or journal is not None:
-        raise ValueError("--viewers and --journal: only with --through server")
+    if viewers != "1" or resume_file is not None:
+        raise ValueError("--viewers and --resume-file: only with --through server")
     from motionstream.evaluate.live.in_process import bench_model
 
     figures = bench_model(load_model(model, device), seconds)
@@ -63,7 +59,7 @@ def counts_of(text: str) -> list[int]:
 
 
 def _through_server(
-    model: str, seconds: float, counts: list[int], device: str, journal: Path | None, json_out: Path | None
+    model: str, seconds: float, counts: list[int], device: str, resume_file: Path | None, json_out: Path | None
 ) -> None:
     from motionstream.evaluate.harness import Results
     from motionstream.evaluate.live.served import bench_server, weights_hash
@@ -71,7 +67,7 @@ def _through_server(
     weights = {"model": model, "model_hash": weights_hash(model)}
     key = {**weights, "bench": "live through server", "seconds": seconds, "device": device}
     with console.progress("runs", len(counts)) as bar:
-        figures = bench_server(model, seconds, counts, device, Results(journal, key), bar.over)
+        figures = bench_server(model, seconds, counts, device, Results(resume_file, key), bar.over)
     console.table(f"{model}, live through the server", console.flat(_without_each({**weights, **figures})))
     console.write_json({**weights, **figures}, json_out)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from motionstream.evaluate.clips import Clip, Skipped, Source
+from motionstream.evaluate.clips import Clip, Skipped, Source, evenly
 from motionstream.evaluate.harness import Unusable
 from motionstream.evaluate.metrics import Follow, Video
 from motionstream.geometry import Geometry
@@ -21,7 +21,6 @@ from motionstream.stream.model import fitted
 from motionstream.stream.video import read_image, read_video
 from motionstream.trackers.lucas_kanade import track
 from motionstream.tracks.grid import grid
-from motionstream.tracks.tracks import IntArray
 
 LAYOUTS = ("auto", "clips", "davis", "sora")
 MOST_FRAMES = {"clips": 49, "davis": 49, "sora": 81}
@@ -87,11 +86,6 @@ def find(folder: Path, reading: Reading, layout: str = "auto") -> Found:
     if not found.sources:
         raise ValueError(_nothing(folder, layout, found.skipped))
     return found
-
-
-def evenly(count: int, most: int) -> IntArray:
-    """Which of `count` frames to keep: at most `most`, the first, the last and even steps between (paper, protocol)."""
-    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
 
 
 def _clips(folder: Path, reading: Reading) -> Found:

@@ -136,6 +136,11 @@ def resized(video: Video, size: tuple[int, int]) -> Video:
     return video if (video.shape[2], video.shape[1]) == size else np.stack([fitted(frame, size)[0] for frame in video])
 
 
+def evenly(count: int, most: int) -> IntArray:
+    """Which of `count` frames to keep: at most `most`, the first, the last and even steps between (paper, protocol)."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
+
+
 def _as_video(mask: Mask) -> Video:
     """(F, H, W) → (F, H, W, 3), 0 or 255."""
     return np.repeat(mask[..., None].astype(np.uint8) * np.uint8(255), 3, axis=-1)

@@ -1,8 +1,8 @@
 """Is one model better than another? Both are measured on the same clips, and differences are taken clip by clip.
 
-Clips differ far more than models do, so a difference of two means says little; the mean of the paired differences with
-its bootstrap interval over clips says whether there is one. A model is better in a measure when that interval excludes
-0 on the right side; it is to be preferred when it is better in something and worse in nothing.
+Clips differ far more than models do, so a difference of two means is not enough: it is the mean of the paired
+differences with its bootstrap interval over clips that counts. A model is better in a measure when that interval
+excludes 0 on the right side; it is to be preferred when it is better in something and worse in nothing.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 dense: every point. A number: so many points that are visible in the first frame and for at least half of the clip,
 spread over the frame; up to 5 are all on what moves, of 20 half, of 100 anywhere. object: points of the one object that
-moves most, where the clip says which points are on which object.
+moves most, where it is known which points are on which object.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ VBENCH = Package("vbench", "vbench", "Apache-2.0; the networks it uses have thei
 
 
 class NotInstalled(ImportError):
-    """The user's package is not there: says what to install, and its licence."""
+    """The user's package is not installed; the message has what to install, and its licence."""
 
     def __init__(self, package: Package) -> None:
         self.package = package

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from motionstream.evaluate.clips import evenly
 from motionstream.evaluate.harness import Results, stamp
 from motionstream.evaluate.metrics import Video
 from motionstream.evaluate.stream_figures import Sample, against_reference, sample, worst
@@ -180,7 +181,7 @@ def evaluate_long(
         )
     results = Results(file, _settings(models, pictures, schedule, lpips))
     snapshots = Snapshots(None if file is None else file.with_name(f"{file.name}.streams"))
-    shown = _evenly(schedule.moments, columns)
+    shown = [schedule.moments[index] for index in evenly(len(schedule.moments), columns)]
     curves: dict[str, Any] = {name: {pattern: {} for pattern in patterns} for name in models}
     rows: dict[str, Video] = {}
     for name, model in models.items():
@@ -257,12 +258,6 @@ def _settings(
         "seed": schedule.seed,
         "lpips": lpips is not None,
     }
-
-
-def _evenly(moments: Sequence[int], columns: int) -> list[int]:
-    """At most so many of the moments, first and last among them."""
-    wanted = np.linspace(0, len(moments) - 1, min(columns, len(moments))).round().astype(int)
-    return [moments[index] for index in wanted]
 
 
 def _count(progress: Watch, frames: int) -> None:

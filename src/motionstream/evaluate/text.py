@@ -29,17 +29,8 @@ import numpy as np
 from motionstream.data.effects import BY_NAME, NONE
 from motionstream.data.synthetic import SyntheticWorlds
 from motionstream.evaluate.baselines import Generate, generated, warp
-from motionstream.evaluate.harness import (
-    Item,
-    Results,
-    Sums,
-    interval_of_ratio,
-    mean,
-    measure,
-    ratio,
-    stamp,
-    table,
-)
+from motionstream.evaluate.clips import evenly
+from motionstream.evaluate.harness import Item, Results, Sums, interval_of_ratio, mean, measure, ratio, stamp, table
 from motionstream.evaluate.metrics import Mask, Video, after_birth, distance, measurable, moving, retrack
 from motionstream.evaluate.probe import FEWEST_FRAMES, Probe, features
 from motionstream.evaluate.prompt_worlds import CLASSES, PromptWorld, affected
@@ -113,7 +104,7 @@ def by_changing(model: Any) -> Change:
 def shown(worlds: SyntheticWorlds, generate: Generate, number: int = 0, seed: int = 0) -> dict[str, Video]:
     """A row for each effect, for `sheets.strips`: frames of the true clip, then of the generator's."""
     world = PromptWorld.of(worlds, number, seed)
-    columns = np.linspace(0, worlds.frames - 1, SHOWN).round().astype(int)
+    columns = evenly(worlds.frames, SHOWN)
     rows: dict[str, Video] = {}
     for name in CLASSES:
         true, caption = world.true(name), world.caption(name)

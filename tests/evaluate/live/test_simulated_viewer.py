@@ -127,8 +127,8 @@ def test_what_the_server_refuses_is_the_users_to_know() -> None:
 
 
 def test_the_real_server_is_started_watched_and_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through the program; a second run takes what the journal has."""
-    folder, journal, out = save_small(tmp_path / "model", 1, 1, 1), tmp_path / "journal.jsonl", tmp_path / "live.json"
+    """Through the program; a second run takes what the results file has."""
+    folder, rows, out = save_small(tmp_path / "model", 1, 1, 1), tmp_path / "rows.jsonl", tmp_path / "live.json"
     pids: list[int] = []
     known = server_process._started
 
@@ -140,7 +140,7 @@ def test_the_real_server_is_started_watched_and_ended(tmp_path: Path, monkeypatc
     monkeypatch.setattr(server_process, "_started", started)
     monkeypatch.setenv("MOTIONSTREAM_TOKEN", "must not reach the server")
     arguments = ["bench", "live", "--model", str(folder), "--through", "server", "--seconds", "1"]
-    arguments += ["--viewers", "1", "--device", "cpu", "--journal", str(journal), "--json", str(out)]
+    arguments += ["--viewers", "1", "--device", "cpu", "--resume-file", str(rows), "--json", str(out)]
     assert cli.run(arguments) == errors.DONE
     figures = json.loads(out.read_text())
     assert {"model", "model_hash", "machine", "date", "seconds"} <= figures.keys()
@@ -223,7 +223,7 @@ def test_counts_and_seconds_are_checked_before_anything_is_started() -> None:
         served.bench_server("tiny", float("nan"))
     known = Results()
     known.measured("3", lambda: {"displayed_fps": 24.0})
-    assert served.bench_server("tiny", 5, [3], journal=known)["viewers"] == {"3": {"displayed_fps": 24.0}}
+    assert served.bench_server("tiny", 5, [3], results=known)["viewers"] == {"3": {"displayed_fps": 24.0}}
 
 
 def test_the_picture_has_texture_everywhere() -> None:

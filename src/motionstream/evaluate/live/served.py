@@ -27,40 +27,40 @@ def bench_server(
     seconds: float,
     viewers: Sequence[int] = (1,),
     device: str = "auto",
-    journal: Results | None = None,
+    results: Results | None = None,
     over: Over = iter,
 ) -> dict[str, Any]:
     """Figures of the server of this model, a zoo name or a folder, with so many viewers at once, count after count.
 
     seconds: that each viewer watches. `viewers` of the result: figures by count, those of each viewer in `each`.
     server: processor time in cores and memory of its process. viewers_cores: of this process, with all the viewers in.
-    journal: counts already measured are taken from it. over: iterates over the counts (a progress bar).
+    results: counts already measured are taken from it. over: iterates over the counts (a progress bar).
     Raises ValueError on counts that are not positive and on what the server refuses, such as one viewer too many.
     """
     if not 0 < seconds < float("inf"):
         raise ValueError(f"{seconds} seconds: must be positive")
     if not viewers or min(viewers) < 1:
         raise ValueError(f"viewers {','.join(map(str, viewers))}: send whole numbers from 1 up, such as 1,2,4")
-    journal = journal or Results()
-    if any(str(count) not in journal for count in viewers):
-        asyncio.run(_measure_missing(model, device, seconds, viewers, journal, over))
+    results = results or Results()
+    if any(str(count) not in results for count in viewers):
+        asyncio.run(_measure_missing(model, device, seconds, viewers, results, over))
     return {
         "through": "server",
         "seconds": seconds,
-        "viewers": {str(count): journal.rows[str(count)] for count in viewers},
+        "viewers": {str(count): results.rows[str(count)] for count in viewers},
         "machine": machine.describe(),
         "date": machine.today(),
     }
 
 
 async def _measure_missing(
-    model: str, device: str, seconds: float, viewers: Sequence[int], journal: Results, over: Over
+    model: str, device: str, seconds: float, viewers: Sequence[int], results: Results, over: Over
 ) -> None:
     async with serving(model, device) as server:
         for count in over(viewers):
-            if str(count) not in journal:
+            if str(count) not in results:
                 figures = await measure(server, seconds, count)
-                journal.measured(str(count), lambda figures=figures: figures)  # type: ignore[misc]
+                results.measured(str(count), lambda figures=figures: figures)  # type: ignore[misc]
 
 
 async def measure(server: Server, seconds: float, viewers: int) -> dict[str, Any]:
