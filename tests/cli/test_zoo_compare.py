@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cli.program import ASSETS, error_line
 from tests.stream.small_bundle import save_small
 
 from motionstream import cli
-
-ASSETS = Path(__file__).parents[1] / "data" / "assets"
 
 
 def figures(file: Path, epe: float, **settings: Any) -> Path:
@@ -59,16 +58,14 @@ def test_other_files_are_refused(
     other = tmp_path / "b.json"
     if second is not None:
         other.write_text(second)
-    assert cli.run(["zoo", "compare", str(figures(tmp_path / "a.json", 1.0)), str(other)]) == 2
-    assert message in capsys.readouterr().err
+    assert message in error_line(capsys, ["zoo", "compare", str(figures(tmp_path / "a.json", 1.0)), str(other)])
 
 
 def test_other_clips_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = figures(tmp_path / "a.json", 1.0), figures(tmp_path / "b.json", 0.9, frames=21)
-    assert cli.run(["zoo", "compare", *map(str, files)]) == 2
-    assert "not the same clips: frames is 45 and 21" in capsys.readouterr().err
+    line = error_line(capsys, ["zoo", "compare", *map(str, files)])
+    assert "not the same clips: frames is 45 and 21" in line
 
 
 def test_a_model_needs_pictures_to_be_measured_on(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["zoo", "compare", "tiny", "tiny"]) == 2
-    assert "--assets" in capsys.readouterr().err
+    assert "--assets" in error_line(capsys, ["zoo", "compare", "tiny", "tiny"])

@@ -3,7 +3,7 @@
 Every command, or group of commands, has a file; `options` is what they share. Here they are put together and run.
 
 Nothing heavy is imported until a command runs, so that --help answers at once. Exit codes: 0 done, 2 the user's input
-was wrong (one line on stderr), 1 our fault (a traceback with --debug), 130 interrupted.
+was wrong (one line on stderr), 1 an internal error (a traceback with --debug), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="One picture, one prompt, one drag: a video that follows your hand, live.",
-    epilog="Start with: motionstream demo     What can this machine do: motionstream doctor",
+    help="A picture and a prompt become an endless video, generated live, that follows your mouse.",
+    epilog="Start with: motionstream demo     What this machine can run: motionstream doctor",
 )
 app.command()(convert.convert)
 app.command()(studio.demo)
@@ -46,7 +46,7 @@ app.add_typer(zoo.app, name="zoo")
 @app.callback()
 def program(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Say which version this is.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if debug:
         os.environ["MOTIONSTREAM_DEBUG"] = "1"
@@ -74,22 +74,23 @@ def run(arguments: Sequence[str], commands: typer.Typer = app, name: str = "moti
     except typer.Abort:
         return errors.INTERRUPTED
     except Exception as error:
-        return _complain(error, name)
+        return _report_error(error, name)
 
 
-def _complain(error: Exception, name: str) -> int:
+def _report_error(error: Exception, name: str) -> int:
     usage = getattr(error, "format_message", None)
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing to add at exit
         return errors.DONE
     if os.environ.get("MOTIONSTREAM_DEBUG"):
         traceback.print_exception(error)
-    if usage or errors.is_users(error):
-        return _say(name, usage().partition("\n")[0] if usage else errors.one_line(error), errors.WRONG_INPUT)
+    if usage or errors.is_user_error(error):
+        return _print_error(name, usage().partition("\n")[0] if usage else errors.one_line(error), errors.WRONG_INPUT)
     hint = "" if os.environ.get("MOTIONSTREAM_DEBUG") else f"; {name} --debug … shows where"
-    return _say(name, f"our fault: {type(error).__name__}: {errors.one_line(error)}{hint}", errors.OUR_FAULT)
+    line = f"internal error: {type(error).__name__}: {errors.one_line(error)}{hint}"
+    return _print_error(name, line, errors.INTERNAL_ERROR)
 
 
-def _say(name: str, line: str, code: int) -> int:
+def _print_error(name: str, line: str, code: int) -> int:
     print(f"{name}: {line}", file=sys.stderr)
     return code

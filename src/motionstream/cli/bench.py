@@ -16,7 +16,6 @@ app = typer.Typer(no_args_is_help=True, help="Speed and latency of this machine.
 
 LIBRARY, SERVER = "library", "server"
 FULL, REDUCED = "full", "reduced"
-NARROW = 5  # columns of the predictions that a terminal shows: FPS and latency
 
 Config = Annotated[
     str | None, typer.Option("--config", help="A published size with random weights, such as wan2.1-1.3b.")
@@ -251,40 +250,6 @@ def bench_gpu_command(
     if outcome.failed:
         failed = "; ".join(f"{file}: {why}" for file, why in outcome.failed.items())
         raise RuntimeError(f"some stages failed, the others are written: {failed}")
-
-
-@app.command("predict")
-def bench_predict_command(
-    config: Annotated[str, typer.Option("--config", metavar="NAME,…", help="Published sizes.")] = (
-        "wan2.1-1.3b,wan2.2-5b"
-    ),
-    machines: Annotated[str, typer.Option("--machine", metavar="NAME,…", help="Machines whose rates are known.")] = (
-        "a100,h100,h200,h200-products,h200-kernels"
-    ),
-    tflops: Annotated[
-        float | None, typer.Option(help="A rate of your own, in 10¹² operations a second.", min=1)
-    ] = None,
-    results: Annotated[
-        Path, typer.Option("--results", metavar="DIR", help="Where `bench gpu` wrote what was measured.")
-    ] = Path("docs/results"),
-    markdown: Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the table here.")] = None,
-    json_out: JsonOut = None,
-) -> None:
-    """Count what a chunk costs, and say how fast machines could make it, beside what was measured.
-
-    [bold]motionstream bench predict --tflops 700 --json predictions.json[/]
-    """
-    from motionstream.evaluate.speed.predict import add_measured_roofs, measured, predict, predictions_table
-
-    found = predict(names_of(config), names_of(machines), tflops)
-    figures = measured(results)
-    add_measured_roofs(found, figures)
-    table = predictions_table(found, figures)
-    console.grid(table.title, [row[:NARROW] for row in (table.head, *(line.cells for line in table.lines))])
-    if markdown is not None:
-        markdown.parent.mkdir(parents=True, exist_ok=True)
-        markdown.write_text(f"{table.note}\n\n{table.markdown()}\n", encoding="utf-8")
-    console.write_json({**found, "measured": figures}, json_out)
 
 
 def names_of(text: str) -> list[str]:

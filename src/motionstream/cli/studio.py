@@ -9,12 +9,14 @@ import typer
 
 from motionstream.cli.options import Device, Model, Sink, load_model
 
+Port = Annotated[int, typer.Option(help="TCP port; 0: any free one.", min=0, max=65535)]
+
 
 def demo(
     model: Model = "tiny",
     device: Device = "auto",
-    port: Annotated[int, typer.Option(help="0: any free port.", min=0, max=65535)] = 0,
-    browser: Annotated[bool, typer.Option(help="Open the studio when it is ready.")] = True,
+    port: Port = 0,
+    browser: Annotated[bool, typer.Option(help="Open the studio in the browser once the model is loaded.")] = True,
     sink: Sink = "fixed",
 ) -> None:
     """Open the live studio on this machine.
@@ -30,13 +32,13 @@ def serve(
     model: Model = "tiny",
     device: Device = "auto",
     host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs --token.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any free port.", min=0, max=65535)] = 7860,
+    port: Port = 7860,
     token: Annotated[
-        str | None, typer.Option(envvar="MOTIONSTREAM_TOKEN", help="Viewers must send it.", show_envvar=True)
+        str | None, typer.Option(envvar="MOTIONSTREAM_TOKEN", help="Secret that viewers must send.", show_envvar=True)
     ] = None,
     sink: Sink = "fixed",
 ) -> None:
-    """Serve the studio and its WebSocket (docs/protocol.md).
+    """Serve the live studio and its WebSocket to viewers (docs/protocol.md).
 
     [bold]motionstream serve --port 8000[/]
 

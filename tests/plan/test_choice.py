@@ -11,25 +11,24 @@ from typing import Any
 import pytest
 import torch
 from tests.stream.small_bundle import save_small
-from torch import nn
 
-from motionstream import cli, errors, plan
-from motionstream.plan import Choice, Subject, others
-from motionstream.plan.choice import _ways
-from motionstream.plan.needs import GIB, MIB, _Alive, _dit_work
+from motionstream import cli, errors, plan, zoo
+from motionstream.plan import ModelSizes, Setup
+from motionstream.plan.external import UMT5_XXL_PARAMETERS
+from motionstream.plan.memory import GIB, MIB, LiveBytes, _dit_work
 from motionstream.sampling import MotionModel
 
 SMALL, LARGE = "wan2.1-1.3b", "wan2.2-5b"
 H200_GIB = 139.0
 
 
-def best(model: str, **changes: Any) -> Choice:
-    return replace(Choice("full", "gpu", False, plan.subject(model).sizes[0]), **changes)
+def best(model: str, **changes: Any) -> Setup:
+    return replace(Setup("full", "gpu", False, plan.model_sizes(model).frame_sizes[0]), **changes)
 
 
 def sizes(model: str, **changes: Any) -> dict[str, float]:
     """MiB by part."""
-    return {part.name: part.bytes / MIB for part in plan.parts(plan.subject(model), best(model, **changes))}
+    return {part.name: part.bytes / MIB for part in plan.parts(plan.model_sizes(model), best(model, **changes))}
 
 
 # The figures of a calculation made apart from this code, for the paper's frames and rollout (c3s1w1), in MiB.
@@ -51,12 +50,12 @@ def test_a_session_takes_what_was_calculated_apart(model: str) -> None:
     assert full["decoder's memory"] == pytest.approx(apart["full"], rel=0.02)
 
 
-@pytest.mark.parametrize("model", [SMALL, LARGE])
-def test_sessions_in_a_large_gpu_are_about_as_calculated_apart(model: str) -> None:
+@pytest.mark.parametrize("name", [SMALL, LARGE])
+def test_sessions_in_a_large_gpu_are_about_as_calculated_apart(name: str) -> None:
     """Apart, 5 GiB were taken for all working memory, and nothing kept free."""
-    subject = plan.subject(model)
-    for decoder, expected in zip(("tiny", "full"), APART[model]["sessions"], strict=True):
-        made = plan.planned(subject, H200_GIB, best(model, decoder=decoder))
+    model = plan.model_sizes(name)
+    for decoder, expected in zip(("tiny", "full"), APART[name]["sessions"], strict=True):
+        made = plan.plan_of(model, H200_GIB, best(name, decoder=decoder))
         assert made.sessions == pytest.approx(expected, rel=0.12)
 
 
@@ -67,78 +66,16 @@ def test_weights_are_those_of_the_networks() -> None:
         assert sizes(model)["DiT weights"] * MIB / 2e6 == pytest.approx(millions, rel=0.01)
 
 
-def test_text_and_picture_encoders_are_counted_as_transformers_builds_them() -> None:
-    transformers = pytest.importorskip("transformers")
-    text, picture = others.UMT5_XXL, others.CLIP_VIT_H
-    with torch.device("meta"):
-        umt5 = transformers.UMT5EncoderModel(
-            transformers.UMT5Config(
-                vocab_size=text.vocabulary,
-                d_model=text.width,
-                d_kv=text.head_dim,
-                d_ff=text.ffn,
-                num_layers=text.layers,
-                num_heads=text.heads,
-                feed_forward_proj="gated-gelu",
-            )
-        )
-        clip = transformers.CLIPVisionModel(
-            transformers.CLIPVisionConfig(
-                hidden_size=picture.width,
-                intermediate_size=picture.ffn,
-                num_hidden_layers=picture.layers,
-                num_attention_heads=16,
-                patch_size=picture.patch,
-                image_size=224,
-            )
-        )
-    assert text.parameters == count(umt5)
-    assert picture.parameters == count(clip)
-    assert picture.tokens == clip.embeddings.num_positions
-
-
-def count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-@pytest.mark.parametrize("kind", ["wan2.1", "wan2.2"])
-def test_full_vaes_are_counted_as_diffusers_builds_them(kind: str) -> None:
-    diffusers = pytest.importorskip("diffusers")
-    from tests.wan.random_vae import VAE_SIZES
-
-    with torch.device("meta"):
-        network = diffusers.AutoencoderKLWan(**VAE_SIZES[kind])
-    named = others.WAN_VAES[kind]
-    quantised = (network.quant_conv, network.post_quant_conv)
-    assert others.weights(others.encoder(named)) == count(network.encoder) + count(quantised[0])
-    assert others.weights(others.decoder(named)) == count(network.decoder) + count(quantised[1])
-
-
-@pytest.mark.parametrize("kind", ["wan2.1", "wan2.2"])
-def test_a_full_vae_remembers_as_much_as_is_counted(kind: str) -> None:
-    pytest.importorskip("diffusers")
-    from tests.wan.random_vae import random_vae
-
-    vae, named = random_vae(kind), others.WAN_VAES[kind]
-    reduced = replace(named, encoder=8, decoder=8)
-    side = 2 * vae.spatial_stride
-    video, latents = torch.zeros(1, 9, 3, side, side), torch.zeros(1, 3, vae.latent_channels, 2, 2)
-    with torch.no_grad():
-        seen, left = vae.encode_step(video, None)[1], vae.decode_step(latents, None)[1]
-    assert sum(part.numel() for part in seen) == others.remembered(others.encoder(reduced)) * 4
-    assert sum(part.numel() for part in left) == others.remembered(others.decoder(reduced)) * 4
-
-
 def test_fp8_halves_the_matrices_of_the_blocks_and_adds_their_scales() -> None:
-    subject = plan.subject("tiny")
+    model = plan.model_sizes("tiny")
     whole, small = (
-        next(part.bytes for part in plan.parts(subject, best("tiny", fp8=fp8)) if part.name == "DiT weights")
+        next(part.bytes for part in plan.parts(model, best("tiny", fp8=fp8)) if part.name == "DiT weights")
         for fp8 in (False, True)
     )
     with torch.device("meta"):
-        state = MotionModel(subject.network).dit.state_dict()
+        state = MotionModel(model.network).dit.state_dict()
     matrices = [value for name, value in state.items() if name.startswith("blocks.") and value.ndim == 2]
-    assert len(matrices) == 10 * subject.network.dit.layers
+    assert len(matrices) == 10 * model.network.dit.layers
     assert whole - small == sum(matrix.numel() - 4 * len(matrix) for matrix in matrices)
 
 
@@ -151,35 +88,41 @@ def test_a_model_that_sees_the_picture_needs_its_encoder_and_tokens() -> None:
 
 
 def test_an_anchored_model_carries_its_encoders_memory() -> None:
-    paper = plan.subject(SMALL)
+    paper = plan.model_sizes(SMALL)
     conditioning = replace(paper.network.conditioning, anchored=True)
     channels = conditioning.latent_channels + conditioning.channels
     network = replace(paper.network, dit=replace(paper.network.dit, in_channels=channels), conditioning=conditioning)
     anchored = replace(paper, network=network)
-    names = [{part.name for part in plan.parts(subject, best(SMALL))} for subject in (paper, anchored)]
+    names = [{part.name for part in plan.parts(model, best(SMALL))} for model in (paper, anchored)]
     assert names[1] - names[0] == {"encoder's memory"}
+    kept = [
+        next(part.bytes for part in plan.parts(model, best(SMALL)) if part.name == "picture and conditioning")
+        for model in (paper, anchored)
+    ]
+    latents, cells = paper.live.window + paper.live.chunk, 104 * 60
+    assert kept[1] - kept[0] == 2 * latents * cells * (16 + 4 + 1), "the anchor's latents and its support"
 
 
 def test_the_embedded_model_has_all_of_its_own() -> None:
     found = sizes("tiny", decoder="tiny")
     assert not {"text encoder", "picture encoder"} & found.keys()
-    files = Path(plan.__file__).parents[1] / "zoo" / "tiny"
+    files = zoo.embedded("tiny")
     assert found["DiT weights"] * MIB == pytest.approx((files / "network.safetensors").stat().st_size, rel=0.01)
     weights = found["VAE encoder"] + found["decoder"]
     assert weights * MIB == pytest.approx((files / "vae.safetensors").stat().st_size, rel=0.01)
 
 
 def test_working_memory_grows_with_the_frame_and_not_with_depth() -> None:
-    subject = plan.subject(SMALL)
-    small, large = (_dit_work(subject, subject.geometry(size)) for size in ((416, 240), (832, 480)))
+    model = plan.model_sizes(SMALL)
+    small, large = (_dit_work(model, model.geometry(size)) for size in ((416, 240), (832, 480)))
     assert large == pytest.approx(4 * small, rel=0.01)
-    deep = replace(subject, network=replace(subject.network, dit=replace(subject.network.dit, layers=60)))
+    deep = replace(model, network=replace(model.network, dit=replace(model.network.dit, layers=60)))
     assert _dit_work(deep, deep.geometry((832, 480))) == large
 
 
 def test_tensors_alive_at_once_are_counted() -> None:
     given = torch.empty(10, device="meta")  # 40 bytes, not made within
-    with _Alive() as alive:
+    with LiveBytes() as alive:
         a = given + 1
         b = a * 2
         b.add_(1)
@@ -192,97 +135,96 @@ def test_tensors_alive_at_once_are_counted() -> None:
         del b
         assert alive.now == 120  # the view holds it
         del view, c
-    assert (alive.now, alive.most) == (0, 120)
+    assert (alive.now, alive.peak) == (0, 120)
 
 
 @pytest.mark.parametrize(
     ("model", "memory", "choice"),
     [
-        (SMALL, 80, Choice("full", "gpu", False, (832, 480))),
-        (SMALL, 16, Choice("tiny", "cpu", False, (832, 480))),
-        (SMALL, 8, Choice("tiny", "cpu", True, (832, 480))),
-        (LARGE, 80, Choice("full", "gpu", False, (1280, 704))),
-        (LARGE, 24, Choice("tiny", "cpu", False, (1280, 704))),
-        (LARGE, 12, Choice("tiny", "cpu", True, (1280, 704))),
-        (LARGE, 8, Choice("tiny", "cpu", True, (640, 352))),
-        ("tiny", 2, Choice("tiny", "gpu", False, (256, 144))),
+        (SMALL, 80, Setup("full", "gpu", False, (832, 480))),
+        (SMALL, 16, Setup("tiny", "cpu", False, (832, 480))),
+        (SMALL, 8, Setup("tiny", "cpu", True, (832, 480))),
+        (LARGE, 80, Setup("full", "gpu", False, (1280, 704))),
+        (LARGE, 24, Setup("tiny", "cpu", False, (1280, 704))),
+        (LARGE, 12, Setup("tiny", "cpu", True, (1280, 704))),
+        (LARGE, 8, Setup("tiny", "cpu", True, (640, 352))),
+        ("tiny", 2, Setup("tiny", "gpu", False, (256, 144))),
     ],
 )
-def test_usual_memories(model: str, memory: float, choice: Choice) -> None:
-    made = plan.choose(plan.subject(model), memory)
+def test_usual_memories(model: str, memory: float, choice: Setup) -> None:
+    made = plan.choose(plan.model_sizes(model), memory)
     assert made.fits
-    assert made.choice == choice
+    assert made.setup == choice
 
 
-@pytest.mark.parametrize("model", [SMALL, LARGE])
+@pytest.mark.parametrize("name", [SMALL, LARGE])
 @pytest.mark.parametrize("memory", [6.0, 10.0, 14.0, 20.0, 28.0, 40.0])
-def test_the_first_way_that_fits_is_chosen(model: str, memory: float) -> None:
-    subject = plan.subject(model)
-    ways = list(_ways(subject, None, None, None))
-    fitting = [way for way in ways if plan.planned(subject, memory, way).fits]
-    made = plan.choose(subject, memory)
-    assert made.choice == (fitting[0] if fitting else ways[-1])
+def test_the_first_way_that_fits_is_chosen(name: str, memory: float) -> None:
+    model = plan.model_sizes(name)
+    ways = list(plan.setups(model))
+    fitting = [way for way in ways if plan.plan_of(model, memory, way).fits]
+    made = plan.choose(model, memory)
+    assert made.setup == (fitting[0] if fitting else ways[-1])
     assert made.fits is bool(fitting)
 
 
 def test_things_are_given_up_one_at_a_time_in_the_order_that_is_said() -> None:
-    subject = plan.subject(SMALL)
-    ways = list(_ways(subject, None, None, None))
+    model = plan.model_sizes(SMALL)
+    ways = list(plan.setups(model))
     assert ways[0] == best(SMALL)
     changed = [
         [name for name in ("decoder", "encoders", "fp8", "size") if getattr(a, name) != getattr(b, name)]
         for a, b in pairwise(ways)
     ]
     assert changed == [["decoder"], ["encoders"], ["fp8"], ["size"], ["size"], ["size"]]
-    totals = [plan.planned(subject, 24, way).total for way in ways]
+    totals = [plan.plan_of(model, 24, way).total for way in ways]
     assert totals == sorted(totals, reverse=True)
-    assert len(plan.LADDER) == 4
 
 
 def test_what_is_asked_for_is_held_to() -> None:
-    subject = plan.subject(SMALL)
-    held = plan.choose(subject, 4, decoder="full", fp8=False, size=(832, 480))
-    assert held.choice == best(SMALL, encoders="cpu")
+    model = plan.model_sizes(SMALL)
+    held = plan.choose(model, 4, decoder="full", fp8=False, size=(832, 480))
+    assert held.setup == best(SMALL, encoders="cpu")
     assert not held.fits
-    assert plan.choose(subject, 80, fp8=True).choice == best(SMALL, fp8=True)
-    assert plan.choose(subject, 80, decoder="tiny").choice == best(SMALL, decoder="tiny")
-    assert plan.choose(subject, 80, size=(640, 480)).choice.size == (640, 480)
+    assert plan.choose(model, 80, fp8=True).setup == best(SMALL, fp8=True)
+    assert plan.choose(model, 80, decoder="tiny").setup == best(SMALL, decoder="tiny")
+    assert plan.choose(model, 80, size=(640, 480)).setup.size == (640, 480)
 
 
 def test_more_sessions_want_more_memory() -> None:
-    subject = plan.subject(SMALL)
-    one = plan.choose(subject, 24)
-    assert one.choice.decoder == "full"
-    four = plan.choose(subject, 24, sessions=4)
-    assert four.choice == best(SMALL, decoder="tiny", encoders="cpu")
+    model = plan.model_sizes(SMALL)
+    one = plan.choose(model, 24)
+    assert one.setup.decoder == "full"
+    four = plan.choose(model, 24, sessions=4)
+    assert four.setup == best(SMALL, decoder="tiny", encoders="cpu")
     assert four.total == four.fixed + 4 * four.session <= four.usable
     assert four.sessions >= 4
 
 
 def test_as_many_sessions_fit_as_are_said() -> None:
-    made = plan.choose(plan.subject(LARGE), 80)
+    made = plan.choose(plan.model_sizes(LARGE), 80)
     assert made.fixed + made.sessions * made.session <= made.usable
     assert made.fixed + (made.sessions + 1) * made.session > made.usable
-    assert plan.planned(plan.subject(LARGE), 4, best(LARGE)).sessions == 0
+    assert plan.plan_of(plan.model_sizes(LARGE), 4, best(LARGE)).sessions == 0
 
 
 def test_what_is_on_the_cpu_takes_none_of_the_gpu() -> None:
-    subject = plan.subject(SMALL)
-    gpu, cpu = (plan.planned(subject, 24, best(SMALL, encoders=place)) for place in ("gpu", "cpu"))
+    model = plan.model_sizes(SMALL)
+    gpu, cpu = (plan.plan_of(model, 24, best(SMALL, encoders=place)) for place in ("gpu", "cpu"))
     assert (gpu.host, gpu.fixed - cpu.fixed) == (0, cpu.host)
-    assert cpu.host == 2 * others.UMT5_XXL.parameters
+    assert cpu.host == 2 * UMT5_XXL_PARAMETERS
 
 
 def test_a_model_in_a_folder(tmp_path: Path) -> None:
     folder = save_small(tmp_path)
-    found = plan.subject(str(folder))
+    found = plan.model_sizes(str(folder))
     assert plan.choose(found, 2).fits
-    assert found.sizes == (found.live.size,)
+    assert found.frame_sizes == (found.live.size,)
 
 
 @pytest.mark.parametrize("model", [SMALL, LARGE, "tiny"])
 def test_what_is_shown(model: str) -> None:
-    plans = [plan.choose(plan.subject(model), memory) for memory in (24, 3)]
+    plans = [plan.choose(plan.model_sizes(model), memory) for memory in (24, 3)]
     shown = plan.rows(plans)
     assert {len(row) for row in shown} == {3}
     assert shown[0] == ("", "24 GiB", "3 GiB")
@@ -294,34 +236,34 @@ def test_what_is_shown(model: str) -> None:
 
 
 def test_a_line_says_how_or_how_much_too_much() -> None:
-    subject = plan.subject(SMALL)
-    assert plan.verdict(plan.choose(subject, 8)) == (
+    model = plan.model_sizes(SMALL)
+    assert plan.summary(plan.choose(model, 8)) == (
         "wan2.1-1.3b in 8 GiB: fits with the tiny decoder, encoders on the CPU (10.58 GiB of main memory), "
         "fp8 weights, frames of 832×480; memory for 1 session"
     )
-    much = plan.verdict(plan.choose(subject, 8, sessions=40))
+    much = plan.summary(plan.choose(model, 8, sessions=40))
     assert much.startswith("wan2.1-1.3b in 8 GiB: does not fit with 40 sessions, ")
     assert "frames of 416×240" in much
 
 
 def test_what_cannot_be_planned_is_said() -> None:
     with pytest.raises(ValueError, match=r"no model named 'wan3'.*wan2\.1-1\.3b.*tiny"):
-        plan.subject("wan3")
+        plan.model_sizes("wan3")
     with pytest.raises(ValueError, match="multiples of 16"):
-        plan.choose(plan.subject(SMALL), 24, size=(830, 480))
+        plan.choose(plan.model_sizes(SMALL), 24, size=(830, 480))
     with pytest.raises(ValueError, match="multiples of 32"):
-        plan.choose(plan.subject(LARGE), 24, size=(1280, 720))
+        plan.choose(plan.model_sizes(LARGE), 24, size=(1280, 720))
     with pytest.raises(ValueError, match="decoder of its own"):
-        plan.choose(plan.subject("tiny"), 24, decoder="full")
+        plan.choose(plan.model_sizes("tiny"), 24, decoder="full")
     for memory, sessions in ((0, 1), (-1, 1), (float("nan"), 1), (float("inf"), 1), (8, 0)):
         with pytest.raises(ValueError, match="at least one session and some memory"):
-            plan.choose(plan.subject("tiny"), memory, sessions=sessions)
+            plan.choose(plan.model_sizes("tiny"), memory, sessions=sessions)
 
 
 def test_every_name_can_be_planned() -> None:
     assert {SMALL, LARGE, f"{SMALL}-i2v", "tiny"} <= set(plan.names())
-    subjects: list[Subject] = [plan.subject(name) for name in plan.names()]
-    assert all(plan.planned(subject, 1, best(subject.name)).total > 0 for subject in subjects)
+    models: list[ModelSizes] = [plan.model_sizes(name) for name in plan.names()]
+    assert all(plan.plan_of(model, 1, best(model.name)).total > 0 for model in models)
 
 
 def test_the_program_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,6 @@ pytest.importorskip("transformers")
 @pytest.fixture
 def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Published parts, and beside them a converted network."""
-    monkeypatch.setenv("MOTIONSTREAM_DEBUG", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = save_reduced(tmp_path / "parts", "wan2.1")
     header = json.loads((folder / model_folder.HEADER).read_text())

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from tests.cli.program import ASSETS, error_line
 
 import motionstream
 from motionstream import allocator, cli, errors
@@ -72,19 +73,6 @@ def model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
     return fake
 
 
-@pytest.fixture(autouse=True)
-def quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("MOTIONSTREAM_DEBUG", "")
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "boat.png"
-    Image.fromarray(np.full((90, 160, 3), 99, np.uint8)).save(path)
-    return path
-
-
 def save_tracks(path: Path, frames: int = 30, **changes: Any) -> Path:
     """A point that goes four pixels a frame to the right, as an npz that the program reads."""
     xy = np.zeros((frames, 1, 2), np.float32)
@@ -92,15 +80,6 @@ def save_tracks(path: Path, frames: int = 30, **changes: Any) -> Path:
     arrays = {"xy": xy, "visible": np.ones((frames, 1), bool), "size": np.array([256, 144])}
     np.savez(path, **{**arrays, **changes})
     return path
-
-
-def complaint(capsys: pytest.CaptureFixture[str], arguments: list[str], code: int = errors.WRONG_INPUT) -> str:
-    """The one line that the program says on stderr as it leaves with `code`."""
-    assert cli.run(arguments) == code
-    said = capsys.readouterr().err
-    assert said.startswith("motionstream: ")
-    assert said.count("\n") == 1, said
-    return said
 
 
 # --- generate -----------------------------------------------------------------------------------------------------
@@ -186,17 +165,17 @@ def test_wrong_input_is_one_line_and_two(
     save_tracks(Path("shape.npz"), xy=np.zeros((30, 2), np.float32))
     save_tracks(Path("other.npz"), size=np.array([-1, 0]))
     np.savez(Path("objects.npz"), xy=np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    said = complaint(capsys, ["generate", "-i", str(picture), "-o", "out.mp4", *change])
+    said = error_line(capsys, ["generate", "-i", str(picture), "-o", "out.mp4", *change])
     assert says in said
     assert not Path("out.mp4").exists()
 
 
 def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--image" in complaint(capsys, ["generate", "-o", "out.mp4"])
-    assert "No such command 'paint'" in complaint(capsys, ["paint"])
+    assert "--image" in error_line(capsys, ["generate", "-o", "out.mp4"])
+    assert "No such command 'paint'" in error_line(capsys, ["paint"])
 
 
-# --- our faults ---------------------------------------------------------------------------------------------------
+# --- internal errors -----------------------------------------------------------------------------------------------
 
 
 def break_the_library(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -206,13 +185,15 @@ def break_the_library(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> 
     monkeypatch.setattr(motionstream, "load", load, raising=False)
 
 
-def test_our_fault_is_one_and_says_where_only_when_asked(
+def test_an_internal_error_is_one_line_and_says_where_only_when_asked(
     picture: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     break_the_library(monkeypatch, KeyError("cache"))
     arguments = ["generate", "-i", str(picture), "-o", "out.mp4"]
-    assert "our fault: KeyError: 'cache'; motionstream --debug" in complaint(capsys, arguments, errors.OUR_FAULT)
-    assert cli.run(["--debug", *arguments]) == errors.OUR_FAULT
+    assert "internal error: KeyError: 'cache'; motionstream --debug" in error_line(
+        capsys, arguments, errors.INTERNAL_ERROR
+    )
+    assert cli.run(["--debug", *arguments]) == errors.INTERNAL_ERROR
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -225,12 +206,12 @@ def test_a_missing_package_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], picture: Path
 ) -> None:
     break_the_library(monkeypatch, ModuleNotFoundError("No module named 'cv2'", name="cv2"))
-    said = complaint(capsys, ["generate", "-i", str(picture), "-o", "out.mp4"])
+    said = error_line(capsys, ["generate", "-i", str(picture), "-o", "out.mp4"])
     assert "pip install 'motionstream[data]'" in said
 
 
-def test_a_module_of_our_own_that_is_missing_is_our_fault() -> None:
-    assert not errors.is_users(ModuleNotFoundError("No module named 'motionstream.x'", name="motionstream.x"))
+def test_a_module_of_this_package_that_is_missing_is_an_internal_error() -> None:
+    assert not errors.is_user_error(ModuleNotFoundError("No module named 'motionstream.x'", name="motionstream.x"))
 
 
 def test_messages_are_one_printable_line() -> None:
@@ -287,11 +268,11 @@ def test_every_command_says_what_is_wrong(
     model: FakeModel, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
     Path("words.mp4").write_text("not a video")
-    assert says in complaint(capsys, arguments)
+    assert says in error_line(capsys, arguments)
 
 
 def test_worlds_are_drawn_and_kept(tmp_path: Path) -> None:
-    assets = str(Path(__file__).parent / "data" / "assets")
+    assets = str(ASSETS)
     arguments = ["data", "synth", "--assets", assets, "--split", "all", "--clips", "2", "--frames", "5"]
     assert cli.run([*arguments, "--size", "96x64", "--preview", "s.png", "-o", "clips"]) == errors.DONE
     with Image.open("s.png") as sheet:
@@ -309,24 +290,11 @@ def test_live_figures_are_written(model: FakeModel, capsys: pytest.CaptureFixtur
     assert "gesture_to_frame_ms.p95" in capsys.readouterr().out
 
 
-def test_motion_is_measured_on_held_out_worlds(model: FakeModel) -> None:
-    assets = str(Path(__file__).parent / "data" / "assets")
-    arguments = ["evaluate", "motion", "--assets", assets, "--clips", "2", "--frames", "9", "--controls", "dense, 5"]
-    assert cli.run([*arguments, "--json", "motion.json", "--sheet", "motion.png"]) == errors.DONE
-    figures = json.loads(Path("motion.json").read_text())
-    assert (figures["model"], figures["split"], figures["clips"]) == ("tiny", "heldout", 2)
-    assert figures["dense"]["warp"]["psnr_db"] > figures["dense"]["model"]["psnr_db"], "the fake shows flat grey"
-    assert {row["control"] for row in figures["per_clip"]} == {"dense", "5"}
-    assert (figures["layout"], figures["missing"], figures["tracker"]["clips"]) == ("worlds", ["lpips"], 2)
-    with Image.open("motion.png") as sheet:
-        assert sheet.width > 256
-
-
 def test_a_port_in_use_is_said(model: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        said = complaint(capsys, ["serve", "--port", str(taken.getsockname()[1])])
+        said = error_line(capsys, ["serve", "--port", str(taken.getsockname()[1])])
     assert "port" in said
 
 

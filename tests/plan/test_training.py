@@ -1,4 +1,4 @@
-"""What a dry run foretells, held against what the reduced stages really do."""
+"""What a dry run estimates, against what the reduced stages really do."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from motionstream.cli import run
 from motionstream.dit import CONFIGS, VideoDiT
-from motionstream.train import dry_run as dry_run_module
-from motionstream.train import named
-from motionstream.train.causal_init import CausalInitStage
-from motionstream.train.dry_run import (
+from motionstream.plan.training import (
     Passes,
     block_bytes_a_token,
     dry_run,
@@ -26,6 +23,8 @@ from motionstream.train.dry_run import (
     passes_of,
     saved_bytes,
 )
+from motionstream.train import named
+from motionstream.train.causal_init import CausalInitStage
 from motionstream.train.network import model_config
 from motionstream.train.recipe import MotionRecipe, SelfForcingRecipe
 from motionstream.train.self_forcing import SelfForcingStage
@@ -59,9 +58,7 @@ def counted(stage: Stage, step: int) -> float:
 
 @pytest.mark.parametrize("recompute", [True, False])
 @pytest.mark.parametrize(("name", "steps"), [("teacher", (0,)), ("causal", (1, 2)), ("self-forcing", (0, 1))])
-def test_operations_are_those_that_a_step_makes(
-    wan: Path, name: str, steps: tuple[int, ...], recompute: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_operations_are_those_that_a_step_makes(wan: Path, name: str, steps: tuple[int, ...], recompute: bool) -> None:
     """Forward, backward and recompute of real steps under the same counter. What differs: prompts weigh more here, and
     are read once for all chunks of a rollout. Causal: one step of each phase; self-forcing: one of its generator and
     one without."""
@@ -73,8 +70,8 @@ def test_operations_are_those_that_a_step_makes(
         stage._exit_step = lambda: 1  # type: ignore[method-assign]  # of 0, 1, 2: the mean number of calls
     real = sum(counted(stage, step) for step in steps) / len(steps)
     config = model_config(asked.network, CHANNELS[asked.vae])
-    monkeypatch.setattr(dry_run_module, "PICTURE_TOKENS", 4)  # of the reduced clips
-    assert operations_of(asked, passes_of(asked, config.dit)) == pytest.approx(real, rel=0.12)
+    reduced = passes_of(asked, config.dit, clip_tokens=4)
+    assert operations_of(asked, reduced) == pytest.approx(real, rel=0.12)
 
 
 def test_what_a_block_keeps_grows_with_tokens_as_measured() -> None:
@@ -107,23 +104,23 @@ def test_a_recomputed_rollout_keeps_the_pasts_that_its_chunks_saw() -> None:
     assert kept.bytes(recompute=False) == 2 * kept.block + kept.past
 
 
-def told(made: MotionRecipe, gpus: int = 32, **given: float) -> dict[str, object]:
+def estimate(made: MotionRecipe, gpus: int = 32, **given: float) -> dict[str, object]:
     """Without counting operations, which have their own tests."""
-    with patch("motionstream.train.dry_run.passes_of", return_value=Passes(1e15, 2e15, 1e15)):
+    with patch("motionstream.plan.training.passes_of", return_value=Passes(1e15, 2e15, 1e15)):
         return dry_run(made, gpus, **given)
 
 
 def test_figures_follow_from_gpus_passes_and_rate() -> None:
-    alone, many = told(of("teacher"), 1), told(of("teacher"), 32, tflops=200.0)
+    alone, many = estimate(of("teacher"), 1), estimate(of("teacher"), 32, tflops=200.0)
     assert (alone["clips_a_step"], many["clips_a_step"]) == (4, 128)
-    assert told(of("teacher", accumulate=16), 8)["clips_a_step"] == 128
+    assert estimate(of("teacher", accumulate=16), 8)["clips_a_step"] == 128
     assert many["step_pflop"] == 32 * alone["step_pflop"] == 128 * 4  # type: ignore[operator]
     assert many["seconds_a_step"] == pytest.approx(128 * 4e15 / 32 / 200e12)
     assert many["hours"] == pytest.approx(4800 * many["seconds_a_step"] / 3600)  # type: ignore[operator]
 
 
 def test_memory_is_split_over_the_gpus_and_says_what_fits() -> None:
-    few, many = (told(of("self-forcing", "wan_5b"), gpus) for gpus in (4, 32))
+    few, many = (estimate(of("self-forcing", "wan_5b"), gpus) for gpus in (4, 32))
     weights = many["parameters"]
     assert isinstance(weights, int)
     for figures, gpus in ((few, 4), (many, 32)):
@@ -136,21 +133,21 @@ def test_memory_is_split_over_the_gpus_and_says_what_fits() -> None:
     total = many["memory_gb"]["total"]  # type: ignore[index]
     assert many["fits"]
     assert many["total_gb_without_recompute"] > 80 > total
-    assert told(of("self-forcing", "wan_5b"), 32, memory=total - 1)["fits"] is False
-    whole = told(of("teacher", "wan_5b", sharded=False), 32)
+    assert estimate(of("self-forcing", "wan_5b"), 32, memory=total - 1)["fits"] is False
+    whole = estimate(of("teacher", "wan_5b", sharded=False), 32)
     assert whole["memory_gb"]["moments"] == pytest.approx(8 * weights / 1e9)  # type: ignore[index]
 
 
 def test_other_stages_and_impossible_machines_are_refused() -> None:
-    with pytest.raises(ValueError, match="for those on prepared clips"):
+    with pytest.raises(ValueError, match="clips of `data encode`"):
         dry_run(named("vae", "smoke"), 1)
-    with pytest.raises(ValueError, match="for those on prepared clips"):
+    with pytest.raises(ValueError, match="clips of `data encode`"):
         dry_run(named("teacher", "smoke"), 1)
     with pytest.raises(ValueError, match="must be positive"):
         dry_run(of("teacher"), 0)
 
 
-def test_the_command_tells_and_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_estimates_and_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "figures.json"
     command = ["train", "causal", "-r", "wan_reduced", "--dry-run", "--gpus", "2", "--accumulate", "3"]
     assert run([*command, "--json", str(file)]) == 0
