@@ -2,10 +2,10 @@
 # The embedded model, from pictures to a model folder, on two CPU cores.
 #
 #   runs/tiny_cpu.sh                        until done; Ctrl-C saves, and the same command goes on where it was
-#   timeout 2h runs/tiny_cpu.sh             a sitting of two hours
+#   timeout 2h runs/tiny_cpu.sh             a session of two hours
 #   RECIPE=smoke OUT=out/try runs/tiny_cpu.sh    the whole chain in a minute, to see that it runs
 #   TEACHER=1 runs/tiny_cpu.sh              the paper's way to the student: a teacher, made causal, distilled; then the
-#                                           same rollouts. Hours longer; latents come no nearer to the truth (docs/log.md)
+#                                           same rollouts. Hours longer; its latents are no closer to the true ones (docs/log.md)
 #
 # Losses and sample sheets: tensorboard --logdir $OUT, or $OUT/<stage>/metrics.jsonl and sheets/.
 set -euo pipefail
@@ -31,9 +31,9 @@ if [ -n "${TEACHER:-}" ]; then
   train self-forcing     # on its own outputs, scored by the teacher
   STUDENT=self-forcing
 fi
-train rollout --set "causal=$STUDENT"    # on its own outputs, towards the true clips: what lies behind things that move
+train rollout --set "causal=$STUDENT"    # on its own outputs, trained on the true clips: what lies behind things that move
 train vae-decoder "${SHARPER[@]}"    # the same latents, shown more sharply
 train detail           # the picture's own texture, where the student's frames agree with it
-train prompt-filter             # what the prompt's words do to colours: light, weather, film
+train prompt-filter    # what the prompt's words do to colours: light, weather, film
 
-"$MOTIONSTREAM" zoo pack --runs "$OUT" --stage detail --sink 1 --window 1 --no-clean-pass --out "$OUT/model" --name "$RECIPE"
+"$MOTIONSTREAM" zoo pack --runs "$OUT" --stage detail --out "$OUT/model" --name "$RECIPE"

@@ -34,4 +34,4 @@ train vae-decoder 5 "${SHARPER[@]}"
 train detail 4
 train prompt-filter 6
 
-"$MOTIONSTREAM" zoo pack --runs "$OUT" --stage detail --sink 1 --window 1 --no-clean-pass --out "$OUT/model" --name "$RECIPE"
+"$MOTIONSTREAM" zoo pack --runs "$OUT" --stage detail --out "$OUT/model" --name "$RECIPE"

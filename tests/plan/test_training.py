@@ -63,9 +63,9 @@ def test_operations_are_those_that_a_step_makes(wan: Path, name: str, steps: tup
     are read once for all chunks of a rollout. Causal: one step of each phase; self-forcing: one of its generator and
     one without."""
     changes = {"sinks": (1,), "windows": (2,), "chunks": (2,)} if name == "causal" else {}
-    asked = recipe(name, recompute=recompute, accumulate=1, **changes)
+    asked = recipe(name, activation_checkpointing=recompute, accumulate=1, **changes)
     assert isinstance(asked, MotionRecipe)
-    stage = make(KINDS[name], name, wan / "clips", wan, recompute=recompute, accumulate=1, **changes)  # type: ignore[type-var]
+    stage = make(KINDS[name], name, wan / "clips", wan, activation_checkpointing=recompute, accumulate=1, **changes)  # type: ignore[type-var]
     if isinstance(stage, SelfForcingStage):
         stage._exit_step = lambda: 1  # type: ignore[method-assign]  # of 0, 1, 2: the mean number of calls
     real = sum(counted(stage, step) for step in steps) / len(steps)

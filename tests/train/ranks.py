@@ -17,7 +17,6 @@ from motionstream.train.ema import EMA
 from motionstream.train.loop import Pace, run
 from motionstream.train.optim import Schedule, Updater, make_optimizer
 from motionstream.train.parallelize import (
-    broadcast_weights,
     close_distributed,
     rank,
     setup_distributed,
@@ -32,10 +31,8 @@ class RanksStage:
     """A regression on a fixed sequence of global batches, of which each rank sees its part."""
 
     def __init__(self, form: str) -> None:
-        torch.manual_seed(rank() if form == "copies" else 0)  # copies start apart and are brought together
+        torch.manual_seed(0)
         self.net: nn.Module = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
-        if form == "copies":
-            broadcast_weights(self.net)
         self.ema = EMA(self.net, 0.9)
         if form == "shards":
             shard(self.net, [self.net[0], self.net[2]])  # type: ignore[index]
@@ -55,8 +52,8 @@ class RanksStage:
         mine = data.chunk(world_size())[rank()]
         self.position += 1
         loss: Tensor = (self.net(mine[:, :4]) - mine[:, 4:]).square().mean()
-        self.updater.backward(loss * (float("nan") if step == 3 and rank() == world_size() - 1 else 1))
-        return {"loss": float(loss.detach()), **self.updater.apply(step, progress)}
+        self.updater.backward({"loss": loss * (float("nan") if step == 3 and rank() == world_size() - 1 else 1)})
+        return self.updater.apply(step, progress)
 
     def sheet(self) -> None:
         return None
@@ -68,9 +65,13 @@ class RanksStage:
         self.position = state["position"]
 
 
+def train_ranks_stage(form: str, folder: Path, steps: int) -> None:
+    run(RanksStage(form), folder, Pace(steps, save_minutes=60, log_every=1))
+
+
 def main(form: str, folder: str, steps: str) -> None:
     setup_distributed("cpu")
-    run(RanksStage(form), Path(folder), Pace(int(steps), save_minutes=60, log_every=1))
+    train_ranks_stage(form, Path(folder), int(steps))
     close_distributed()
     assert_threads_ended()
 

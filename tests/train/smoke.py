@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from unittest.mock import patch
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from motionstream.data.loader import loader
 from motionstream.geometry import Geometry
-from motionstream.train import named, train
+from motionstream.train import motion_stage, named, tiny_decoder, tiny_vae, train
 from motionstream.train.causal_init import CausalInitStage
 from motionstream.train.detail import DetailStage
 from motionstream.train.motion_data import Drops, MotionData, Sample, frozen_vae
@@ -30,6 +30,7 @@ from motionstream.train.stage import Stage
 from motionstream.train.teacher import TeacherStage
 from motionstream.train.tiny_vae import TinyVAEStage
 
+S = TypeVar("S", bound=Stage)
 ASSETS = Path(__file__).parents[1] / "data" / "assets"
 STEPS = 4
 NO_DROPS = Drops()
@@ -38,19 +39,10 @@ NO_DROPS = Drops()
 @contextmanager
 def in_this_process() -> Iterator[None]:
     """Every stage makes its batches itself: what is tested is the stage, not the start of a process."""
-    named = {name: importlib.import_module(name) for name in set(BUILDERS.values())}
-    modules = [
-        patch(f"{name}.loader", partial(loader, workers=0))
-        for name, module in named.items()
-        if hasattr(module, "loader")
-    ]
-    for one in modules:
-        one.start()
-    try:
+    with ExitStack() as patches:
+        for module in (motion_stage, tiny_vae, tiny_decoder):
+            patches.enter_context(patch.object(module, "loader", partial(loader, workers=0)))
         yield
-    finally:
-        for one in modules:
-            one.stop()
 
 
 def run_chain(out: Path) -> None:
@@ -70,40 +62,34 @@ def make(stage: str, out: Path, **changes: object) -> Stage:
         return builder(stage)(recipe(stage, **changes), ASSETS, out)
 
 
-def vae_stage(out: Path, **changes: object) -> TinyVAEStage:
-    stage = make("vae", out, **changes)
-    assert isinstance(stage, TinyVAEStage)
+def made(kind: type[S], name: str, out: Path, **changes: object) -> S:
+    stage = make(name, out, **changes)
+    assert isinstance(stage, kind)
     return stage
+
+
+def vae_stage(out: Path, **changes: object) -> TinyVAEStage:
+    return made(TinyVAEStage, "vae", out, **changes)
 
 
 def teacher_stage(out: Path, name: str = "teacher", **changes: object) -> TeacherStage:
-    stage = make(name, out, **changes)
-    assert isinstance(stage, TeacherStage)
-    return stage
+    return made(TeacherStage, name, out, **changes)
 
 
 def causal_stage(out: Path, **changes: object) -> CausalInitStage:
-    stage = make("causal", out, **changes)
-    assert isinstance(stage, CausalInitStage)
-    return stage
+    return made(CausalInitStage, "causal", out, **changes)
 
 
 def forcing_stage(out: Path, **changes: object) -> SelfForcingStage:
-    stage = make("self-forcing", out, **changes)
-    assert isinstance(stage, SelfForcingStage)
-    return stage
+    return made(SelfForcingStage, "self-forcing", out, **changes)
 
 
 def detail_stage(out: Path, **changes: object) -> DetailStage:
-    stage = make("detail", out, **changes)
-    assert isinstance(stage, DetailStage)
-    return stage
+    return made(DetailStage, "detail", out, **changes)
 
 
-def look_stage(out: Path, **changes: object) -> PromptFilterStage:
-    stage = make("prompt-filter", out, **changes)
-    assert isinstance(stage, PromptFilterStage)
-    return stage
+def prompt_filter_stage(out: Path, **changes: object) -> PromptFilterStage:
+    return made(PromptFilterStage, "prompt-filter", out, **changes)
 
 
 def motion_data(out: Path, drops: Drops = NO_DROPS, seed: int = 0, frames: int = 21) -> MotionData:
@@ -135,5 +121,6 @@ def without_gradient(module: nn.Module) -> set[str]:
     return {name for name, p in module.named_parameters() if p.grad is None or not np.any(p.grad.numpy())}
 
 
-def only(names: Callable[[str], bool], module: nn.Module) -> set[str]:
-    return {name for name in module.state_dict() if names(name)}
+def track_head(module: nn.Module) -> set[str]:
+    """Names of the track head's tensors."""
+    return {name for name in module.state_dict() if name.startswith("track_head.")}

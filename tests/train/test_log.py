@@ -86,7 +86,7 @@ def test_quiet_ranks_write_nothing(tmp_path: Path, capsys: pytest.CaptureFixture
     with RunLog(tmp_path, 0, 9, every=1, quiet=True) as log:
         log.scalars(1, {"loss": 0.25})
         log.sheet(1, np.zeros((8, 8, 3), np.uint8))
-        log.say("hello")
+        log.write("hello")
     assert not list(tmp_path.iterdir())
     assert capsys.readouterr() == ("", "")
 
@@ -97,7 +97,7 @@ def test_on_a_terminal_a_bar_is_drawn(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with RunLog(tmp_path, 2, 9, every=1) as log:
         log.scalars(3, {"loss": 0.25})
-        log.say("resumed at step 2")
+        log.write("resumed at step 2")
     shown = capsys.readouterr().err
     assert "step 3/9" in shown
     assert "loss 0.2500" in shown

@@ -169,7 +169,7 @@ def ticking(clock: Clock) -> TinyStage:
     return stage
 
 
-def test_minutes_end_a_sitting(tmp_path: Path, clock: Clock) -> None:
+def test_minutes_end_a_session(tmp_path: Path, clock: Clock) -> None:
     assert train(tmp_path, ticking(clock), 100, minutes=0.5) == Outcome(30, "minutes", 30)
     assert train(tmp_path, ticking(clock), 100, minutes=0.25) == Outcome(45, "minutes", 45)
     assert train(tmp_path, ticking(clock), 50, minutes=0.25) == Outcome(50, "done", 50)

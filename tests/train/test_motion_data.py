@@ -148,7 +148,7 @@ def test_with_a_boundary_the_anchor_is_the_true_frame_before_it() -> None:
 
 
 def test_a_run_of_another_stage_is_no_vae(chain: Path) -> None:
-    with pytest.raises(ValueError, match="is a run of stage 'teacher', not of the VAE"):
+    with pytest.raises(ValueError, match="is a run of stage 'teacher', not of 'vae'"):
         frozen_vae(chain / "teacher", "cpu", torch.float32)
 
 

@@ -14,6 +14,7 @@ from motionstream import cli, errors
 from motionstream.model_folder import read_header
 from motionstream.stream.model import StreamingModel
 from motionstream.tiny.bundle import load_bundle
+from motionstream.tiny.finisher import PhotoFinisher
 from motionstream.train.checkpoint import newest_weights
 from motionstream.train.pack import CHAIN, PROMPT_FILTER, export_wan, lineage, pack
 from motionstream.train.run import BUILDERS
@@ -21,6 +22,11 @@ from motionstream.train.run import BUILDERS
 
 def opened(folder: Path) -> StreamingModel:
     return load_bundle(folder, torch.device("cpu"), torch.float32, fused=False)
+
+
+def finisher(model: StreamingModel) -> PhotoFinisher:
+    assert isinstance(model.finisher, PhotoFinisher)
+    return model.finisher
 
 
 def test_the_chain_is_that_of_the_stages() -> None:
@@ -53,22 +59,20 @@ def test_it_runs_as_it_was_trained(chain: Path, tmp_path: Path, stage: str, size
     assert (live["size"], live["fps"], live["steps"]) == ([64, 48], 24, 3)
 
 
-def test_a_finished_look_is_taken_in(chain: Path, tmp_path: Path) -> None:
+def test_a_finished_prompt_filter_is_taken_in(chain: Path, tmp_path: Path) -> None:
     origin = pack(chain, "self-forcing", tmp_path / "with", "try")
     assert "prompt-filter" in origin
-    model = opened(tmp_path / "with")
-    assert model.prompt_filter is not None
+    packed = finisher(opened(tmp_path / "with")).prompt_filter
+    assert packed is not None
     average = newest_weights(chain / "prompt-filter", "ema", under="average")
-    assert all(
-        torch.equal(model.prompt_filter.state_dict()[name], average[name].bfloat16().float()) for name in average
-    )
+    assert all(torch.equal(packed.state_dict()[name], average[name].bfloat16().float()) for name in average)
     without = tmp_path / "chain"
     shutil.copytree(chain, without, ignore=shutil.ignore_patterns("prompt-filter"))
     pack(without, "self-forcing", tmp_path / "without", "try")
-    assert opened(tmp_path / "without").prompt_filter is None
+    assert finisher(opened(tmp_path / "without")).prompt_filter is None
 
 
-def test_runs_that_a_look_or_a_student_went_on_from_are_named_before_it(chain: Path, tmp_path: Path) -> None:
+def test_runs_that_a_prompt_filter_or_a_student_went_on_from_are_named_before_it(chain: Path, tmp_path: Path) -> None:
     out = tmp_path / "chain"
     shutil.copytree(chain, out)
     for run, earlier, setting in (
@@ -116,10 +120,11 @@ def test_the_last_stage_packs_its_student_with_the_detail(chain: Path, tmp_path:
     pack(chain, "rollout", tmp_path / "student", "try")
     whole, student = opened(tmp_path / "whole"), opened(tmp_path / "student")
     assert tuple(origin) == (*CHAIN, PROMPT_FILTER)
-    assert student.detail is None
-    assert whole.detail is not None
+    detail = finisher(whole).detail
+    assert finisher(student).detail is None
+    assert detail is not None
     average = newest_weights(chain / "detail", "ema", under="average")
-    assert all(torch.equal(whole.detail.state_dict()[name], average[name].bfloat16().float()) for name in average)
+    assert all(torch.equal(detail.state_dict()[name], average[name].bfloat16().float()) for name in average)
     assert all(
         torch.equal(mine, theirs)
         for mine, theirs in zip(whole.network.state_dict().values(), student.network.state_dict().values(), strict=True)
@@ -138,7 +143,7 @@ def test_it_says_where_it_comes_from(chain: Path, tmp_path: Path) -> None:
 
 def test_stages_that_train_no_student_or_did_not_finish_are_refused(chain: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match="'teacher' does not train a student: pack 'causal', 'self-forcing', 'rollout' or 'detail'"
+        ValueError, match="'teacher' does not train a student: use 'causal', 'self-forcing', 'rollout' or 'detail'"
     ):
         pack(chain, "teacher", tmp_path / "model", "try")
     for done in ("vae", "causal"):

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, asdict, replace
 from pathlib import Path
 
 import pytest
 
+from motionstream.model_folder import read_header
 from motionstream.train import recipe as recipes
 from motionstream.train.pack import CHAIN
 from motionstream.train.recipe import (
     RECIPES,
+    CausalInitRecipe,
     RolloutRecipe,
+    StreamedRecipe,
     TinyVAERecipe,
     changed,
+    derived,
     differences,
     digest,
     from_json,
     to_json,
 )
 from motionstream.train.recipes import NAMED, named
+from motionstream.zoo import embedded
 
 ALL = [(stage, name) for stage, table in NAMED.items() for name in table]
 
@@ -135,6 +140,23 @@ def test_rollouts_from_nothing_start_as_the_warp() -> None:
     assert not rollouts.causal
     with pytest.raises(ValueError, match=r"need network\.anchored = true"):
         replace(rollouts, network=replace(rollouts.network, anchored=False))
+
+
+@pytest.mark.parametrize("stage", ["self-forcing", "rollout", "detail"])
+@pytest.mark.parametrize("name", ["tiny_cpu", "tiny_gpu"])
+def test_students_are_trained_as_the_shipped_model_is_run(stage: str, name: str) -> None:
+    made, shipped = named(stage, name), read_header(embedded("tiny"))["live"]
+    assert isinstance(made, StreamedRecipe)
+    live = json.loads(json.dumps(asdict(replace(made.live, reads_prompt=False))))  # a prompt filter reads the prompt
+    assert live == shipped
+    assert made.live.rollout_config.times == (1.0,)
+
+
+def test_a_derived_recipe_has_the_fields_of_the_other_but_for_the_changes() -> None:
+    teacher = named("teacher", "smoke")
+    causal = derived(CausalInitRecipe, teacher, lr=0.5, sinks=(1,), windows=(1,), chunks=(2,), diffusion_steps=3)
+    assert (causal.lr, causal.size, causal.frames) == (0.5, teacher.size, teacher.frames)
+    assert causal.network == teacher.network  # type: ignore[attr-defined]
 
 
 def test_differences_and_digest() -> None:

@@ -28,7 +28,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
 
 
 def train_here(folder: Path, steps: int, of: int = STEPS) -> None:
-    """A sitting of the same run in this process, ended after `steps` as by a signal."""
+    """A session of the same run in this process, ended after `steps` as by a signal."""
     stage = TinyStage()
     inner = stage.step
 

@@ -1,35 +1,77 @@
-"""A stage by name and a recipe: resumed exactly; wrong requests explained."""
+"""A stage by name and a recipe: every stage runs to its end, resumes exactly; wrong requests are explained."""
 
 from __future__ import annotations
 
+import json
 import logging
+import math
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from tests.train.smoke import ASSETS, in_this_process
 
 from motionstream.train import named, train
 from motionstream.train.checkpoint import Checkpoints
 from motionstream.train.recipe import save
-from motionstream.train.run import recipe_for
+from motionstream.train.run import BUILDERS, recipe_for
 
-ASSETS = Path(__file__).parents[1] / "data" / "assets"
+STEADY = "decay_fraction=0"
+"""The rate must not depend on the number of steps, which an interruption changes here."""
 
 
-@pytest.mark.parametrize("stage", ["vae", "teacher"])
-def test_a_real_stage_resumes_exactly(tmp_path: Path, stage: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("stage", BUILDERS)
+def test_it_runs_to_its_end_with_finite_losses_and_a_sheet(chain: Path, stage: str) -> None:
+    lines = [json.loads(line) for line in (chain / stage / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert all(math.isfinite(value) for line in lines for value in line.values())
+    assert all(
+        line["skipped"] == 0 and line["grad_norm" if "grad_norm" in line else "critic_grad_norm"] > 0 for line in lines
+    )
+    assert [path.name for path in (chain / stage / "sheets").iterdir()] == ["step-000000004.png"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "interrupted", "workers"),
+    [
+        ("vae", 2, False),
+        ("teacher", 2, True),
+        ("teacher-mask", 2, False),
+        ("causal", 1, False),
+        ("causal", 3, False),
+        ("self-forcing", 1, False),
+        ("detail", 2, False),
+        ("prompt-filter", 2, False),
+        ("decoder", 1, False),
+        ("decoder", 3, False),
+    ],
+)
+def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
+    chain: Path, tmp_path: Path, stage: str, interrupted: int, workers: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Weights, averages, optimisers and generators, byte for byte. workers: whether another process makes batches."""
     caplog.set_level(logging.WARNING)
-    for folder in ("whole", "parts"):
-        if stage != "vae":
-            train("vae", "smoke", tmp_path / folder, ASSETS)
-    train(stage, "smoke", tmp_path / "whole", ASSETS, overrides=["decay_fraction=0"])
-    train(stage, "smoke", tmp_path / "parts", ASSETS, overrides=["decay_fraction=0", "steps=2"])
-    assert not caplog.records
-    train(stage, "smoke", tmp_path / "parts", ASSETS, overrides=["decay_fraction=0"])
-    assert "steps: 2 → 4" in caplog.text
-    last = [Checkpoints(tmp_path / run / stage / "checkpoints").path(4) for run in ("whole", "parts")]
-    files = [{path.name: path.read_bytes() for path in folder.glob("*.safetensors")} for folder in last]
-    assert set(files[0]) >= {"ema.safetensors", "state.safetensors"}
-    assert files[0] == files[1]
+    for before in BUILDERS:
+        if before != stage:
+            (tmp_path / before).symlink_to(chain / before)
+    with nullcontext() if workers else in_this_process():
+        train(stage, "smoke", tmp_path, ASSETS, overrides=[STEADY])
+        whole = files(tmp_path / stage)
+        shutil.rmtree(tmp_path / stage)
+        train(stage, "smoke", tmp_path, ASSETS, overrides=[STEADY, f"steps={interrupted}"])
+        assert files(tmp_path / stage) != whole
+        assert not caplog.records
+        train(stage, "smoke", tmp_path, ASSETS, overrides=[STEADY])
+    assert f"steps: {interrupted} → 4" in caplog.text
+    assert files(tmp_path / stage) == whole
+    assert set(whole) >= {"ema.safetensors", "state.safetensors"}
+
+
+def files(run_dir: Path) -> dict[str, bytes]:
+    folder = Checkpoints(run_dir / "checkpoints")
+    newest = folder.path(folder.steps()[-1])
+    return {path.name: path.read_bytes() for path in newest.glob("*.safetensors")}
 
 
 def test_a_recipe_from_a_file(tmp_path: Path) -> None:

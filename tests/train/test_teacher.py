@@ -9,13 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests.small import small_model
-from tests.train.smoke import one_sample, teacher_stage, without_gradient
+from tests.train.smoke import STEPS, changed, finite, one_sample, teacher_stage, track_head, weights, without_gradient
 from torch import Tensor
 
 from motionstream.diffusion import interpolate, velocity_of
 from motionstream.sampling import MotionModel, frame_times
+from motionstream.train.checkpoint import Checkpoints
 from motionstream.train.motion_data import Sample
-from motionstream.train.teacher import control_of, flow_losses
+from motionstream.train.teacher import control_of, flow_losses, flow_matching
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def losses(sample: Sample, model: MotionModel, t: float, error: float, first_err
 @pytest.mark.parametrize("anchored", [False, True])
 def test_the_true_clip_has_no_loss(sample: Sample, anchored: bool) -> None:
     found = losses(sample, small_model(anchored), 0.7, 0.0)
-    assert found["loss"] == found["clean_error"] == found["gain"] == 0
+    assert found["loss"] == found["clean_error"] == found["error_over_prior"] == 0
 
 
 @pytest.mark.parametrize("anchored", [False, True])
@@ -61,10 +62,10 @@ def test_the_given_latent_counts_for_nothing(sample: Sample) -> None:
     assert found["loss"].item() == pytest.approx(0.04, rel=1e-3)
 
 
-def test_a_guess_that_is_the_warp_has_a_gain_of_1(sample: Sample) -> None:
+def test_a_guess_that_is_the_warp_has_the_warps_error(sample: Sample) -> None:
     t = frame_times(torch.tensor(0.5), sample.latents)
     found = flow_losses(small_model(), sample.conditioning.anchor, t, sample)
-    assert found["gain"].item() == pytest.approx(1, rel=1e-5)
+    assert found["error_over_prior"].item() == pytest.approx(1, rel=1e-5)
 
 
 def test_guidance_needs_the_sample_without_tracks(chain: Path, sample: Sample) -> None:
@@ -76,9 +77,10 @@ def test_guidance_needs_the_sample_without_tracks(chain: Path, sample: Sample) -
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_gradient_reaches_every_weight_once_the_head_speaks(chain: Path, dtype: str) -> None:
+def test_the_gradient_reaches_every_weight_of_a_trained_head(chain: Path, dtype: str) -> None:
     stage = teacher_stage(chain, "teacher-mask", dtype=dtype)
-    stage._losses(one_sample(stage))["loss"].backward()  # type: ignore[no-untyped-call]
+    losses = flow_matching(stage.model, one_sample(stage), stage.recipe, stage.random)
+    losses["loss"].backward()  # type: ignore[no-untyped-call]
     assert without_gradient(stage.model) == {"track_head.project.weight", "track_head.project.bias"}
 
 
@@ -90,3 +92,28 @@ def test_a_new_teacher_starts_as_the_warp(chain: Path, sample: Sample) -> None:
         context = stage.model.context(sample.prompts)
         guess = stage.model.clean(torch.randn_like(sample.latents), t, sample.conditioning, context)
     torch.testing.assert_close(guess, sample.conditioning.anchor, atol=1e-5, rtol=0)
+
+
+def test_the_teacher_learns_all_of_its_weights_and_leaves_the_vae_alone(chain: Path) -> None:
+    stage = teacher_stage(chain)
+    before, vae = weights(stage.model), weights(stage.data.vae)
+    assert all(finite(stage.step(step, step / STEPS)) for step in range(3))
+    assert changed(before, stage.model) == set(before)
+    assert not changed(vae, stage.data.vae)
+
+
+def test_the_teachers_second_stage_starts_from_the_first_and_freezes_the_track_head(chain: Path) -> None:
+    stage = teacher_stage(chain, "teacher-mask")
+    assert not changed(weights(teacher_average(chain)), stage.model)
+    before = weights(stage.model)
+    for step in range(3):
+        stage.step(step, step / STEPS)
+    assert changed(before, stage.model) == set(before) - track_head(stage.model)
+
+
+def teacher_average(chain: Path) -> torch.nn.Module:
+    stage = teacher_stage(chain)
+    checkpoint = Checkpoints(chain / "teacher" / "checkpoints").newest()
+    assert checkpoint is not None
+    stage.ema.load_state_dict(checkpoint.weights["ema"])
+    return stage.ema.average

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from einops import rearrange
-from tests.train.smoke import changed, make, recipe, vae_stage
+from tests.train.smoke import STEPS, changed, finite, make, recipe, vae_stage, weights
 from tests.train.test_tiny_decoder import lpips_file
 from torch import nn
 
@@ -137,3 +137,17 @@ def test_a_decoder_that_cannot_be_trained_is_told(chain: Path) -> None:
     wider = TinyVAEConfig(latent_channels=8, encoder=(16, 16), decoder=(16, 16, 24))
     with pytest.raises(ValueError, match=r"vae is TinyVAEConfig.*the recipe wants.*change either"):
         make("vae-decoder", chain, vae=wider, decoder_only=False)
+
+
+def test_the_vae_learns_all_of_its_weights(chain: Path) -> None:
+    stage = vae_stage(chain)
+    before = weights(stage.vae)
+    losses = [stage.step(step, step / STEPS) for step in range(3)]
+    assert all(finite(one) for one in losses)
+    assert changed(before, stage.vae) == set(before)
+    assert (stage.vae.scale > 0).all()
+
+
+def test_the_vae_starts_from_a_fair_picture(chain: Path) -> None:
+    """The first step's picture is that of principal components, not of noise."""
+    assert vae_stage(chain).step(0, 0.0)["psnr"] > 15

@@ -65,7 +65,7 @@ def test_without_detail_the_network_is_the_last_students(chain: Path, tmp_path: 
     assert {run for run, has in runs.items() if has} == {"causal", "vae", "prompt-filter"}
 
 
-def test_what_cannot_be_unpacked_is_told(model: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_unpacked_is_explained(model: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "detail").mkdir(parents=True)
     with pytest.raises(ValueError, match="out has detail already: name a folder without"):
         unpack(model, tmp_path / "out")
@@ -73,6 +73,6 @@ def test_what_cannot_be_unpacked_is_told(model: Path, tmp_path: Path) -> None:
     silent = tmp_path / "silent"
     shutil.copytree(model, silent)
     (silent / "model.json").write_text(json.dumps({**header, "origin": {}}))
-    with pytest.raises(ValueError, match="does not say by which recipes it was trained"):
+    with pytest.raises(ValueError, match="has no record of the recipes it was trained by"):
         unpack(silent, tmp_path / "other")
     assert not (tmp_path / "other").exists()

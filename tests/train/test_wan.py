@@ -20,16 +20,17 @@ from motionstream.conditioning import TrackConditioner
 from motionstream.data.clip_shards import INDEX, ClipShards, ClipShardWriter
 from motionstream.diffusion import interpolate
 from motionstream.sampling import MotionModel, frame_times, keyed, rollout
-from motionstream.train import checkpointing, named, train, wan_data
-from motionstream.train.causal_init import CausalInitStage, new_cache
+from motionstream.train import activation_checkpointing, named, self_forcing, train, wan_data
+from motionstream.train.causal_init import CausalInitStage, random_mask, teacher_forcing
 from motionstream.train.checkpoint import Checkpoints
 from motionstream.train.motion_data import Drops, context_of
+from motionstream.train.motion_stage import new_cache
 from motionstream.train.network import model_config, new_model
 from motionstream.train.points import Choice
 from motionstream.train.recipe import CausalInitRecipe, MotionRecipe, SelfForcingRecipe, TeacherRecipe
 from motionstream.train.recipes_wan import NETWORK_1_3B, REDUCED
 from motionstream.train.self_forcing import SelfForcingStage
-from motionstream.train.teacher import TeacherStage, flow_losses
+from motionstream.train.teacher import TeacherStage, flow_losses, flow_matching
 from motionstream.train.wan_data import ShardData, geometry_of
 
 GPUS = 32
@@ -219,8 +220,8 @@ def test_drops_take_prompts_and_tracks_away(clips: Path) -> None:
     assert not steered.no_motion.volume.any()
     assert not quiet.conditioning.volume.any()
     assert not isinstance(quiet.prompts, list)
-    assert quiet.unsaid is not None
-    assert torch.equal(quiet.prompts.tokens, quiet.unsaid.tokens)
+    assert quiet.null_prompt is not None
+    assert torch.equal(quiet.prompts.tokens, quiet.null_prompt.tokens)
 
 
 # Stages
@@ -273,29 +274,30 @@ def gradients(module: nn.Module) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
 
 
-def forcing_gradients(wan: Path, clips: Path, recompute: bool) -> dict[str, Tensor]:
+def forcing_gradients(wan: Path, clips: Path, checkpointed: bool) -> dict[str, Tensor]:
     """Of the student by the rollout's loss: five chunks, a window of one latent that rolls, a sink of one."""
-    stage = make(SelfForcingStage, "self-forcing", clips, wan, recompute=recompute)
-    with patch.object(stage, "_exit_step", return_value=1):
-        torch.manual_seed(0)
-        stage._distribution_matching(stage.data.next(no_motion=True))["loss"].backward()  # type: ignore[no-untyped-call]
+    stage = make(SelfForcingStage, "self-forcing", clips, wan, activation_checkpointing=checkpointed, accumulate=1)
+    with patch.object(self_forcing, "exit_step", return_value=1), patch.object(stage.updater, "apply", return_value={}):
+        stage.step(0, 0.0)
     return gradients(stage.student)
 
 
-def test_a_recomputed_rollout_has_the_same_gradient_exactly(wan: Path, clips: Path) -> None:
-    plain, again = (forcing_gradients(wan, clips, recompute) for recompute in (False, True))
+def test_a_checkpointed_rollout_has_the_same_gradient_exactly(wan: Path, clips: Path) -> None:
+    plain, again = (forcing_gradients(wan, clips, checkpointed) for checkpointed in (False, True))
     assert plain.keys() == again.keys()
     assert all(plain[name].any() for name in plain)
     assert all(torch.equal(plain[name], again[name]) for name in plain)
 
 
-def test_the_comparison_would_notice_a_recompute_that_reads_the_cache_as_it_is_by_then(wan: Path, clips: Path) -> None:
+def test_the_comparison_would_notice_a_block_that_reads_the_cache_as_it_is_going_backward(
+    wan: Path, clips: Path
+) -> None:
     """One chunk that sees a full sink and window: what it reads again has the same shape and is another past."""
     found = {}
     for form in ("plain", "own", "live"):
-        stage = make(SelfForcingStage, "self-forcing", clips, wan, recompute=form != "plain")
-        keep = checkpointing.with_own_past if form == "own" else (lambda attend_to, _: attend_to)
-        with patch.object(checkpointing, "with_own_past", keep):
+        stage = make(SelfForcingStage, "self-forcing", clips, wan, activation_checkpointing=form != "plain")
+        keep = activation_checkpointing.with_own_past if form == "own" else (lambda attend_to, _: attend_to)
+        with patch.object(activation_checkpointing, "with_own_past", keep):
             found[form] = _late_gradient(stage)
     assert torch.equal(found["plain"], found["own"])
     assert not torch.allclose(found["plain"], found["live"], atol=0, rtol=1e-2)
@@ -305,9 +307,11 @@ def _late_gradient(stage: SelfForcingStage) -> Tensor:
     """Of a middle chunk, in which sink and window are full, after two more have been committed."""
     sample = stage.data.next()
     student, context = stage.student, context_of(stage.student, sample)
-    cache = new_cache(student, sample.latents, stage.rollout_config)
+    cache = new_cache(student, sample.latents, stage.recipe.live.rollout_config)
     chunks = list(
-        rollout(student, cache, sample.conditioning, context, stage.rollout_config, keyed(3), sample.first, 0)
+        rollout(
+            student, cache, sample.conditioning, context, stage.recipe.live.rollout_config, keyed(3), sample.first, 0
+        )
     )
     chunks[2].square().mean().backward()  # type: ignore[no-untyped-call]
     gradient = stage.student.dit.blocks[0].get_parameter("self_attn.q.weight").grad
@@ -316,21 +320,29 @@ def _late_gradient(stage: SelfForcingStage) -> Tensor:
 
 
 @pytest.mark.parametrize(("kind", "name"), [(TeacherStage, "teacher"), (CausalInitStage, "causal")])
-def test_recomputed_passes_have_the_same_gradient_exactly(wan: Path, clips: Path, kind: type, name: str) -> None:
+def test_checkpointed_passes_have_the_same_gradient_exactly(wan: Path, clips: Path, kind: type, name: str) -> None:
     found = []
-    for recompute in (False, True):
-        stage = make(kind, name, clips, wan, recompute=recompute)
-        losses = stage._losses if name == "teacher" else stage._teacher_forcing
-        losses(stage.data.next())["loss"].backward()
+    for checkpointed in (False, True):
+        stage = make(kind, name, clips, wan, activation_checkpointing=checkpointed)
+        losses_of(stage)["loss"].backward()  # type: ignore[no-untyped-call]
         found.append(gradients(stage.model))
     assert found[0].keys() == found[1].keys()
     assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
 
 
-def test_what_recomputes_may_not_commit(wan: Path, clips: Path) -> None:
-    stage = make(SelfForcingStage, "self-forcing", clips, wan, recompute=True)
+def losses_of(stage: TeacherStage | CausalInitStage) -> dict[str, Tensor]:
+    """Of one pass of flow matching."""
+    sample = stage.data.next()
+    if isinstance(stage, TeacherStage):
+        return flow_matching(stage.model, sample, stage.recipe, stage.random)
+    mask = random_mask(stage.recipe, sample.latents.shape[1], stage.random)
+    return teacher_forcing(stage.model, sample, mask, stage.recipe, stage.random)
+
+
+def test_a_checkpointed_pass_may_not_commit(wan: Path, clips: Path) -> None:
+    stage = make(SelfForcingStage, "self-forcing", clips, wan, activation_checkpointing=True)
     sample, student = stage.data.next(), stage.student
-    cache, context = new_cache(student, sample.latents, stage.rollout_config), context_of(student, sample)
+    cache, context = new_cache(student, sample.latents, stage.recipe.live.rollout_config), context_of(student, sample)
     with pytest.raises(ValueError, match=r"run it under torch.no_grad"):
         student.commit(sample.first, torch.zeros(1, 1), sample.conditioning.slice(0, 1), context, cache)
 
@@ -340,9 +352,9 @@ def test_two_accumulated_passes_are_one_of_both_clips(wan: Path, clips: Path) ->
     both = two.data.next()
     t, noise = torch.tensor([0.3, 0.9]), torch.randn(both.latents.shape)
     two.updater.accumulate = 1
-    two.updater.backward(_loss(two, both, t, noise))
+    two.updater.backward({"loss": _loss(two, both, t, noise)})
     for clip in range(2):
-        one.updater.backward(_loss(one, _part(both, clip), t[clip : clip + 1], noise[clip : clip + 1]))
+        one.updater.backward({"loss": _loss(one, _part(both, clip), t[clip : clip + 1], noise[clip : clip + 1])})
     accumulated, whole = gradients(one.model), gradients(two.model)
     assert accumulated.keys() == whole.keys()
     for name in whole:
@@ -376,24 +388,24 @@ def _part(sample: object, clip: int) -> object:
 def test_the_head_learns_in_the_first_stage_alone(wan: Path, clips: Path) -> None:
     for name, frozen in (("teacher", False), ("teacher-mask", True)):
         stage = make(TeacherStage, name, clips, wan)
-        stage._losses(stage.data.next())["loss"].backward()
+        losses_of(stage)["loss"].backward()  # type: ignore[no-untyped-call]
         head = {key for key in without_gradient(stage.model) if key.startswith("track_head.")}
         assert bool(head) == frozen
 
 
 def test_all_passes_of_a_step_make_the_same_number_of_calls(wan: Path, clips: Path) -> None:
     """Else ranks that share one network would wait for one another for ever."""
-    stage = make(SelfForcingStage, "self-forcing", clips, wan, accumulate=3, denoising_steps=3)
+    stage = make(SelfForcingStage, "self-forcing", clips, wan, accumulate=3, denoising_steps=3, critic_ratio=100)
     seen: list[int] = []
-    inner = stage._exit_step
+    inner = self_forcing.exit_step
 
-    def watched() -> int:
-        seen.append(inner())
+    def watched(recipe: SelfForcingRecipe, key: int, random: torch.Generator) -> int:
+        seen.append(inner(recipe, key, random))
         return seen[-1]
 
-    with patch.object(stage, "_exit_step", watched):
-        for step in range(6):
-            stage._train(stage.critic_updater, stage._critic_loss, step, 0.0)
+    with patch.object(self_forcing, "exit_step", watched):
+        for step in range(1, 7):
+            stage.step(step, 0.0)
     steps = [seen[3 * step : 3 * step + 3] for step in range(6)]
     assert all(len(set(step)) == 1 for step in steps)
     assert len({step[0] for step in steps}) > 1

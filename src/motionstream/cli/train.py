@@ -20,17 +20,25 @@ def train(
             "prompt-filter, decoder."
         ),
     ],
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A named recipe or its JSON.")],
+    recipe: Annotated[
+        str,
+        typer.Option("--recipe", "-r", help="tiny_cpu, tiny_gpu, wan_1_3b, wan_5b, smoke, or a recipe's JSON file."),
+    ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the chain; each stage gets its own in it.")
+        Path | None, typer.Option("--out", "-o", help="Folder of all stages; each gets a folder of its own in it.")
     ] = None,
     assets: Annotated[
-        Path | None, typer.Option("--assets", "--data", help="Pictures for the worlds; Wan: the prepared clips.")
+        Path | None,
+        typer.Option("--assets", "--data", help="Pictures for the synthetic worlds; Wan: clips from data encode."),
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop and save after so long.", min=0)] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the newest whole checkpoint.")] = True,
-    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe.")] = None,
-    finish: Annotated[bool, typer.Option("--finish", help="Let the learning rate fall with --minutes.")] = False,
+    minutes: Annotated[float | None, typer.Option(help="Save and stop after so many minutes.", min=0)] = None,
+    resume: Annotated[bool, typer.Option(help="Resume from the newest undamaged checkpoint; else refuse one.")] = True,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; repeatable.")
+    ] = None,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="End the run, and the decay of the learning rate, with --minutes.")
+    ] = False,
     vae: Annotated[Path | None, typer.Option(help="Stage decoder: the folder of Wan's VAE.")] = None,
     clips: Annotated[Path | None, typer.Option(help="Stage decoder: a folder of videos instead of --assets.")] = None,
     lpips: Annotated[
@@ -40,10 +48,10 @@ def train(
     gpus: Annotated[int, typer.Option(help="Dry run: number of GPUs.", min=1)] = 32,
     memory: Annotated[float, typer.Option(help="Dry run: memory of each GPU in GB.")] = 80.0,
     tflops: Annotated[float, typer.Option(help="Dry run: TFLOP/s that each GPU sustains.")] = 400.0,
-    accumulate: Annotated[int | None, typer.Option(help="Passes a step, instead of the recipe's.", min=1)] = None,
+    accumulate: Annotated[int | None, typer.Option(help="Batches a step; else the recipe's.", min=1)] = None,
     json_out: JsonOut = None,
 ) -> None:
-    """Train one stage; stop it when you like and start it again: it goes on exactly where it was.
+    """Train one stage. Stopped at any time, the same command resumes it exactly where it was.
 
     [bold]motionstream train teacher -r tiny_cpu --assets pictures -o out/tiny --minutes 60[/]
 
@@ -54,7 +62,7 @@ def train(
     [bold]motionstream train teacher -r wan_1_3b --dry-run --gpus 8 --accumulate 16[/]
 
     Whole recipes, stage after stage: runs/tiny_cpu.sh, tiny_gpu.sh, wan_1_3b.sh, wan_5b.sh.
-    Losses and sheets: tensorboard --logdir out
+    Losses and contact sheets: tensorboard --logdir out
     """
     from motionstream.train import train as train_stage
 
@@ -68,11 +76,11 @@ def train(
         console.report(f"{stage} on {gpus} GPUs", figures, json_out)
         return
     if out is None:
-        raise ValueError("name the folder of the chain with --out, or ask for --dry-run")
+        raise ValueError("name the folder of the stages with --out, or ask for --dry-run")
     if assets is None and clips is None:
         raise ValueError("nothing to train on: name a folder with --assets (stage decoder: or with --clips)")
     paths = {"vae": vae, "clips": clips, "lpips": lpips}
     named = [f"{key}={path.resolve()}" for key, path in paths.items() if path is not None]
     done = train_stage(stage, recipe, out, assets or Path(), minutes, resume, [*named, *changes], finish)
-    if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
+    if os.environ.get("RANK", "0") == "0":  # under torchrun one process reports for all
         typer.echo(f"{stage}: step {done.step} ({done.reason}), {done.seconds / 60:.0f} minutes trained in all")

@@ -84,7 +84,7 @@ def dry_run(recipe: Recipe, gpus: int, tflops: float = 400.0, memory: float = 80
     clips, total = recipe.batch * recipe.accumulate * gpus, sum(memory_by_part.values())
     operations = clips * operations_of(recipe, passes)
     seconds = operations / gpus / (tflops * 1e12)
-    other = replace(recipe, recompute=not recipe.recompute)
+    other = replace(recipe, activation_checkpointing=not recipe.activation_checkpointing)
     other_total = sum(_memory(other, model, gpus).values())
     return {
         "stage": recipe.stage,
@@ -92,12 +92,12 @@ def dry_run(recipe: Recipe, gpus: int, tflops: float = 400.0, memory: float = 80
         "parameters": parameters(model),
         "gpus": gpus,
         "clips_a_step": clips,
-        "recompute": recipe.recompute,
+        "recompute": recipe.activation_checkpointing,
         "sharded": recipe.sharded and gpus > 1,
         "memory_gb": {**{name: size / GB for name, size in memory_by_part.items()}, "total": total / GB},
         "limit_gb": memory,
         "fits": total / GB <= memory,
-        f"total_gb_{'with' if other.recompute else 'without'}_recompute": other_total / GB,
+        f"total_gb_{'with' if other.activation_checkpointing else 'without'}_recompute": other_total / GB,
         "forward_pflop": {name: value / PETA for name, value in vars(passes).items() if value},
         "step_pflop": operations / PETA,
         "tflops_assumed": tflops,
@@ -132,7 +132,7 @@ def passes_of(recipe: MotionRecipe, dit: DiTConfig, clip_tokens: int = CLIP_TOKE
 
 def operations_of(recipe: MotionRecipe, passes: Passes) -> float:
     """Of one clip in a step, on average over the run."""
-    trained = 1 + BACKWARD + recipe.recompute
+    trained = 1 + BACKWARD + recipe.activation_checkpointing
     if isinstance(recipe, TeacherRecipe):
         return trained * passes.whole
     if isinstance(recipe, CausalInitRecipe):
@@ -174,7 +174,7 @@ def _memory(recipe: MotionRecipe, model: MotionModel, gpus: int) -> dict[str, fl
         "averages": averaged * weights,
         "frozen weights": frozen * weights,
         "gathered": _gathered(recipe, model, pieces),
-        "activations": recipe.batch * kept_by(recipe, dit).bytes(recipe.recompute),
+        "activations": recipe.batch * kept_by(recipe, dit).bytes(recipe.activation_checkpointing),
         "cache": recipe.batch * _cache(recipe, dit),
         "clips": recipe.batch * _sample(recipe, model.config.conditioning.channels),
     }

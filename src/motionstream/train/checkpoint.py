@@ -1,6 +1,6 @@
 """Checkpoints that survive kill −9, full disks and damaged files; safetensors and JSON only.
 
-A checkpoint is a folder `step-000001234/`, written beside its final name, flushed to disk and published by one rename:
+A checkpoint is a folder `step-000001234/`, written under another name, flushed to disk and put in place by one rename:
 
     <module>.safetensors   weights of each module, loadable by themselves
     state.json, state.safetensors   optimisers, random generators, data position (`serialise`)
@@ -57,7 +57,7 @@ class Checkpoints:
         self.folder, self.keep = folder, keep
 
     def steps(self) -> list[int]:
-        """Steps of the published checkpoints, ascending; unchecked."""
+        """Steps of the checkpoints in place, ascending; unchecked."""
         names = (path.name.removeprefix("step-") for path in self.folder.glob("step-*") if path.is_dir())
         return sorted(int(name) for name in names if name.isdigit())
 
@@ -67,9 +67,9 @@ class Checkpoints:
     def save(
         self, step: int, weights: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Tree], recipe_hash: str
     ) -> bool:
-        """Publish a checkpoint and drop the oldest. False, with a warning, if the disk did not take it."""
+        """Save a checkpoint and drop the oldest. False, with a warning, if the disk did not take it."""
         try:
-            self._publish(step, weights, state, recipe_hash)
+            self._write_in_place(step, weights, state, recipe_hash)
         except OSError as error:
             _log.warning("checkpoint of step %d could not be saved (%s): training goes on", step, error)
             return False
@@ -91,7 +91,7 @@ class Checkpoints:
         for path in self.folder.glob(".*-step-*"):
             shutil.rmtree(path, ignore_errors=True)
 
-    def _publish(
+    def _write_in_place(
         self, step: int, weights: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Tree], recipe_hash: str
     ) -> None:
         final = self.path(step)

@@ -1,4 +1,4 @@
-"""What a run tells: a progress bar or plain lines, `metrics.jsonl`, sample sheets, TensorBoard if it is installed."""
+"""What a run reports: a progress bar or plain lines, `metrics.jsonl`, sample sheets, TensorBoard if it is installed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class RunLog:
-    """Reports one sitting of a run, from step `first` on; with `quiet`, as on ranks after the first, nothing.
+    """Reports one session of a run, from step `first` on; with `quiet`, as on ranks after the first, nothing.
 
     `metrics.jsonl` gets a line for every `every` steps: the step, seconds a step, the mean of each scalar over them.
     """
@@ -76,7 +76,7 @@ class RunLog:
         except OSError as error:
             self._warn(error)
 
-    def say(self, message: str) -> None:
+    def write(self, message: str) -> None:
         """One line above the bar."""
         if self.quiet:
             return
@@ -108,7 +108,7 @@ class RunLog:
             self._bar.update(self._bar.task_ids[0], loss=shown, pace=f"{seconds:.2f} s/step", left=left)
         else:
             rest = " ".join(f"{key} {value:.4g}" for key, value in means.items() if key != "loss")
-            self.say(f"step {step}/{self.steps}  loss {shown}  {seconds:.2f} s/step  left {left}  {rest}")
+            self.write(f"step {step}/{self.steps}  loss {shown}  {seconds:.2f} s/step  left {left}  {rest}")
 
     def _warn(self, error: OSError) -> None:
         if not self._warned:
@@ -137,7 +137,7 @@ def _clock(seconds: float) -> str:
 
 
 def _drop_after(path: Path, step: int) -> None:
-    """Cut what a killed sitting logged after the step it is resumed from, and a last line that was never finished."""
+    """Cut what a killed session logged after the step it is resumed from, and a last line that was never finished."""
     if not path.is_file():
         return
     kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]

@@ -35,7 +35,7 @@ class DivergedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a sitting ended. step: steps done in all; reason: "done", "minutes" or "signal"; seconds: trained in all."""
+    """How a session ended. step: steps done in all; reason: "done", "minutes" or "signal"; seconds: trained in all."""
 
     step: int
     reason: str
@@ -46,7 +46,7 @@ class Outcome:
 class Pace:
     """How often a run saves, logs and draws, and when it ends.
 
-    steps: of the whole run. minutes: wall limit of this sitting, None = none. finish: this sitting is the last one,
+    steps: of the whole run. minutes: wall limit of this session, None = none. finish: this session is the last one,
     so the rate's decay ends with its minutes, and a run that was finished so is done. save_minutes: between
     checkpoints. log_every, sheet_every: steps.
     keep: checkpoints kept. patience: bad steps in a row before the run stops.
@@ -69,7 +69,7 @@ class Pace:
 
 
 def run(stage: Stage, run_dir: Path, pace: Pace, recipe_hash: str = "", resume: bool = True) -> Outcome:
-    """Train until done, out of time or told to stop (SIGTERM, SIGINT); saves before it returns.
+    """Train until done, out of time or asked to stop (SIGTERM, SIGINT); saves before it returns.
 
     run_dir gets checkpoints/, metrics.jsonl, sheets/, tensorboard/. With resume it goes on from the newest valid
     checkpoint exactly as if it had never stopped; without, a run_dir that holds checkpoints is refused.
@@ -81,7 +81,7 @@ def run(stage: Stage, run_dir: Path, pace: Pace, recipe_hash: str = "", resume: 
 
 
 class _Run:
-    """One sitting. Rank 0 writes; the other ranks take part in what is collective."""
+    """One session of training. Rank 0 writes; the other ranks take part in what is collective."""
 
     def __init__(self, stage: Stage, run_dir: Path, pace: Pace, recipe_hash: str, resume: bool) -> None:
         self.stage, self.run_dir, self.pace, self.recipe_hash = stage, run_dir, pace, recipe_hash
@@ -95,14 +95,14 @@ class _Run:
         last_save = self.began = time.monotonic()
         with RunLog(self.run_dir, self.step, self.pace.steps, self.pace.log_every, quiet=rank() > 0) as log:
             if self.step:
-                log.say(f"resumed at step {self.step} of {self.pace.steps}")
+                log.write(f"resumed at step {self.step} of {self.pace.steps}")
             while (reason := self._ended(stop)) is None:
                 self._one_step(log)
                 if any_rank(time.monotonic() - last_save >= 60 * self.pace.save_minutes):
                     self._save()
                     last_save = time.monotonic()
             self._save()
-            log.say(f"stopped at step {self.step} of {self.pace.steps}: {reason}")
+            log.write(f"stopped at step {self.step} of {self.pace.steps}: {reason}")
         return Outcome(self.step, reason, self._seconds())
 
     def _one_step(self, log: RunLog) -> None:
@@ -118,7 +118,7 @@ class _Run:
             _restore_random(before)
 
     def progress(self) -> float:
-        """How far the run is, 0 … 1: by steps, and when it has to finish in this sitting by its minutes as well."""
+        """How far the run is, 0 … 1: by steps, and when it has to finish in this session by its minutes as well."""
         by_steps = self.step / self.pace.steps
         if not self.pace.finish or self.pace.minutes is None:
             return by_steps
@@ -147,14 +147,16 @@ class _Run:
         return self.seconds_before + time.monotonic() - self.began
 
     def _save(self) -> None:
-        """Publish a checkpoint of this step, unless the weights have gone bad."""
+        """Save a checkpoint of this step. Raises DivergedError if a weight is not finite."""
         if self.step == self.saved_step:
             return
         weights = {
             name: {key: gathered(tensor.detach()) for key, tensor in module.state_dict().items()}
             for name, module in self.stage.modules().items()
         }
-        _refuse_poison(weights, self.step)  # what is sharded is whole in the first rank, which so speaks for all
+        _refuse_not_finite(
+            weights, self.step
+        )  # what is sharded is whole in the first rank, so its answer counts for all
         optimizers = {name: optimizer.state_dict() for name, optimizer in self.stage.optimizers().items()}
         stages = from_all_ranks(self.stage.state_dict())
         state = {
@@ -200,7 +202,7 @@ class _Run:
             _log.warning("resumed on %d ranks a run of %d: random draws differ", world_size(), len(generators))
 
 
-def _refuse_poison(weights: dict[str, dict[str, torch.Tensor]], step: int) -> None:
+def _refuse_not_finite(weights: dict[str, dict[str, torch.Tensor]], step: int) -> None:
     bad = [
         f"{module}.{name}"
         for module, tensors in weights.items()
@@ -228,7 +230,7 @@ def _restore_random(state: dict[str, Any]) -> None:
 
 
 class _Stop:
-    """Turns the first SIGTERM or SIGINT into a wish to stop after this step; a second one acts as it always did."""
+    """The first SIGTERM or SIGINT asks to stop after this step; a second one acts at once, as without this."""
 
     def __init__(self) -> None:
         self.asked = False

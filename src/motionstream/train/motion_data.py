@@ -47,18 +47,18 @@ class Drops:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """B clips: latents (B, T, C, h, w), what steers them, and what steers without tracks (for guidance).
+    """B clips: latents (B, T, C, h, w), their conditioning, and that without tracks (for guidance).
 
-    prompts: as text, or encoded by an encoder that is not the network's; then `unsaid` is the empty prompt's encoding,
-    of one clip, and `seen` the first picture's tokens (B, L, image_dim) where the network reads such. key: of all
-    draws that this pass still makes, None where they follow from those before.
+    prompts: as text, or encoded by an encoder that is not the network's; then `null_prompt` is the empty prompt's
+    encoding, of one clip, and `seen` the first picture's tokens (B, L, image_dim) where the network reads such. key: of
+    all draws that this pass still makes, None where they follow from those before.
     """
 
     latents: Tensor
     conditioning: Conditioning
     no_motion: Conditioning | None
     prompts: list[str] | EncodedPrompts
-    unsaid: EncodedPrompts | None = None
+    null_prompt: EncodedPrompts | None = None
     seen: Tensor | None = None
     key: int | None = None
 
@@ -103,41 +103,19 @@ class MotionSource(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> None: ...
 
 
-class DrawingStage:
-    """What a stage that draws clips resumes by: where its source is, and its own generator."""
-
-    data: MotionSource
-    random: torch.Generator
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"data": self.data.state_dict(), "random": self.random.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self.data.load_state_dict(state["data"])
-        self.random.set_state(torch.as_tensor(state["random"], dtype=torch.uint8))
-
-
-def draw(data: MotionSource, random: torch.Generator, no_motion: bool = False) -> Sample:
-    """The next sample; where its draws have a key, the generator is set to it."""
-    sample = data.next(no_motion)
-    if sample.key is not None:
-        random.manual_seed(sample.key)
-    return sample
-
-
 def context_of(model: MotionModel, sample: Sample) -> TextContext:
     """What the network's cross-attention reads of a sample."""
     return _context(model, sample, sample.prompts)
 
 
-def unsaid_context(model: MotionModel, sample: Sample) -> TextContext:
+def null_prompt_context(model: MotionModel, sample: Sample) -> TextContext:
     """The same without a prompt, for guidance."""
     if isinstance(sample.prompts, list):
         return _context(model, sample, [""] * len(sample.prompts))
-    if sample.unsaid is None:
+    if sample.null_prompt is None:
         raise ValueError("a sample with encoded prompts needs the empty prompt's encoding for guidance")
     clips = len(sample.prompts.lengths)
-    return _context(model, sample, EncodedPrompts.of([sample.unsaid.row(0)] * clips))
+    return _context(model, sample, EncodedPrompts.of([sample.null_prompt.row(0)] * clips))
 
 
 def _context(model: MotionModel, sample: Sample, prompts: list[str] | EncodedPrompts) -> TextContext:
@@ -202,13 +180,13 @@ class MotionData:
         text, track, anchor = draw_drops(len(tracks.ids), drops, random)
         seed = int(random.integers(1 << 31))
         boundary = self._boundary(video.shape[1], random, drops.reanchor) if drops.reanchor else None
-        steered, warped = self._condition(video, tracks.hidden(torch.from_numpy(track)), boundary, seed, anchor)
+        given, warped = self._condition(video, tracks.hidden(torch.from_numpy(track)), boundary, seed, anchor)
         everyone = torch.ones(len(tracks.ids), dtype=torch.bool)
         null = self._condition(video, tracks.hidden(everyone), boundary, seed, anchor)[0] if no_motion else None
         return WorldSample(
             video=video,
             latents=self.vae.encode(video).float(),
-            conditioning=steered,
+            conditioning=given,
             warped=warped,
             prompts=["" if drop else prompt for prompt, drop in zip(batch["captions"], text, strict=True)],
             no_motion=null,
@@ -257,9 +235,9 @@ def condition(
 
 def draw_drops(clips: int, drops: Drops, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(B,) bool each: which clips lose the prompt, the tracks, the anchor."""
-    lot = random.random(clips)
-    both = lot < drops.both
-    text = both | ((lot >= drops.both) & (lot < drops.both + drops.text))
+    drawn = random.random(clips)
+    both = drawn < drops.both
+    text = both | ((drawn >= drops.both) & (drawn < drops.both + drops.text))
     begin = drops.both + drops.text
-    track = both | ((lot >= begin) & (lot < begin + drops.track))
+    track = both | ((drawn >= begin) & (drawn < begin + drops.track))
     return text, track, random.random(clips) < drops.anchor

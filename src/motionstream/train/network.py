@@ -4,13 +4,13 @@ place: on a device, whole or split over ranks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from motionstream.conditioning import ConditioningConfig
 from motionstream.dit import VideoDiT
@@ -18,8 +18,8 @@ from motionstream.dit.config import CONFIGS, DiTConfig
 from motionstream.dit.layers import Block
 from motionstream.sampling import ModelConfig, MotionModel
 from motionstream.tiny.network import motion_model
+from motionstream.train.activation_checkpointing import checkpoint_activations
 from motionstream.train.checkpoint import newest_weights
-from motionstream.train.checkpointing import recompute_blocks
 from motionstream.train.parallelize import gathers_for, shard, world_size
 from motionstream.train.recipe import RECIPE_FILE, MotionRecipe, Network, Recipe, load
 from motionstream.train.typed import unknown
@@ -27,6 +27,7 @@ from motionstream.wan.conversion import NETWORK_FILE
 from motionstream.wan.weight_files import open_weights
 
 R = TypeVar("R", bound=Recipe)
+M = TypeVar("M", bound=nn.Module)
 
 
 def model_config(network: Network, latent_channels: int) -> ModelConfig:
@@ -90,22 +91,25 @@ def new_model(network: Network, latent_channels: int, start_from: Path | None = 
     return model
 
 
-def finished(run_dir: Path, kind: type[R], called: str) -> tuple[R, dict[str, Tensor]]:
-    """A finished run's recipe and averaged weights. Raises ValueError if it is of another stage than `called`."""
+def finished(run_dir: Path, kind: type[R], network_of: Callable[[R], M]) -> M:
+    """A finished run's network, made by its recipe, with its averaged weights. Raises ValueError for another stage's
+    run."""
     recipe = load(run_dir / RECIPE_FILE)
     if not isinstance(recipe, kind):
-        raise ValueError(f"{run_dir} is a run of stage {recipe.stage!r}, not of {called}")
-    return recipe, newest_weights(run_dir, "ema", under="average")
+        raise ValueError(f"{run_dir} is a run of stage {recipe.stage!r}, not of {kind.stage!r}")
+    network = network_of(recipe)
+    network.load_state_dict(newest_weights(run_dir, "ema", under="average"))
+    return network
 
 
 def place(networks: Iterable[nn.Module], recipe: MotionRecipe) -> None:
-    """Put a stage's networks where they train: on the recipe's device, split over the ranks if it says so.
+    """Put a stage's networks where they train: on the recipe's device, split over the ranks if it has `sharded`.
 
     Before optimisers are made of their weights, and after copies are made of them.
     """
     for network in cast(Iterable[MotionModel], networks):
-        if recipe.recompute:
-            recompute_blocks(_blocks(network))
+        if recipe.activation_checkpointing:
+            checkpoint_activations(_blocks(network))
         if recipe.sharded and world_size() > 1:
             _shard(network, torch.bfloat16 if recipe.dtype == "bfloat16" else None)
         else:

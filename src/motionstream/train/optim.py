@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,10 +12,13 @@ from torch import Tensor, nn
 
 from motionstream.train.ema import EMA
 from motionstream.train.parallelize import any_rank, as_sharded_as, average_gradients, whole
+from motionstream.train.recipe import Recipe
 
 KINDS = ("adamw", "muon")
 # Muon is for hidden matrices; a matrix whose name has one of these in it feeds or reads the network, or modulates it.
 OUTSIDE = ("embed", "head", "modulation", "projection")
+BETAS = (0.9, 0.99)
+"""AdamW's, where the target stands still, so that gradients may be averaged over many steps."""
 
 
 class Optimizer:
@@ -82,29 +85,27 @@ def _placed(moments: Mapping[str, Any], parameter: nn.Parameter) -> dict[str, An
 
 
 def make_optimizer(
-    module: nn.Module | Mapping[str, nn.Module],
+    module: nn.Module,
     lr: float,
     weight_decay: float = 0.01,
     kind: str = "adamw",
-    betas: tuple[float, float] = (0.9, 0.99),
-    outside: tuple[str, ...] = OUTSIDE,
+    betas: tuple[float, float] = BETAS,
 ) -> Optimizer:
-    """Optimiser of a module, or of several by name, over what requires gradients.
+    """Optimiser of a module, over what requires gradients.
 
-    kind "muon": hidden matrices by Muon (its updates scaled to AdamW's size, so one lr fits both), the rest by AdamW.
-    Vectors, embeddings and whatever `outside` names are never decayed by Muon; vectors are not decayed at all.
+    kind "muon": hidden matrices by Muon (its updates scaled to AdamW's size, so one lr fits both), the rest by AdamW:
+    vectors, embeddings and what `OUTSIDE` names. Vectors are not decayed.
     """
     if kind not in KINDS:
         raise ValueError(f"optimizer {kind!r}: use one of {', '.join(KINDS)}")
-    modules = {"": module} if isinstance(module, nn.Module) else module
-    names = {p: f"{key}.{name}".strip(".") for key, m in modules.items() for name, p in _trained(m)}
+    names = {p: name for name, p in module.named_parameters() if p.requires_grad}
     if not names:
         raise ValueError("nothing to train: no parameter requires a gradient")
-    embeddings = {m.weight for top in modules.values() for m in top.modules() if isinstance(m, nn.Embedding)}
+    embeddings = {m.weight for m in module.modules() if isinstance(m, nn.Embedding)}
     hidden = [
         p
         for p, name in names.items()
-        if kind == "muon" and p.ndim == 2 and p not in embeddings and not any(word in name for word in outside)
+        if kind == "muon" and p.ndim == 2 and p not in embeddings and not any(word in name for word in OUTSIDE)
     ]
     rest = [p for p in names if p not in set(hidden)]
     parts: dict[str, torch.optim.Optimizer] = {}
@@ -113,10 +114,6 @@ def make_optimizer(
     if rest:
         parts["adamw"] = _adamw(rest, lr, weight_decay, betas)
     return Optimizer(parts, names)
-
-
-def _trained(module: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
-    return ((name, p) for name, p in module.named_parameters() if p.requires_grad)
 
 
 def _adamw(
@@ -140,35 +137,30 @@ def _muon(parameters: list[nn.Parameter], lr: float, weight_decay: float) -> tor
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate over a run, as a factor: linear warm-up, constant, decay to `floor` over the last part.
+    """Learning rate over a run, as a factor: linear warm-up, constant, linear decay to 0 over the last part.
 
-    warmup_steps: steps of the warm-up. decay_fraction: the last part of the run, 0 … 1. shape: "linear" or "cosine".
+    warmup_steps: steps of the warm-up. decay_fraction: the last part of the run, 0 … 1.
     """
 
     warmup_steps: int = 0
     decay_fraction: float = 0.0
-    shape: str = "linear"
-    floor: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.shape not in ("linear", "cosine"):
-            raise ValueError(f"decay shape {self.shape!r}: use 'linear' or 'cosine'")
-        if self.warmup_steps < 0 or not 0 <= self.decay_fraction <= 1 or not 0 <= self.floor <= 1:
-            raise ValueError(f"{self}: warmup_steps ≥ 0; decay_fraction and floor in [0, 1]")
+        if self.warmup_steps < 0 or not 0 <= self.decay_fraction <= 1:
+            raise ValueError(f"{self}: warmup_steps ≥ 0; decay_fraction in [0, 1]")
 
     def __call__(self, step: int, progress: float) -> float:
         """The factor at a step (steps done before it) and a progress ∈ [0, 1] of the whole run."""
         warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         left = 1 - min(max(progress, 0.0), 1.0)
-        part = min(1.0, left / self.decay_fraction) if self.decay_fraction else 1.0
-        shaped = part if self.shape == "linear" else (1 - math.cos(math.pi * part)) / 2
-        return warm * (self.floor + (1 - self.floor) * shaped)
+        return warm * (min(1.0, left / self.decay_fraction) if self.decay_fraction else 1.0)
 
 
 class Updater:
-    """From loss to changed weights: backward, mean over ranks, clip, rate, step, average.
+    """From losses to changed weights: backward, mean over ranks, clip, rate, step, average.
 
-    `backward` once per accumulated part, then `apply`. A step whose loss or gradient is not finite changes nothing.
+    `backward` once a pass, `accumulate` passes a step, then `apply`. A step whose loss or gradient is not finite
+    changes nothing.
     """
 
     def __init__(
@@ -178,29 +170,38 @@ class Updater:
         schedule: Schedule,
         clip: float = 1.0,
         accumulate: int = 1,
-        ema: EMA | None = None,
+        ema: EMA[Any] | None = None,
     ) -> None:
         self.module, self.optimizer, self.schedule = module, optimizer, schedule
         self.clip, self.accumulate, self.ema = clip, accumulate, ema
         self._finite = True
+        self._means: dict[str, float] = {}
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradient of this part: loss / accumulate."""
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        module: nn.Module,
+        ema: EMA[Any] | None = None,
+        lr: float | None = None,
+        betas: tuple[float, float] = BETAS,
+    ) -> Updater:
+        """With the recipe's settings. lr: another rate than the recipe's. betas: AdamW's."""
+        optimizer = make_optimizer(module, lr or recipe.lr, recipe.weight_decay, recipe.optimizer, betas)
+        schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)
+        return cls(module, optimizer, schedule, recipe.clip, recipe.accumulate, ema)
+
+    def backward(self, losses: Mapping[str, Tensor]) -> None:
+        """Add the gradient of a pass, losses["loss"] / accumulate, and what it reports."""
+        loss = losses["loss"]
         self._finite &= bool(torch.isfinite(loss.detach()))
         (loss / self.accumulate).backward()
-
-    def accumulated(self, losses_of: Callable[[], Mapping[str, Tensor]]) -> dict[str, float]:
-        """`backward` over as many passes as a step has, each of what `losses_of` gives; the mean of its figures."""
-        means: dict[str, float] = {}
-        for _ in range(self.accumulate):
-            losses = losses_of()
-            self.backward(losses["loss"])
-            for name, value in losses.items():
-                means[name] = means.get(name, 0.0) + float(value.detach()) / self.accumulate
-        return means
+        for name, value in losses.items():
+            self._means[name] = self._means.get(name, 0.0) + float(value.detach()) / self.accumulate
 
     def apply(self, step: int, progress: float) -> dict[str, float]:
-        """Change the weights once; returns "grad_norm" (before clipping), "lr" and "skipped" (1 if nothing changed)."""
+        """Change the weights once. Returns the means of what the passes reported, "grad_norm" (before clipping), "lr"
+        and "skipped" (1 if nothing changed)."""
         parameters = list(self.optimizer.parameters())
         average_gradients(parameters)
         norm = float(whole(nn.utils.clip_grad_norm_(parameters, self.clip or math.inf)))
@@ -211,5 +212,5 @@ class Updater:
             if self.ema is not None:
                 self.ema.update(self.module)
         self.optimizer.zero_grad()
-        self._finite = True
-        return {"grad_norm": norm if math.isfinite(norm) else 0.0, "lr": rate, "skipped": float(skipped)}
+        means, self._means, self._finite = self._means, {}, True
+        return means | {"grad_norm": norm if math.isfinite(norm) else 0.0, "lr": rate, "skipped": float(skipped)}

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from motionstream.model_folder import Live
 from motionstream.tiny.bundle import save_bundle
 from motionstream.train.checkpoint import Checkpoints, newest_weights
 from motionstream.train.detail import finished_detail
@@ -31,7 +30,6 @@ from motionstream.wan.conversion import NETWORK_FILE
 from motionstream.wan.model import live_like
 from motionstream.wan.weight_files import write_weights
 
-FPS = 24.0
 CHAIN = ("vae", "teacher", "teacher-mask", "causal", "self-forcing", "rollout", "vae-decoder", "detail")
 PROMPT_FILTER = "prompt-filter"
 """Stage of its own, which a model of any student may take in."""
@@ -51,18 +49,13 @@ def pack(
 ) -> dict[str, Any]:
     """Write the model that a chain in `out` has trained up to `stage` into `folder`.
 
-    stage: "causal", "self-forcing", "rollout" or "detail". chunk: latents a live step makes, steps: calls it takes,
-    window, sink: latest and first latents it sees, clean_pass: as of `Rolling`, instead of the recipe's. A finished run
-    of stage "prompt-filter" is taken in, and is then the only part that reads the prompt: with a network that does, an
-    effect would show twice.
+    stage: "causal", "self-forcing", "rollout" or "detail". It is run as it was trained (`recipe.live`), but for what is
+    given here: chunk: latents a live step makes; steps: calls it takes; window, sink: latest and first latents it sees;
+    clean_pass: as of `StreamedRecipe`. A finished run of stage "prompt-filter" is taken in, and is then the only part
+    that reads the prompt: with a network that does, an effect would show twice.
     Returns where the weights come from, as written there.
     """
-    recipe = load(out / stage / RECIPE_FILE)
-    if not isinstance(recipe, Student):
-        raise ValueError(
-            f"stage {stage!r} does not train a student: pack 'causal', 'self-forcing', 'rollout' or 'detail'"
-        )
-
+    recipe = student_recipe(out, stage)
     vae = frozen_vae(out / recipe.vae, "cpu", torch.float32)
     student = recipe.student if isinstance(recipe, DetailRecipe) else stage
     network = new_model(recipe.network, vae.latent_channels, out / student)
@@ -71,17 +64,17 @@ def pack(
     stages = [one for done in CHAIN[: CHAIN.index(stage) + 1] for one in lineage(out, done)]
     stages += [] if prompt_filter is None else lineage(out, PROMPT_FILTER)
     origin = {done: history(out / done) for done in stages if (out / done).is_dir()}
-    run = replace(live(recipe, chunk, sink, window, steps, clean_pass), reads_prompt=prompt_filter is None)
-    save_bundle(folder, name, network, vae, run, origin, detail, prompt_filter)
+    given: dict[str, Any] = {"chunk": chunk, "sink": sink, "window": window, "steps": steps, "clean_pass": clean_pass}
+    changes = {key: value for key, value in given.items() if value is not None}
+    live = replace(recipe.live, reads_prompt=prompt_filter is None, **changes)
+    save_bundle(folder, name, network, vae, live, origin, detail, prompt_filter)
     return origin
 
 
 def export_wan(out: Path, stage: str, folder: Path) -> None:
     """Write the averaged network of a chain on a Wan backbone as `motionstream convert` does: shards in bfloat16 and
     network.json. Raises ValueError if the stage does not train a student or the folder has weights already."""
-    recipe = load(out / stage / RECIPE_FILE)
-    if not isinstance(recipe, Student):
-        raise ValueError(f"stage {stage!r} does not train a student: use causal or self-forcing")
+    recipe = student_recipe(out, stage)
     if recipe.vae not in CHANNELS:
         raise ValueError(f"{out}: not on a Wan backbone; `motionstream zoo pack` makes a model of such a run")
     weights = newest_weights(out / stage, "ema", under="average")
@@ -91,11 +84,21 @@ def export_wan(out: Path, stage: str, folder: Path) -> None:
     header = {
         "format": 1,
         "network": dataclasses.asdict(config),
-        "live": dataclasses.asdict(replace(live(recipe), fps=live_like(config).fps)),
+        "live": dataclasses.asdict(replace(recipe.live, fps=live_like(config).fps)),
         "trained": {done: history(out / done) for done in CHAIN if (out / done).is_dir()},
         "sha256": hashes,
     }
     (folder / NETWORK_FILE).write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def student_recipe(out: Path, stage: str) -> Student:
+    """The recipe of a chain's student. Raises ValueError if the stage does not train one."""
+    recipe = load(out / stage / RECIPE_FILE)
+    if not isinstance(recipe, Student):
+        raise ValueError(
+            f"stage {stage!r} does not train a student: use 'causal', 'self-forcing', 'rollout' or 'detail'"
+        )
+    return recipe
 
 
 def lineage(out: Path, run: str) -> list[str]:
@@ -110,30 +113,6 @@ def lineage(out: Path, run: str) -> list[str]:
     return runs
 
 
-def live(
-    recipe: Student,
-    chunk: int | None = None,
-    sink: int | None = None,
-    window: int | None = None,
-    steps: int | None = None,
-    clean_pass: bool | None = None,
-) -> Live:
-    """How the student is run: as it was trained, but for what is given."""
-    if isinstance(recipe, CausalInitRecipe):
-        usual = Live(recipe.size, FPS, max(recipe.chunks), max(recipe.sinks), max(recipe.windows), 3, recipe.shift)
-    else:
-        sizes = (recipe.chunk, recipe.sink, recipe.window, recipe.denoising_steps)
-        usual = Live(recipe.size, FPS, *sizes, recipe.shift, clean_pass=recipe.clean_pass)
-    return replace(
-        usual,
-        chunk=chunk or usual.chunk,
-        sink=usual.sink if sink is None else sink,
-        window=usual.window if window is None else window,
-        steps=steps or usual.steps,
-        clean_pass=usual.clean_pass if clean_pass is None else clean_pass,
-    )
-
-
 def history(run_dir: Path) -> dict[str, Any]:
     """What a stage was trained by, and for how long: recipe, steps, and minutes of its own clock."""
     recipe: Recipe = load(run_dir / RECIPE_FILE)
@@ -141,10 +120,10 @@ def history(run_dir: Path) -> dict[str, Any]:
     if newest is None:
         raise ValueError(f"{run_dir} holds no finished checkpoint: train that stage first")
     minutes = float(newest.state["loop"]["seconds"]) / 60
-    told = {key: _unplaced(value) for key, value in json.loads(to_json(recipe)).items()}
-    return {"steps": newest.step, "minutes": round(minutes, 1), "recipe": told}
+    fields = {key: _without_folder(value) for key, value in json.loads(to_json(recipe)).items()}
+    return {"steps": newest.step, "minutes": round(minutes, 1), "recipe": fields}
 
 
-def _unplaced(value: Any) -> Any:
+def _without_folder(value: Any) -> Any:
     """Of a file of this machine its name alone."""
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

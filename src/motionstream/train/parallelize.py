@@ -63,7 +63,7 @@ def close_distributed() -> None:
         return
     dist.destroy_process_group()
     for mesh in _meshes.values():
-        getattr(mesh, "_pg_registry", {}).clear()  # newer torch's; an older one's mesh knows the group by name
+        getattr(mesh, "_pg_registry", {}).clear()  # newer torch's; an older one's mesh has the group's name alone
     _meshes.clear()
     gc.collect()
 
@@ -115,15 +115,6 @@ def gathers_for(module: nn.Module, method: str) -> None:
     from torch.distributed.fsdp import register_fsdp_forward_method
 
     register_fsdp_forward_method(module, method)
-
-
-def broadcast_weights(module: nn.Module) -> None:
-    """Give every rank rank 0's weights and buffers (for whole copies, not sharded modules)."""
-    if world_size() == 1:
-        return
-    for tensor in module.state_dict().values():
-        if not isinstance(tensor, DTensor):
-            dist.broadcast(tensor, src=0)
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

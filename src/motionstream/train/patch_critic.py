@@ -1,7 +1,7 @@
-"""PatchGAN: a critic that judges a video patch by patch (Isola et al., CVPR 2017; in the paper's Appendix A).
+"""PatchGAN: a critic (discriminator) that scores a video patch by patch (Isola et al., CVPR 2017; paper Appendix A).
 
-Its convolutions are over space and time, so that flicker is seen as well as blur. It sees about 50 × 50 pixels and
-a dozen frames; each of its numbers says how real the clip is around there. Hinge loss, without limits on its weights.
+Its convolutions are over space and time, so that flicker is seen as well as blur. Its field of view is about 50 × 50
+pixels and a dozen frames; each score is of the clip around its place. Hinge loss, without limits on its weights.
 
 Legend: B clips, F frames, H W pixels, t h w patches.
 """
@@ -16,7 +16,7 @@ GROUPS = 4  # of channels that are normalised together: batches are too small fo
 
 
 class PatchCritic(nn.Module):
-    """Frames (B, F, 3, H, W) in [−1, 1] → judgements (B, t, h, w), above 0 for real.
+    """Frames (B, F, 3, H, W) in [−1, 1] → scores (B, t, h, w), above 0 for real.
 
     width: channels of its first layer. Raises ValueError for a width that is no multiple of 4.
     """
@@ -44,17 +44,17 @@ def halving(inner: int, outer: int) -> list[nn.Module]:
 
 
 def critic_loss(real: Tensor, made: Tensor) -> Tensor:
-    """Hinge: judgements of real clips above 1, of made ones below −1, and no further."""
+    """Hinge: scores of real clips above 1, of made ones below −1, and no further."""
     return (F.relu(1 - real) + F.relu(1 + made)).mean() / 2
 
 
 def maker_loss(made: Tensor) -> Tensor:
-    """What the critic's judgements of made clips cost whoever made them."""
+    """The generator's loss of the critic's scores of its clips."""
     return -made.mean()
 
 
 def balance(wanted: Tensor, given: Tensor, last: nn.Parameter) -> Tensor:
-    """The weight that makes `given` pull at the last layer as strongly as `wanted` does (Esser et al., CVPR 2021)."""
+    """The weight that gives `given` as large a gradient at the last layer as `wanted` has (Esser et al., CVPR 2021)."""
     strong, weak = (torch.autograd.grad(loss, last, retain_graph=True)[0].norm() for loss in (wanted, given))
     weight: Tensor = (strong / (weak + 1e-6)).clamp(max=1e4).detach()
     return weight

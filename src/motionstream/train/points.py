@@ -1,10 +1,10 @@
-"""Which of a clip's exact tracks the model is shown: how training learns to be steered by few points and by many.
+"""Which of a clip's exact tracks the model is given, so that training covers control by few points and by many.
 
 Three kinds of control are drawn: dense (points everywhere, as a tracker gives), by hand (a handful on each thing that
 moves), and few points anywhere. In the first two nothing moves that is not tracked, so the model learns that what
-no one touches stays where it is; the third keeps it able to guess.
+has no track stays where it is; the third keeps it able to guess.
 
-Legend: F frames, N points of the clip, M points shown.
+Legend: F frames, N points of the clip.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Stage "prompt-filter": what phrases of weather, light and film do to a frame, from clips with and without an effect.
 
 A synthetic world is drawn once and shown under every effect: without one it is what a student shows, with one what the
-prompt asks for. Colours are compared pixel by pixel, with the mean of each kind of specks in place of the specks; what
-lies over them is compared as a texture (`train/texture.py`), for where a flake is is chance.
+prompt asks for. Colours are compared pixel by pixel, with the mean of each kind of particles in place of the particles;
+these are compared as a texture (`train/texture.py`), for their places are random.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from motionstream.conditioning.text_encoder import PAD
 from motionstream.data.assets import AssetLibrary
@@ -28,19 +28,19 @@ from motionstream.tiny.phrases import phrase_numbers
 from motionstream.tiny.prompt_filter import PromptFilter, shown, unbounded
 from motionstream.train.ema import EMA
 from motionstream.train.network import finished
-from motionstream.train.optim import Schedule, Updater, make_optimizer
+from motionstream.train.optim import Updater
 from motionstream.train.recipe import PromptFilterRecipe
-from motionstream.train.sheet import rows
-from motionstream.train.stage import Image
+from motionstream.train.serialise import Tree
+from motionstream.train.stage import Image, UpdatingStage, contact_sheet
 from motionstream.train.texture import beyond_curves, shape_distance, texture_distance
 from motionstream.vae.pixels import to_model, to_uint8
 
 CASES = (NONE, *BY_NAME)
 """What every world is shown under."""
 FAINT = 0.05
-"""Amount of specks up to which the price of more rises steeply."""
-PRICE_RISES = 0.35
-"""Share of the run in which it rises to its weight."""
+"""Amount of particles up to which the sparsity penalty rises steeply."""
+SPARSITY_RISE = 0.35
+"""Share of the run in which the sparsity penalty rises to its weight."""
 
 
 def build(recipe: PromptFilterRecipe, assets: Path, out: Path) -> PromptFilterStage:
@@ -55,45 +55,35 @@ def build(recipe: PromptFilterRecipe, assets: Path, out: Path) -> PromptFilterSt
 
 def finished_prompt_filter(run_dir: Path) -> PromptFilter:
     """The averaged network of a finished run of stage "prompt-filter"."""
-    recipe, weights = finished(run_dir, PromptFilterRecipe, "the look")
-    prompt_filter = PromptFilter(recipe.prompt_filter)
-    prompt_filter.load_state_dict(weights)
-    return prompt_filter
+    return finished(run_dir, PromptFilterRecipe, lambda recipe: PromptFilter(recipe.prompt_filter))
 
 
-class PromptFilterStage:
+class PromptFilterStage(UpdatingStage):
     def __init__(self, recipe: PromptFilterRecipe, worlds: SyntheticWorlds, prompt_filter: PromptFilter) -> None:
         self.recipe, self.worlds = recipe, worlds
         self.prompt_filter = prompt_filter.to(recipe.device)
         self.ema = EMA(self.prompt_filter, recipe.ema_decay)
-        self.optimizer = make_optimizer(self.prompt_filter, recipe.lr, recipe.weight_decay, recipe.optimizer)
-        schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)
-        self.updater = Updater(self.prompt_filter, self.optimizer, schedule, recipe.clip, recipe.accumulate, self.ema)
+        self.updater = Updater.of(recipe, self.prompt_filter, self.ema)
+        self.updaters = {"prompt-filter": self.updater}
         self.next = 0
-
-    def modules(self) -> dict[str, nn.Module]:
-        return {"prompt-filter": self.prompt_filter, "ema": self.ema}
-
-    def optimizers(self) -> dict[str, Any]:
-        return {"prompt-filter": self.optimizer}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         textured = progress >= self.recipe.texture_from
-        risen = min(max((progress - self.recipe.price_from) / PRICE_RISES, 0.0), 1.0)
-        price = self.recipe.price_weight * risen**2
-        means = self.updater.accumulated(lambda: self._losses(self._next_worlds(), textured, price))
-        return means | self.updater.apply(step, progress)
+        risen = min(max((progress - self.recipe.sparsity_from) / SPARSITY_RISE, 0.0), 1.0)
+        sparsity_weight = self.recipe.sparsity_weight * risen**2
+        for _ in range(self.recipe.accumulate):
+            self.updater.backward(self._losses(self._next_worlds(), textured, sparsity_weight))
+        return self.updater.apply(step, progress)
 
     def sheet(self) -> Image | None:
         """Of one world under each effect, three frames as they are to be and three as learned."""
-        average: PromptFilter = self.ema.average  # type: ignore[assignment]
         numbers = np.linspace(0, self.recipe.frames - 1, 3).round().astype(int).tolist()
         drawn = self._drawn(PROBE_FIRST, numbers)
         with torch.no_grad():
-            made = average(drawn.plain, drawn.phrases, drawn.age, drawn.specks)
-        return rows([to_uint8(torch.cat(pair)) for pair in zip(drawn.true, made, strict=True)])
+            made = self.ema.average(drawn.plain, drawn.phrases, drawn.age, drawn.particles)
+        return contact_sheet([to_uint8(torch.cat(pair)) for pair in zip(drawn.true, made, strict=True)])
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Tree]:
         return {"next": self.next}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
@@ -104,41 +94,41 @@ class PromptFilterStage:
         return range(first, self.next)
 
     def _drawn(self, world: int, numbers: Sequence[int]) -> _Drawn:
-        """Frames of these numbers without an effect and under each; the specks of each are of another time."""
+        """Frames of these numbers without an effect and under each; the particles of each are of another time."""
         recipe = self.recipe
         drawn, rng = self.worlds.world(world), np.random.default_rng([recipe.seed, world])
         clips = [to_model(clip[torch.tensor(numbers)]) for clip in drawn.under_effects(CASES)]
-        said = [_said(drawn.caption, case, rng) for case in CASES]
-        phrases = _padded([phrase_numbers(prompt, recipe.prompt_filter.phrases) for prompt in said])
-        specks, begins = Particles.of(world, recipe.size), rng.integers(0, 10_000, len(CASES)).tolist()
-        moving = [specks.at([begin + number for number in numbers]) for begin in begins]
+        prompts = [_prompt(drawn.caption, case, rng) for case in CASES]
+        phrases = _padded([phrase_numbers(prompt, recipe.prompt_filter.phrases) for prompt in prompts])
+        particles, begins = Particles.of(world, recipe.size), rng.integers(0, 10_000, len(CASES)).tolist()
+        moving = [particles.at([begin + number for number in numbers]) for begin in begins]
         true = torch.stack(clips)
         parts = true[:1].expand_as(true), true, phrases, torch.tensor([numbers] * len(CASES)), torch.stack(moving)
         return _Drawn(*(part.to(recipe.device) for part in parts))
 
-    def _losses(self, worlds: Sequence[int], textured: bool, price: float) -> dict[str, Tensor]:
+    def _losses(self, worlds: Sequence[int], textured: bool, sparsity_weight: float) -> dict[str, Tensor]:
         found: dict[str, list[Tensor]] = {}
         for world in worlds:
             rng = np.random.default_rng([self.recipe.seed, world, 1])
             begin = int(rng.integers(self.recipe.frames - self.recipe.shown + 1))
             drawn = self._drawn(world, range(begin, begin + self.recipe.shown))
-            for name, value in self._compared(drawn, textured, price, world).items():
+            for name, value in self._compared(drawn, textured, sparsity_weight, world).items():
                 found.setdefault(name, []).append(value)
         return {name: torch.stack(values).mean() for name, values in found.items()}
 
-    def _compared(self, drawn: _Drawn, textured: bool, price: float, seed: int) -> dict[str, Tensor]:
-        curve, laid = self.prompt_filter.parameters_of(drawn.phrases, drawn.age)
-        even = drawn.specks.mean((-1, -2), keepdim=True).expand_as(drawn.specks)
-        colour = colour_error(unbounded(drawn.plain, curve, laid.detach(), even), drawn.true)
+    def _compared(self, drawn: _Drawn, textured: bool, sparsity_weight: float, seed: int) -> dict[str, Tensor]:
+        curve, amounts = self.prompt_filter.parameters_of(drawn.phrases, drawn.age)
+        even = drawn.particles.mean((-1, -2), keepdim=True).expand_as(drawn.particles)
+        colour = colour_error(unbounded(drawn.plain, curve, amounts.detach(), even), drawn.true)
         if not textured:
             return {"loss": colour, "colour": colour}
-        made = shown(drawn.plain, curve.detach(), laid, drawn.specks)
+        made = shown(drawn.plain, curve.detach(), amounts, drawn.particles)
         left, wanted = (beyond_curves(video, drawn.plain[:1]) for video in (made, drawn.true))
         texture = texture_distance(left, wanted, torch.Generator().manual_seed(seed))
-        shape, laid_over = shape_distance(left, wanted), _logged(laid)
+        shape, sparsity = shape_distance(left, wanted), sparsity_penalty(amounts)
         recipe = self.recipe
-        loss = colour + recipe.texture_weight * texture + recipe.shape_weight * shape + price * laid_over
-        return {"loss": loss, "colour": colour, "texture": texture, "shape": shape, "laid": laid_over}
+        loss = colour + recipe.texture_weight * texture + recipe.shape_weight * shape + sparsity_weight * sparsity
+        return {"loss": loss, "colour": colour, "texture": texture, "shape": shape, "sparsity": sparsity}
 
 
 def colour_error(made: Tensor, true: Tensor) -> Tensor:
@@ -149,14 +139,14 @@ def colour_error(made: Tensor, true: Tensor) -> Tensor:
     return F.mse_loss(torch.where(true.abs() >= 1, made.clamp(-1, 1), made), true)
 
 
-def _logged(laid_BFP: Tensor) -> Tensor:
-    """How much is laid over frames, counted so that a little of many kinds is most: priced, an effect makes do with
-    few, and others have none (Candès et al., "Enhancing sparsity by reweighted l1 minimization", 2008). Faint
-    specks that no effect has are what a tracker, and an eye, holds on to."""
-    return torch.log1p(laid_BFP.abs() / FAINT).sum(-1).mean()
+def sparsity_penalty(amounts_BFP: Tensor) -> Tensor:
+    """Log-sum penalty on the amounts of each kind of particles: effects use few kinds, and none where they need none
+    (Candès et al., "Enhancing sparsity by reweighted l1 minimization", 2008). Faint particles that belong to no effect
+    would be followed by trackers, and by the eye."""
+    return torch.log1p(amounts_BFP.abs() / FAINT).sum(-1).mean()
 
 
-def _said(scene: str, effect: str, rng: np.random.Generator) -> str:
+def _prompt(scene: str, effect: str, rng: np.random.Generator) -> str:
     """The scene's caption with the effect named in it, in any of its words."""
     if effect == NONE:
         return scene
@@ -172,10 +162,10 @@ def _padded(numbers: Sequence[Sequence[int]]) -> Tensor:
 @dataclass(frozen=True)
 class _Drawn:
     """A world under every effect: plain and true frames (B, F, 3, H, W), phrases of the prompts (B, L), how long they
-    have been in force (B, F), and specks (B, F, K, H, W)."""
+    have been in force (B, F), and particles (B, F, K, H, W)."""
 
     plain: Tensor
     true: Tensor
     phrases: Tensor
     age: Tensor
-    specks: Tensor
+    particles: Tensor

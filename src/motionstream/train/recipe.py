@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from motionstream.data.effects import SHARE
+from motionstream.model_folder import Live
 from motionstream.tiny.detail import DetailConfig
 from motionstream.tiny.prompt_filter import PromptFilterConfig
 from motionstream.tiny.vae import TinyVAEConfig
@@ -22,11 +23,13 @@ from motionstream.train.typed import parsed, shaped
 from motionstream.wan.taehv import TaehvConfig
 
 R = TypeVar("R", bound="Recipe")
+Changes: TypeAlias = Mapping[str, Any]
+"""Field of a recipe → value."""
 
 RECIPE_FILE = "recipe.json"
 """Beside the weights of a run."""
-
-
+FPS = 24.0
+"""Frames a second of our own models."""
 NETWORK_SIZES = ("width", "layers", "heads", "ffn", "text_dim", "text_tokens")
 
 
@@ -68,8 +71,9 @@ class Recipe:
     passes a step. steps: of the whole run. warmup_steps: of the rate. decay_fraction: last part of the run in
     which the rate falls to 0. clip: largest gradient norm. ema_decay: of the averaged weights.
     dtype: of autocast ("bfloat16", "float32"). device: "auto", "cpu", "cuda". sheet_every, log_every: steps.
-    effect_share: of synthetic clips that have weather or a look, which only the prompt tells. variety: of synthetic
-    clips whose things also turn in depth, swing, shake, blur or are pieces of the photograph (`data.synthetic`).
+    effect_share: of synthetic clips that have weather or a film look, which only the prompt names. variety: of
+    synthetic clips whose things also turn in depth, swing, shake, blur or are cut from the photograph
+    (`data.synthetic`).
     """
 
     stage: ClassVar[str]
@@ -114,7 +118,7 @@ class TinyVAERecipe(Recipe):
     """Stages "vae" and "vae-decoder" (paper Appendix A, in small).
 
     crop: side in pixels of the square cut from each clip. edge_weight: of the error of pixel differences beside the
-    absolute error's 1. size_weight: of the pull of latents to unit size. latent_noise: standard
+    absolute error's 1. size_weight: of the penalty on latents larger than unit size. latent_noise: standard
     deviation of noise on the latents before decoding. whitening: 0 … 1, how far the latents' channels are brought to
     equal variance. lpips_weight: of LPIPS beside the absolute error's 1, with the weights in the file `lpips`.
     init_from: run to start from, "" = from principal components. decoder_only: the latents stay what they are, so that
@@ -146,7 +150,7 @@ class DecoderRecipe(Recipe):
     """Stage "decoder": a tiny decoder of a full VAE's latents (paper Appendix A).
 
     crop: side in pixels of the square cut from each clip, once that covers `size`. lpips_weight: beside the absolute
-    error's 1. adversarial_weight: how strongly the critic's gradient pulls at the last layer, as a share of that of
+    error's 1. adversarial_weight: size of the critic's gradient at the last layer, as a share of that of
     the other two; from the step `adversarial_start` on. critic_width: channels of its first layer.
     vae: run of stage "vae" in the chain, or a folder with Wan's. lpips: file of LPIPS weights (`vae.lpips`). clips:
     folder of videos, "" = synthetic worlds. init_from: file of a decoder to start from, "" = from nothing.
@@ -176,23 +180,34 @@ class DecoderRecipe(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MotionRecipe(Recipe):
+class ControlledRecipe(Recipe):
+    """What the stages on clips with tracks share.
+
+    shift: k of the times (paper: 6). points_min, points_max: tracks drawn for a clip (paper: 1 000–2 500 at 832×480).
+    mask_probability: of a chunk of middle frames losing its tracks (paper Section 3.1). vae: run of the VAE.
+    """
+
+    network: Network
+    shift: float = 6.0
+    points_min: int
+    points_max: int
+    mask_probability: float = 0.0
+    vae: str = "vae"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionRecipe(ControlledRecipe):
     """What the stages that train a DiT share.
 
     data: "synthetic" (worlds made while it trains) or "shards" (clips that `motionstream data encode` prepared); then
     `vae` is the kind that encoded them ("wan2.1", "wan2.2"), not a run. sharded: weights, gradients and moments are
-    split over the ranks (FSDP2); else every rank holds all. recompute: a block keeps its input alone and computes the
-    rest again in the backward pass (activation checkpointing).
+    split over the ranks (FSDP2); else every rank holds all. activation_checkpointing: a block keeps its input alone
+    and computes the rest again in the backward pass.
     """
 
-    network: Network
     data: str = "synthetic"
     sharded: bool = False
-    recompute: bool = False
-    shift: float = 6.0
-    points_min: int
-    points_max: int
-    vae: str = "vae"
+    activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -203,27 +218,33 @@ class MotionRecipe(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherRecipe(MotionRecipe):
-    """Stages "teacher" and "teacher-mask" (paper Section 3.1): flow matching with guidance dropout.
+class DroppingRecipe(MotionRecipe):
+    """Stages that learn joint guidance.
 
-    text_drop, track_drop, both_drop: shares of clips that lose the prompt, the tracks, both (for joint guidance).
-    anchor_drop: share that loses the warped anchor. mask_probability: of a chunk of middle frames losing its tracks
-    (paper: 0.2, in the second stage only). shift: k of the times (paper: 6). points_min, points_max: tracks drawn for
-    a clip (paper: 1 000–2 500 at 832×480). vae: run of the VAE. init_from: run to start from, "" = from nothing.
+    text_drop, track_drop, both_drop: shares of clips that lose the prompt, the tracks, both. anchor_drop: share that
+    loses the warped anchor.
     """
-
-    stage: ClassVar[str] = "teacher"
 
     text_drop: float = 0.1
     track_drop: float = 0.1
     both_drop: float = 0.1
     anchor_drop: float = 0.1
-    mask_probability: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherRecipe(DroppingRecipe):
+    """Stages "teacher" and "teacher-mask" (paper Section 3.1): flow matching with guidance dropout.
+
+    mask_probability: paper: 0.2, in the second stage only. init_from: run to start from, "" = from nothing.
+    """
+
+    stage: ClassVar[str] = "teacher"
+
     init_from: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CausalInitRecipe(MotionRecipe):
+class CausalInitRecipe(DroppingRecipe):
     """Stage "causal": the teacher's weights learn to see only sink, window and their own chunk (paper Section 3.2).
 
     sinks, windows, chunks: latents, drawn anew for each step (paper: random sinks, windows and masks). diffusion_steps:
@@ -241,48 +262,65 @@ class CausalInitRecipe(MotionRecipe):
     w_t: float = 3.0
     w_m: float = 1.5
     target_decay: float = 0.99
-    text_drop: float = 0.1
-    track_drop: float = 0.1
-    both_drop: float = 0.1
-    anchor_drop: float = 0.1
     mask_probability: float = 0.2
     teacher: str = "teacher-mask"
 
+    @property
+    def live(self) -> Live:
+        """How the student is run: with the longest of what it learns, in the paper's three calls a chunk."""
+        return Live(self.size, FPS, max(self.chunks), max(self.sinks), max(self.windows), 3, self.shift)
+
 
 @dataclass(frozen=True, kw_only=True)
-class RolloutRecipe(MotionRecipe):
-    """Stage "rollout": rollouts on own outputs, pulled towards the true clips.
+class StreamedRecipe(ControlledRecipe):
+    """Stages in which a student rolls out: one set of numbers for how it is trained and how it is run.
 
-    chunk, sink, window: latents, as at inference (paper: 3, 3, 3 = "c3s1w1"). denoising_steps: calls a chunk (paper 3).
-    frames: rolled out. vacant_weight: of the squared error where nothing of the anchor's picture has landed, beside 1
-    elsewhere: little of a clip, and all that a warp leaves to the network. ema_start: steps. idle: share of synthetic
-    clips that stand still, without tracks, as a viewer's picture is before the first gesture. drift: largest standard
-    deviation of the shift, a channel each, by which the past beyond the sink is falsified for a clip, so that a stream
-    that has lost its colours finds them again. clean_pass: as of `sampling.Rolling`; the past of a rollout without one
-    cannot be falsified, nor its blocks be recomputed. causal: run that the student starts from, "" = from nothing,
-    which an anchored network can: with all weights at their start it is the warp.
+    chunk, sink, window: latents (paper: 3, 3, 3 = "c3s1w1"). denoising_steps: calls a chunk (paper: 3). clean_pass:
+    whether later chunks see keys and values of the clean chunk, from one more call at t = 0 (paper), or those of the
+    last denoising call (one call fewer).
     """
-
-    stage: ClassVar[str] = "rollout"
 
     chunk: int = 3
     sink: int = 3
     window: int = 3
     denoising_steps: int = 3
+    clean_pass: bool = True
+
+    @property
+    def live(self) -> Live:
+        """How the student is run, in training and once packed."""
+        sizes = self.chunk, self.sink, self.window, self.denoising_steps
+        return Live(self.size, FPS, *sizes, self.shift, clean_pass=self.clean_pass)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutRecipe(StreamedRecipe, MotionRecipe):
+    """Stage "rollout": rollouts on own outputs, trained on the true clips.
+
+    frames: rolled out. vacant_weight: of the squared error where nothing of the anchor's picture has landed, beside 1
+    elsewhere: little of a clip, and all that a warp leaves to the network. ema_start: steps. idle: share of synthetic
+    clips that stand still, without tracks, as a viewer's picture is before the first gesture. history_noise: largest
+    standard deviation of a shift, a channel each, that is added to a clip's past beyond the sink, so that a stream that
+    has lost its colours learns to find them again; only with a clean pass, into which it goes. causal: run that
+    the student starts from, "" = from nothing, which an anchored network can: with all weights at their start it is
+    the warp. activation_checkpointing: only with a clean pass.
+    """
+
+    stage: ClassVar[str] = "rollout"
+
     vacant_weight: float = 0.0
     ema_start: int = 0
     mask_probability: float = 0.2
     idle: float = 0.0
-    drift: float = 0.0
-    clean_pass: bool = True
+    history_noise: float = 0.0
     causal: str = "causal"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.drift and not self.clean_pass:
+        if self.history_noise and not self.clean_pass:
             raise ValueError(
-                f"recipe {self.name}: drift = {self.drift} falsifies clean chunks on their way to the past, and "
-                "without clean_pass none go there: set drift = 0"
+                f"recipe {self.name}: history_noise = {self.history_noise} is added to clean chunks on their way to "
+                "the past, and without clean_pass none go there: set history_noise = 0"
             )
         if not self.causal and not self.network.anchored:
             raise ValueError(
@@ -324,32 +362,20 @@ class SelfForcingRecipe(RolloutRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetailRecipe(Recipe):
+class DetailRecipe(StreamedRecipe):
     """Stage "detail": the network that takes texture from the warped anchor, trained on the student's own rollouts.
 
-    chunk, sink, window, denoising_steps, clean_pass, shift: of the student's rollout. edge_weight: of the error of
-    pixel differences beside the absolute error's 1. vacant_weight: of the absolute error where nothing of the anchor's
-    picture lands, beside 1 elsewhere. student: run of the finished student. init_from: an earlier run whose
-    averaged weights it goes on from, "" = from nothing.
+    edge_weight: of the error of pixel differences beside the absolute error's 1. vacant_weight: of the absolute error
+    where nothing of the anchor's picture lands, beside 1 elsewhere. student: run of the finished student. init_from: an
+    earlier run whose averaged weights it goes on from, "" = from nothing.
     """
 
     stage: ClassVar[str] = "detail"
 
-    network: Network
     detail: DetailConfig
-    chunk: int = 3
-    sink: int = 3
-    window: int = 3
-    denoising_steps: int = 3
-    clean_pass: bool = True
-    shift: float = 6.0
     edge_weight: float = 1.0
     vacant_weight: float = 0.0
     text_drop: float = 0.1
-    points_min: int
-    points_max: int
-    mask_probability: float = 0.0
-    vae: str = "vae"
     student: str = "self-forcing"
     init_from: str = ""
 
@@ -360,9 +386,9 @@ class PromptFilterRecipe(Recipe):
 
     batch: worlds a step, each under every effect. shown: frames in a row that are drawn of each. texture_weight,
     shape_weight: of the textures' distances (`train/texture.py`) beside the colours' error, once the share texture_from
-    of the run is done: words are told apart by their colours first, in steps of a third of the time. price_weight: of
-    all that is laid over frames, so that an effect makes do with few kinds of specks; asked from the share price_from
-    of the run on, when they have grown. init_from: an earlier run whose averaged weights it goes on from.
+    of the run is done: effects are learned by their colours first, in steps of a third of the time. sparsity_weight: of
+    the penalty on particles, so that an effect uses few kinds of them; from the share sparsity_from of the run on, when
+    they have grown. init_from: an earlier run whose averaged weights it goes on from.
     """
 
     stage: ClassVar[str] = "prompt-filter"
@@ -371,9 +397,9 @@ class PromptFilterRecipe(Recipe):
     shown: int = 2
     texture_weight: float = 0.15
     shape_weight: float = 0.3
-    price_weight: float = 5e-4
+    sparsity_weight: float = 5e-4
     texture_from: float = 0.3
-    price_from: float = 0.5
+    sparsity_from: float = 0.5
     init_from: str = ""
 
 
@@ -424,6 +450,17 @@ def changed(recipe: R, settings: Iterable[str]) -> R:
             raise ValueError(f"setting {setting!r}: write key=value, as in lr=1e-3")
         recipe = parsed(recipe, key.strip(), text.strip())
     return recipe
+
+
+def derived(kind: type[R], base: Recipe, **changes: Any) -> R:
+    """A recipe of this kind with what `base` sets of the same fields, and these changes."""
+    names = {field.name for field in dataclasses.fields(kind)} & {field.name for field in dataclasses.fields(base)}
+    return kind(**{**{name: getattr(base, name) for name in names}, **changes})
+
+
+def variant(chain: Mapping[str, Recipe], common: Changes, changes: Mapping[str, Changes]) -> dict[str, Recipe]:
+    """The recipes of a chain, by stage, with changes that all of them have and with each stage's own."""
+    return {stage: dataclasses.replace(chain[stage], **{**common, **own}) for stage, own in changes.items()}
 
 
 def digest(recipe: Recipe) -> str:

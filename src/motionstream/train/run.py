@@ -1,4 +1,4 @@
-"""From a stage's name and a recipe to a finished sitting: what `motionstream train` calls."""
+"""From a stage's name and a recipe to a finished session: what `motionstream train` calls."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def train(
 
     stage: one of BUILDERS. recipe: a name, a JSON file or a recipe. out: folder of the whole chain; a stage finds
     those before it as `out/<stage>`. assets: pictures for the synthetic worlds, or the folder of prepared clips.
-    minutes: limit of this sitting; finish: the rate's decay ends with it. overrides: "key=value". Under torchrun every
+    minutes: limit of this session; finish: the rate's decay ends with it. overrides: "key=value". Under torchrun every
     rank calls it.
     """
     if stage not in BUILDERS:
@@ -76,12 +76,12 @@ def train(
     chosen = changed(recipe_for(stage, recipe), overrides)
     ranks = setup_distributed(chosen.device)
     try:
-        return sitting(stage, chosen, ranks, out, assets, pace_of(chosen, minutes, finish), resume)
+        return session(stage, chosen, ranks, out, assets, pace_of(chosen, minutes, finish), resume)
     finally:
         close_distributed()
 
 
-def sitting(
+def session(
     stage: str, recipe: Recipe, ranks: Ranks, out: Path, assets: Path, pace: Pace, resume: bool = True
 ) -> Outcome:
     """What `train` does within the group of ranks."""
@@ -136,11 +136,11 @@ def builder(stage: str) -> Callable[[Recipe, Path, Path], Stage]:
 
 
 def _keep_recipe(recipe: Recipe, run_dir: Path, ranks: Ranks) -> None:
-    """Save the recipe beside the weights, and say what differs from the last sitting's."""
+    """Save the recipe beside the weights, and warn of what differs from that of the last session."""
     if not ranks.first:
         return
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / RECIPE_FILE
     if path.is_file() and (changes := differences(load(path), recipe)):
-        _log.warning("the recipe changed since the last sitting: %s", "; ".join(changes))
+        _log.warning("the recipe changed since the last session: %s", "; ".join(changes))
     save(recipe, path)

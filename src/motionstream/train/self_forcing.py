@@ -1,40 +1,46 @@
-"""Stage "self-forcing": the student rolls out on its own outputs, with sink and rolling cache, and is pulled towards
-what the teacher finds likely (paper Section 3.2; DMD after Self Forcing).
+"""Stage "self-forcing": the student rolls out on its own outputs, with sink and rolling cache, and learns what the
+teacher finds likely (paper Section 3.2; DMD after Self Forcing).
 
 ∇L ≈ −E[(s_real(Ψ(ẑ, t), t) − s_fake(Ψ(ẑ, t), t)) ∂ẑ/∂θ]: s_real is the teacher under joint guidance, s_fake a critic
-trained on the student's clips. One critic step each step, one generator step in `critic_ratio`; the gradient
-goes through one denoising call a chunk, never through the cache.
+trained on the student's clips. Both scores are given as the clean clips that they stand for.
+
+Legend: B clips, T latents, C channels, h w latent cells.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from motionstream.diffusion import clean_of, interpolate, sample_times
 from motionstream.sampling import Guidance, MotionModel, frame_times, guided_velocity
+from motionstream.train.ema import EMA
 from motionstream.train.motion_data import MotionSource, Sample, context_of
+from motionstream.train.motion_stage import MotionStage, student_sheet
 from motionstream.train.network import new_model, place
+from motionstream.train.optim import Updater
 from motionstream.train.recipe import SelfForcingRecipe
-from motionstream.train.rollout import RolloutStage, rollout_data, true_error
+from motionstream.train.rollout import exit_step, rollout_clips, student_clip, true_error
+from motionstream.train.stage import Image, autocast
 from motionstream.train.teacher import control_of, flow_losses
+
+BETAS = (0.0, 0.999)
+"""AdamW's of student and critic, as Self Forcing has them: each is the other's moving target."""
 
 
 def build(recipe: SelfForcingRecipe, assets: Path, out: Path) -> SelfForcingStage:
     """The stage, ready for its first step or for `load_state_dict`."""
-    data = rollout_data(recipe, assets, out)
+    data = rollout_clips(recipe, assets, out)
     starts = recipe.causal, recipe.teacher, recipe.teacher
     networks = [new_model(recipe.network, data.latent_channels, out / start) for start in starts]
     return SelfForcingStage(recipe, data, *networks)
 
 
-class SelfForcingStage(RolloutStage):
-    betas = 0.0, 0.999  # as the field does it: student and critic chase one another
+class SelfForcingStage(MotionStage):
     recipe: SelfForcingRecipe
 
     def __init__(
@@ -45,64 +51,96 @@ class SelfForcingStage(RolloutStage):
         critic: MotionModel,
         teacher: MotionModel,
     ) -> None:
-        super().__init__(recipe, data, student)
-        self.critic = critic
+        super().__init__(recipe, data, recipe.seed + 2)
+        self.student, self.critic = student, critic
         self.teacher = teacher.requires_grad_(False).eval()
-        self.critic.track_head.requires_grad_(False)
-        place([self.critic, self.teacher], recipe)
-        self.critic_updater = self._updater(self.critic, recipe.lr_critic, None)
-
-    def modules(self) -> dict[str, nn.Module]:
-        return {**super().modules(), "critic": self.critic}
-
-    def optimizers(self) -> dict[str, Any]:
-        return {**super().optimizers(), "critic": self.critic_updater.optimizer}
+        for learner in (self.student, self.critic):
+            learner.track_head.requires_grad_(False)  # frozen after the first stage (paper Section 3.2)
+        self.ema = EMA(self.student, recipe.ema_decay, start=recipe.ema_start)
+        place([self.student, self.ema.average, self.critic, self.teacher], recipe)
+        self.updater = Updater.of(recipe, self.student, self.ema, betas=BETAS)
+        self.critic_updater = Updater.of(recipe, self.critic, lr=recipe.lr_critic, betas=BETAS)
+        self.updaters = {"student": self.updater, "critic": self.critic_updater}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
-        losses: dict[str, float] = {}
-        if step % self.recipe.critic_ratio == 0:
-            losses |= self._train(self.updater, self._distribution_matching, step, progress, 1, no_motion=True)
-        critic = self._train(self.critic_updater, self._critic_loss, step, progress, 0)
-        skipped = max(losses.get("skipped", 0.0), critic["skipped"])
-        losses |= {f"critic_{name}": value for name, value in critic.items()}
-        return losses | {"loss": critic["loss"], "skipped": skipped}
+        """The algorithm of paper Section 3.2: one critic update each step, a generator update in `critic_ratio`."""
+        recipe, random = self.recipe, self.random
+        generator: dict[str, float] = {}
+        if step % recipe.critic_ratio == 0:
+            for sample in self.samples(no_motion=True):
+                with autocast(recipe):
+                    # Rollout: ẑ chunk by chunk on its own past, gradient through one denoising call a chunk.
+                    call = exit_step(recipe, 2 * step + 1, random)
+                    clip = student_clip(self.student, sample, recipe, random, call)
+                    with torch.no_grad():
+                        # Noise: Ψ(ẑ, t) = (1 − t) ẑ + t ε.
+                        t, noisy = noised(clip, recipe, random)
+                        # Real score: the teacher under joint guidance (Section 3.1).
+                        real = real_clip(self.teacher, sample, noisy, t, Guidance(recipe.w_t, recipe.w_m))
+                        # Fake score: the critic, without guidance.
+                        fake = fake_clip(self.critic, sample, noisy, t)
+                # Direction: s_fake − s_real, normalised; the loss has it as its gradient.
+                losses = dmd_losses(clip, dmd_direction(clip, real, fake))
+                self.updater.backward(with_truth(losses, clip, sample, recipe))
+            # Generator update.
+            generator = self.updater.apply(step, progress)
+        # Critic update: flow matching on the student's clips, so that its score is that of what the student makes.
+        for sample in self.samples():
+            with autocast(recipe):
+                with torch.no_grad():
+                    call = exit_step(recipe, 2 * step, random)
+                    clip = student_clip(self.student, sample, recipe, random, call)
+                t, noisy = noised(clip, recipe, random)
+                guess = fake_clip(self.critic, sample, noisy, t)
+            self.critic_updater.backward(flow_losses(self.critic, guess, t, replace(sample, latents=clip)))
+        critic = self.critic_updater.apply(step, progress)
+        return both_reports(generator, critic)
 
-    def _noised(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """Times (B, T) and Ψ(ẑ, t), the clip noised to them; the given first latent stays clean."""
-        noise = torch.randn(clip.shape, generator=self.random).to(clip)
-        drawn = sample_times((len(clip),), self.recipe.shift, self.random)
-        t = frame_times(drawn.clamp(self.recipe.t_min, self.recipe.t_max), clip)
-        return t, interpolate(clip, noise, t)
+    def sheet(self) -> Image | None:
+        """Rows: true clip, the student's rollout, the warp it starts from."""
+        return student_sheet(self.ema.average, self.data, self.recipe, self.recipe.live.rollout_config)
 
-    def _distribution_matching(self, sample: Sample) -> dict[str, Tensor]:
-        with self._autocast(sample.latents):
-            clip = self._rollout(sample, self._exit_step()).float()
-            with torch.no_grad():
-                t, noisy = self._noised(clip.detach())
-                real = self._real(sample, noisy, t)
-                fake = self._fake(sample, noisy, t)
-                direction = fake - real
-                away = (clip.detach() - real)[:, 1:].abs().mean((1, 2, 3, 4), keepdim=True)
-                direction = torch.nan_to_num(direction / away.clamp(min=1e-6))
-        loss = 0.5 * F.mse_loss(clip[:, 1:], (clip.detach() - direction)[:, 1:])
-        error = true_error(clip, sample, self.recipe.vacant_weight)
-        total = loss + self.recipe.truth_weight * error
-        return {"loss": total, "direction": direction.abs().mean(), "clip_error": error.detach()}
 
-    def _real(self, sample: Sample, noisy: Tensor, t: Tensor) -> Tensor:
-        guidance = Guidance(self.recipe.w_t, self.recipe.w_m)
-        velocity = guided_velocity(self.teacher, noisy, t, control_of(self.teacher, sample), guidance)
-        return clean_of(velocity.float(), noisy, t)
+def noised(clip: Tensor, recipe: SelfForcingRecipe, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Times (B, T), one a clip, and Ψ(ẑ, t) (B, T, C, h, w); the given first latent stays clean."""
+    noise = torch.randn(clip.shape, generator=random).to(clip)
+    drawn = sample_times((len(clip),), recipe.shift, random)
+    t = frame_times(drawn.clamp(recipe.t_min, recipe.t_max), clip)
+    return t, interpolate(clip, noise, t)
 
-    def _fake(self, sample: Sample, noisy: Tensor, t: Tensor) -> Tensor:
-        context = context_of(self.critic, sample)
-        return self.critic.clean(noisy, t, sample.conditioning, context).float()
 
-    def _critic_loss(self, sample: Sample) -> dict[str, Tensor]:
-        """Flow matching on the student's clips, so that the critic's score is that of what the student makes."""
-        with self._autocast(sample.latents):
-            with torch.no_grad():
-                clip = self._rollout(sample, self._exit_step()).float()
-            t, noisy = self._noised(clip)
-            guess = self._fake(sample, noisy, t)
-        return flow_losses(self.critic, guess, t, replace(sample, latents=clip))
+def real_clip(teacher: MotionModel, sample: Sample, noisy: Tensor, t: Tensor, guidance: Guidance) -> Tensor:
+    """ẑ_0 (B, T, C, h, w) of the guided teacher."""
+    velocity = guided_velocity(teacher, noisy, t, control_of(teacher, sample), guidance)
+    return clean_of(velocity.float(), noisy, t)
+
+
+def fake_clip(critic: MotionModel, sample: Sample, noisy: Tensor, t: Tensor) -> Tensor:
+    """ẑ_0 (B, T, C, h, w) of the critic."""
+    return critic.clean(noisy, t, sample.conditioning, context_of(critic, sample)).float()
+
+
+@torch.no_grad()
+def dmd_direction(clip: Tensor, real: Tensor, fake: Tensor) -> Tensor:
+    """(fake − real) over each clip's mean distance from `real` (DMD's normaliser), all (B, T, C, h, w)."""
+    away = (clip - real)[:, 1:].abs().mean((1, 2, 3, 4), keepdim=True)
+    return torch.nan_to_num((fake - real) / away.clamp(min=1e-6))
+
+
+def dmd_losses(clip: Tensor, direction: Tensor) -> dict[str, Tensor]:
+    """½‖ẑ − sg(ẑ − direction)‖², whose gradient by ẑ is the direction; the given first latent is left out."""
+    loss = 0.5 * F.mse_loss(clip[:, 1:], (clip.detach() - direction)[:, 1:])
+    return {"loss": loss, "direction": direction.abs().mean()}
+
+
+def with_truth(losses: dict[str, Tensor], clip: Tensor, sample: Sample, recipe: SelfForcingRecipe) -> dict[str, Tensor]:
+    """The losses and, by its weight, the error from the true clip, where there is one. Beyond the paper."""
+    error = true_error(clip, sample, recipe.vacant_weight)
+    return {**losses, "loss": losses["loss"] + recipe.truth_weight * error, "clip_error": error.detach()}
+
+
+def both_reports(generator: dict[str, float], critic: dict[str, float]) -> dict[str, float]:
+    """One report of a step: "loss" is the critic's, which every step has."""
+    skipped = max(generator.get("skipped", 0.0), critic["skipped"])
+    named = {f"critic_{name}": value for name, value in critic.items()}
+    return {**generator, **named, "loss": critic["loss"], "skipped": skipped}

@@ -63,7 +63,7 @@ def _pack(tree: Tree, path: str, tensors: dict[str, Tensor]) -> Any:
             return _pack_mapping(tree, path, tensors)
     raise ValueError(
         f"training state {path!r} is a {type(tree).__name__}: only numbers, strings, lists, dicts, "
-        "arrays and tensors can be checkpointed"
+        "arrays and tensors can be saved"
     )
 
 

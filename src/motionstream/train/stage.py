@@ -6,13 +6,18 @@ must be in the weights, the optimisers, `state_dict()` or the global random gene
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
 
+from motionstream.train.optim import Optimizer, Updater
+from motionstream.train.recipe import Recipe
 from motionstream.train.serialise import Tree
 
 Image = npt.NDArray[np.uint8]
@@ -21,7 +26,7 @@ Image = npt.NDArray[np.uint8]
 class Stateful(Protocol):
     """Anything saved and restored by a tree of numbers and tensors, such as an optimiser."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Tree]: ...
 
     def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
 
@@ -30,7 +35,7 @@ class Stage(Protocol):
     """One stage of training, driven by `loop.run`."""
 
     def modules(self) -> Mapping[str, nn.Module]:
-        """What is checkpointed, by file name: trained networks and their averages (`ema.EMA` is a module)."""
+        """What a checkpoint holds, by file name: trained networks and their averages (`ema.EMA` is a module)."""
         ...
 
     def optimizers(self) -> Mapping[str, Stateful]:
@@ -46,7 +51,7 @@ class Stage(Protocol):
         ...
 
     def sheet(self) -> Image | None:
-        """(H, W, 3) sample sheet of the present weights, or None. It may draw from its own generators only."""
+        """(H, W, 3) contact sheet of the present weights, or None. It may draw from its own generators only."""
         ...
 
     def state_dict(self) -> dict[str, Tree]:
@@ -54,3 +59,54 @@ class Stage(Protocol):
         ...
 
     def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
+class UpdatingStage:
+    """A stage of networks that updaters train, by the name of the network's file; one has an average."""
+
+    updaters: Mapping[str, Updater]
+
+    def modules(self) -> dict[str, nn.Module]:
+        average = next(updater.ema for updater in self.updaters.values() if updater.ema is not None)
+        return {**{name: updater.module for name, updater in self.updaters.items()}, "ema": average}
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        return {name: updater.optimizer for name, updater in self.updaters.items()}
+
+
+class DrawingStage(UpdatingStage):
+    """One that draws clips from `data` and noise and times from `random`, and resumes by both."""
+
+    data: Stateful
+
+    def __init__(self, seed: int) -> None:
+        self.random = torch.Generator().manual_seed(seed)
+
+    def state_dict(self) -> dict[str, Tree]:
+        return {"data": self.data.state_dict(), "random": self.random.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        self.data.load_state_dict(state["data"])
+        self.random.set_state(torch.as_tensor(state["random"], dtype=torch.uint8))
+
+
+def autocast(recipe: Recipe) -> torch.autocast:
+    """Mixed precision as a recipe wants it; with dtype = "float32" everything is computed as the weights are."""
+    return torch.autocast(torch.device(recipe.device).type, torch.bfloat16, enabled=recipe.dtype == "bfloat16")
+
+
+def contact_sheet(videos: Sequence[Tensor]) -> Image:
+    """Clips (F, 3, H, W) uint8 of one size → one picture, a clip a row. Shorter rows are filled with black."""
+    most = max(video.shape[0] for video in videos)
+    lines = []
+    for video in videos:
+        frames = rearrange(video.cpu().numpy(), "f c h w -> h f w c")
+        padded = np.pad(frames, ((0, 0), (0, most - frames.shape[1]), (0, 0), (0, 0)))
+        lines.append(rearrange(padded, "h f w c -> h (f w) c"))
+    sheet: Image = np.concatenate(lines)
+    return sheet
+
+
+def psnr(made: Tensor, true: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of pixels in [−1, 1]."""
+    return 10 * torch.log10(4 / F.mse_loss(made.clamp(-1, 1), true).clamp(min=1e-9))

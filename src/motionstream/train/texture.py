@@ -1,4 +1,4 @@
-"""How far two videos are from each other as textures: where a flake is does not count, that there are flakes does.
+"""Distance of two videos as textures: that there are flakes counts, where each one is does not.
 
 Legend: B clips, F frames, M filters, P places, H W pixels.
 """
@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SIZES = ((1, 1), (3, 3), (5, 5), (9, 1), (1, 9), (7, 7), (13, 3))
-"""Rows and columns that a filter may see: dots, and streaks."""
+"""Rows and columns of the filters: for dots, and for streaks."""
 FILTERS, PLACES = 42, 2048
 CROP = 112
-"""Pixels a side of the part that is looked at closely."""
+"""Pixels a side of the part that is compared at full resolution."""
 COARSE = 8
 """Pixels that are one on the coarse level."""
 REACH = 8
@@ -25,8 +25,8 @@ FAINT = 3e-4
 def texture_distance(made: Tensor, true: Tensor, generator: torch.Generator) -> Tensor:
     """Sliced Wasserstein distance of small patches in space and time; a scalar.
 
-    made, true: (B, F, 3, H, W). Both are seen through random filters of a few pixels over all F frames, whose
-    answers at random places are compared in order of size (Bonneel et al. 2015; for textures Heitz et al. 2021): once
+    made, true: (B, F, 3, H, W). Both are passed through random filters of a few pixels over all F frames, whose
+    responses at random places are sorted and compared (Bonneel et al. 2015; for textures Heitz et al. 2021): once
     in pixels of a random crop, once in blocks of 8 × 8 of the whole.
     """
     videos = [video.flatten(1, 2) for video in (made, true)]
@@ -38,17 +38,17 @@ def texture_distance(made: Tensor, true: Tensor, generator: torch.Generator) -> 
 
 
 def shape_distance(made: Tensor, true: Tensor) -> Tensor:
-    """How differently two videos (B, F, 3, H, W) go with themselves, moved by some pixels and by a frame; a scalar.
+    """Distance of two videos' (B, F, 3, H, W) autocorrelations, over some pixels and one frame; a scalar.
 
-    The autocorrelation tells a streak from dots and slow from fast, which single patches hardly do, and of specks that
-    do not know of one another it is the sum of all kinds' own. In shares of the true video's variance.
+    Autocorrelation separates streaks from dots and slow from fast, which single patches hardly do, and of independent
+    particles it is the sum of all kinds' own. In shares of the true video's variance.
     """
-    one, other = (_together(video) for video in (made, true))
+    one, other = (_autocorrelation(video) for video in (made, true))
     scale = other[..., REACH, REACH].amax(-1, keepdim=True)[..., None, None] + FAINT
     return ((one - other) / scale).abs().mean()
 
 
-def _together(video: Tensor) -> Tensor:
+def _autocorrelation(video: Tensor) -> Tensor:
     """(B, 2, 2 · REACH + 1, 2 · REACH + 1): the mean product with itself at every move, in the same frame and the next;
     of brightness, periodic."""
     light = video.mean(2)
@@ -74,10 +74,12 @@ def beyond_curves(video: Tensor, plain: Tensor) -> Tensor:
 def _sliced(pair: list[Tensor], sizes: tuple[tuple[int, int], ...], generator: torch.Generator) -> Tensor:
     """Of two (B, C, H, W), clip by clip."""
     channels, count = pair[0].shape[1], FILTERS // len(sizes)
-    return torch.stack([_apart(pair, _filters(count, channels, size, generator), generator) for size in sizes]).mean()
+    return torch.stack(
+        [_wasserstein(pair, _filters(count, channels, size, generator), generator) for size in sizes]
+    ).mean()
 
 
-def _apart(pair: list[Tensor], filters_MCHW: Tensor, generator: torch.Generator) -> Tensor:
+def _wasserstein(pair: list[Tensor], filters_MCHW: Tensor, generator: torch.Generator) -> Tensor:
     seen = [F.conv2d(one, filters_MCHW.to(one)).flatten(2) for one in pair]
     count = seen[0].shape[-1]
     places = torch.randint(count, (2, min(PLACES, count)), generator=generator).to(seen[0].device)
@@ -86,8 +88,8 @@ def _apart(pair: list[Tensor], filters_MCHW: Tensor, generator: torch.Generator)
 
 
 def _filters(count: int, channels: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """(M, C, S, S') of length 1: a random pattern in one half, in the other the plain sum, which alone tells a streak
-    from dots."""
+    """(M, C, S, S') of length 1: a random pattern in one half, in the other the plain sum, which alone separates a
+    streak from dots."""
     patterns = torch.randn(count, 1, *size, generator=generator)
     patterns[::2] = 1
     filters = patterns * torch.randn(count, channels, 1, 1, generator=generator)

@@ -1,4 +1,4 @@
-"""Stage "decoder": a tiny decoder learns to show what a full VAE's latents mean (paper Appendix A).
+"""Stage "decoder": a tiny decoder learns to decode a full VAE's latents (paper Appendix A).
 
 The full VAE's encoder is frozen and gives the latents of true clips; the tiny decoder (`vae.taehv`) is to make those
 clips of them. Loss: absolute error, LPIPS, and from `adversarial_start` on a patch critic's judgement; the critic
@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,27 +22,24 @@ from motionstream.lpips import LpipsNetwork
 from motionstream.train.ema import EMA
 from motionstream.train.motion_data import frozen_vae
 from motionstream.train.network import finished
-from motionstream.train.optim import Schedule, Updater, make_optimizer
+from motionstream.train.optim import Updater
 from motionstream.train.patch_critic import PatchCritic, balance, critic_loss, maker_loss
-from motionstream.train.perceptual import perceptual
-from motionstream.train.precision import autocast
 from motionstream.train.recipe import RECIPE_FILE, DecoderRecipe
-from motionstream.train.sheet import rows
-from motionstream.train.stage import Image
+from motionstream.train.stage import DrawingStage, Image, autocast, psnr
+from motionstream.train.tiny_vae import difference_sheet, lpips_network
 from motionstream.vae import VideoVAE
-from motionstream.vae.pixels import to_model, to_uint8
+from motionstream.vae.pixels import to_model
 from motionstream.wan.taehv import TaehvDecoder
 
 CRITIC_BETAS = (0.5, 0.9)
-"""Of the critic's moments; long memories of them are slow to follow what the decoder makes."""
+"""AdamW's of the critic, short ones: the decoder's frames change while it learns."""
 
 
 def build(recipe: DecoderRecipe, assets: Path, out: Path) -> TinyDecoderStage:
     """The stage, ready for its first step or for `load_state_dict`."""
     vae = full_vae(out / recipe.vae, recipe.device, getattr(torch, recipe.dtype))
-    return TinyDecoderStage(
-        recipe, clips(recipe, assets), vae, perceptual(recipe.lpips_weight, recipe.lpips), start(recipe)
-    )
+    lpips = lpips_network(recipe.lpips_weight, recipe.lpips)
+    return TinyDecoderStage(recipe, clips(recipe, assets), vae, lpips, start(recipe))
 
 
 def full_vae(folder: Path, device: str, dtype: torch.dtype) -> VideoVAE:
@@ -79,63 +75,50 @@ def start(recipe: DecoderRecipe) -> TaehvDecoder:
 
 def trained_decoder(run_dir: Path) -> TaehvDecoder:
     """The averaged decoder of a run, for inference; `save` writes it as one file."""
-    recipe, weights = finished(run_dir, DecoderRecipe, "a decoder")
-    decoder = TaehvDecoder(recipe.decoder)
-    decoder.load_state_dict(weights)
+    decoder = finished(run_dir, DecoderRecipe, lambda recipe: TaehvDecoder(recipe.decoder))
     return decoder.requires_grad_(False).eval()
 
 
-class TinyDecoderStage:
+class TinyDecoderStage(DrawingStage):
+    data: Loader
+
     def __init__(
         self, recipe: DecoderRecipe, data: Loader, vae: VideoVAE, lpips: LpipsNetwork | None, decoder: TaehvDecoder
     ) -> None:
         _check(vae, decoder)
+        super().__init__(recipe.seed)
         self.recipe, self.data, self.vae = recipe, data, vae
         self.lpips = lpips and lpips.to(recipe.device)
         self.decoder = decoder.to(recipe.device)
         self.critic = PatchCritic(recipe.critic_width).to(recipe.device)
         self.ema = EMA(self.decoder, recipe.ema_decay)
-        optimizer = make_optimizer(self.decoder, recipe.lr, recipe.weight_decay, recipe.optimizer)
-        critic_optimizer = make_optimizer(self.critic, recipe.lr_critic, recipe.weight_decay, betas=CRITIC_BETAS)
-        schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)
-        self.updater = Updater(self.decoder, optimizer, schedule, recipe.clip, recipe.accumulate, self.ema)
-        self.critic_updater = Updater(self.critic, critic_optimizer, schedule, recipe.clip, recipe.accumulate)
-        self.random = torch.Generator().manual_seed(recipe.seed)
-
-    def modules(self) -> dict[str, nn.Module]:
-        return {"decoder": self.decoder, "ema": self.ema, "critic": self.critic}
-
-    def optimizers(self) -> dict[str, Any]:
-        return {"decoder": self.updater.optimizer, "critic": self.critic_updater.optimizer}
+        self.updater = Updater.of(recipe, self.decoder, self.ema)
+        self.critic_updater = Updater.of(recipe, self.critic, lr=recipe.lr_critic, betas=CRITIC_BETAS)
+        self.updaters = {"decoder": self.updater, "critic": self.critic_updater}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         judged = step >= self.recipe.adversarial_start and self.recipe.adversarial_weight > 0
-        totals: dict[str, float] = {}
         for _ in range(self.recipe.accumulate):
-            for name, value in self._pass(self._clips(), judged).items():
-                totals[name] = totals.get(name, 0.0) + float(value.detach()) / self.recipe.accumulate
-        totals |= self.updater.apply(step, progress)
+            video = self._clips()
+            latents = self._latents(video)
+            with autocast(self.recipe):
+                made = self.decoder(latents, None)[0].float()
+            self.updater.backward(self._losses(made, video, judged))
+            if judged:
+                self.critic_updater.backward({"loss": critic_loss(self._judge(video), self._judge(made.detach()))})
+        done = self.updater.apply(step, progress)
         if judged:
             critic = self.critic_updater.apply(step, progress)
-            totals |= {f"critic_{name}": value for name, value in critic.items()}
-            totals["skipped"] = max(totals["skipped"], critic["skipped"])
-        return totals
+            done |= {f"critic_{name}": value for name, value in critic.items()}
+            done["skipped"] = max(done["skipped"], critic["skipped"])
+        return done
 
     def sheet(self) -> Image | None:
         """True, rebuilt and their difference, of a few frames."""
         video = self._cut(self.data.probe(1)["video"], torch.Generator().manual_seed(0))
-        average: TaehvDecoder = self.ema.average  # type: ignore[assignment]
         with torch.no_grad():
-            rebuilt = average.decode(self._latents(video))
-        difference = (rebuilt - video).abs() * 4 - 1
-        return rows([to_uint8(part[0, ::4]) for part in (video, rebuilt, difference)])
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"data": self.data.state_dict(), "random": self.random.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self.data.load_state_dict(state["data"])
-        self.random.set_state(torch.as_tensor(state["random"], dtype=torch.uint8))
+            rebuilt = self.ema.average.decode(self._latents(video))
+        return difference_sheet(video, rebuilt)
 
     def _clips(self) -> Tensor:
         return self._cut(next(self.data)["video"], self.random)
@@ -150,18 +133,6 @@ class TinyDecoderStage:
     def _latents(self, video: Tensor) -> Tensor:
         return self.vae.encode(video.to(getattr(torch, self.recipe.dtype))).float()
 
-    def _pass(self, video: Tensor, judged: bool) -> dict[str, Tensor]:
-        """Losses of one batch, their gradients added to the decoder's and, if judged, to the critic's."""
-        latents = self._latents(video)
-        with autocast(video.device, self.recipe.dtype):
-            made = self.decoder(latents, None)[0]
-        losses = self._losses(made.float(), video, judged)
-        self.updater.backward(losses["loss"])
-        if judged:
-            losses["critic_loss"] = self._critic_loss(made.detach().float(), video)
-            self.critic_updater.backward(losses["critic_loss"])
-        return losses
-
     def _losses(self, made: Tensor, video: Tensor, judged: bool) -> dict[str, Tensor]:
         recipe = self.recipe
         parts = {"l1": F.l1_loss(made, video)}
@@ -175,16 +146,11 @@ class TinyDecoderStage:
                 parts["adversarial"] = maker_loss(self._judge(made))
             parts["balance"] = balance(rebuilt, parts["adversarial"], self._last())
             loss = rebuilt + recipe.adversarial_weight * parts["balance"] * parts["adversarial"]
-        psnr = 10 * torch.log10(4 / F.mse_loss(made.detach().clamp(-1, 1), video).clamp(min=1e-9))
-        return {"loss": loss, "psnr": psnr, **parts}
-
-    def _critic_loss(self, made: Tensor, video: Tensor) -> Tensor:
-        return critic_loss(self._judge(video), self._judge(made))
+        return {"loss": loss, "psnr": psnr(made.detach(), video), **parts}
 
     def _judge(self, video: Tensor) -> Tensor:
-        # A CPU's half-precision Conv3d is slower, and leaves rubbish in the weight gradient of a single output channel.
-        dtype = "float32" if video.device.type == "cpu" else self.recipe.dtype
-        with autocast(video.device, dtype):
+        # A CPU's half-precision Conv3d is slower, and gives a wrong weight gradient for a single output channel.
+        with autocast(self.recipe) if video.device.type != "cpu" else nullcontext():
             judged: Tensor = self.critic(video)
         return judged.float()
 

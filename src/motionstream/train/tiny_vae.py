@@ -1,9 +1,9 @@
 """Stage "vae": the tiny VAE on synthetic worlds (paper Appendix A, in small).
 
-Loss: absolute error, absolute error of the spatial differences (edges), and a small pull of latents to unit size.
-Noise on the latents makes the decoder forgive what a DiT gets slightly wrong. LPIPS beside them, with less smoothing
-for some tenths of a decibel, is best added to a finished VAE, whose latents can be kept (`decoder_only`). So can they
-for a decoder of other widths: it starts anew, from the linear path.
+Loss: absolute error, absolute error of the spatial differences (edges), and a small penalty on latents larger than
+unit size. Noise on the latents makes the decoder robust to what a DiT gets slightly wrong. LPIPS beside them, with less
+smoothing for some tenths of a decibel, is best added to a finished VAE, whose latents can be kept (`decoder_only`). So
+can they for a decoder of other widths: it starts anew, from the linear path.
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from motionstream.data.loader import Loader, loader
 from motionstream.lpips import LpipsNetwork
 from motionstream.tiny.vae import SPATIAL, TEMPORAL, TinyVAE, TinyVAEConfig
 from motionstream.train.ema import EMA
 from motionstream.train.network import finished
-from motionstream.train.optim import Schedule, Updater, make_optimizer
-from motionstream.train.perceptual import perceptual
-from motionstream.train.precision import autocast
+from motionstream.train.optim import Updater
 from motionstream.train.recipe import TinyVAERecipe
-from motionstream.train.sheet import rows
-from motionstream.train.stage import Image
+from motionstream.train.serialise import Tree
+from motionstream.train.stage import DrawingStage, Image, autocast, contact_sheet
 from motionstream.vae.pixels import to_model, to_uint8
 
 COMPONENT_BATCHES = 12
@@ -36,7 +34,7 @@ COMPONENT_BATCHES = 12
 
 def build(recipe: TinyVAERecipe, assets: Path, out: Path) -> TinyVAEStage:
     """The stage, ready for its first step or for `load_state_dict`."""
-    lpips = perceptual(recipe.lpips_weight, recipe.lpips)
+    lpips = lpips_network(recipe.lpips_weight, recipe.lpips)
     return TinyVAEStage(recipe, loader(recipe, assets), lpips, start(recipe, out))
 
 
@@ -50,12 +48,18 @@ def start(recipe: TinyVAERecipe, out: Path) -> TinyVAE | None:
     return vae
 
 
+def lpips_network(weight: float, file: str) -> LpipsNetwork | None:
+    """LPIPS with the weights in this file, or None where its weight is 0. Raises ValueError if no file is named."""
+    if not weight:
+        return None
+    if not file:
+        raise ValueError("no LPIPS weights: name the file (--lpips FILE), or train without (--set lpips_weight=0)")
+    return LpipsNetwork.load(file)
+
+
 def finished_vae(run_dir: Path) -> TinyVAE:
     """The averaged VAE of a finished run, in float32."""
-    recipe, weights = finished(run_dir, TinyVAERecipe, "the VAE")
-    vae = TinyVAE(recipe.vae)
-    vae.load_state_dict(weights)
-    return vae
+    return finished(run_dir, TinyVAERecipe, lambda recipe: TinyVAE(recipe.vae))
 
 
 def _same_latents(a: TinyVAEConfig, b: TinyVAEConfig) -> bool:
@@ -64,7 +68,7 @@ def _same_latents(a: TinyVAEConfig, b: TinyVAEConfig) -> bool:
 
 
 def _with_new_decoder(vae: TinyVAE, config: TinyVAEConfig) -> TinyVAE:
-    """The same latents, and a decoder of which only the linear path knows them."""
+    """The same encoder and latents, and a new decoder of which only the linear path is trained."""
     made = TinyVAE(config)
     made.encoder.load_state_dict(vae.encoder.state_dict())
     made.decoder.linear.load_state_dict(vae.decoder.linear.state_dict())
@@ -73,50 +77,45 @@ def _with_new_decoder(vae: TinyVAE, config: TinyVAEConfig) -> TinyVAE:
     return made
 
 
-class TinyVAEStage:
+class TinyVAEStage(DrawingStage):
     """vae: a trained one to go on from; None: one that starts from the clips' principal components."""
+
+    data: Loader
 
     def __init__(
         self, recipe: TinyVAERecipe, data: Loader, lpips: LpipsNetwork | None = None, vae: TinyVAE | None = None
     ) -> None:
         if vae is not None and vae.config != recipe.vae:
             raise ValueError(f"{recipe.init_from} is {vae.config}, the recipe wants {recipe.vae}: change either")
+        super().__init__(recipe.seed)
         self.recipe, self.data = recipe, data
         self.lpips = lpips and lpips.to(recipe.device)
         self.vae = (vae or TinyVAE(recipe.vae)).to(recipe.device)
         self.vae.encoder.requires_grad_(not recipe.decoder_only)
         self.ema = EMA(self.vae, recipe.ema_decay)
-        self.optimizer = make_optimizer(self.vae, recipe.lr, recipe.weight_decay, recipe.optimizer)
-        schedule = Schedule(recipe.warmup_steps, recipe.decay_fraction)
-        self.updater = Updater(self.vae, self.optimizer, schedule, recipe.clip, recipe.accumulate, self.ema)
-        self.random = torch.Generator().manual_seed(recipe.seed)
+        self.updater = Updater.of(recipe, self.vae, self.ema)
+        self.updaters = {"vae": self.updater}
         self.started = vae is not None
-
-    def modules(self) -> dict[str, nn.Module]:
-        return {"vae": self.vae, "ema": self.ema}
-
-    def optimizers(self) -> dict[str, Any]:
-        return {"vae": self.optimizer}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         if not self.started:
             self._start()
-        means = self.updater.accumulated(lambda: self._losses(self._clips()))
-        return means | self.updater.apply(step, progress)
+        for _ in range(self.recipe.accumulate):
+            self.updater.backward(self._losses(self._clips()))
+        return self.updater.apply(step, progress)
 
     def sheet(self) -> Image | None:
         """True, rebuilt and their difference, of a few frames."""
-        video = self._probe()
-        rebuilt = self._rebuild(video)
-        difference = (rebuilt - video).abs() * 4 - 1
-        return rows([to_uint8(part[0, ::4]) for part in (video, rebuilt, difference)])
+        video = to_model(self.data.probe(1)["video"].to(self.recipe.device))
+        with torch.no_grad():
+            rebuilt = self.ema.average.decode(self.ema.average.encode(video))
+        return difference_sheet(video, rebuilt)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"data": self.data.state_dict(), "random": self.random.get_state(), "started": self.started}
+    def state_dict(self) -> dict[str, Tree]:
+        return {**super().state_dict(), "started": self.started}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self.data.load_state_dict(state["data"])
-        self.random.set_state(torch.as_tensor(state["random"], dtype=torch.uint8))
+        super().load_state_dict(state)
         self.started = bool(state["started"])
 
     def _start(self) -> None:
@@ -138,32 +137,26 @@ class TinyVAEStage:
         return video[..., top : top + self.recipe.crop, left : left + self.recipe.crop]
 
     def _losses(self, video: Tensor) -> dict[str, Tensor]:
-        with autocast(video.device, self.recipe.dtype):
+        with autocast(self.recipe):
             latents = self.vae.encode(video)
             noise = torch.randn(latents.shape, generator=self.random).to(latents)
             rebuilt = self.vae.decode(latents + self.recipe.latent_noise * noise)
         rebuilt = rebuilt.float()
-        size = latents.float().square().mean()
-        parts = {
-            "l1": F.l1_loss(rebuilt, video),
-            "edges": edge_error(rebuilt, video),
-            "size": F.relu(size - 1),
-        }
+        size = F.relu(latents.float().square().mean() - 1)
+        parts = {"l1": F.l1_loss(rebuilt, video), "edges": edge_error(rebuilt, video), "size": size}
         loss = parts["l1"] + self.recipe.edge_weight * parts["edges"] + self.recipe.size_weight * parts["size"]
         if self.lpips is not None:
-            with autocast(video.device, self.recipe.dtype):
+            with autocast(self.recipe):
                 parts["lpips"] = self.lpips(rebuilt.flatten(0, 1), video.flatten(0, 1)).float().mean()
             loss = loss + self.recipe.lpips_weight * parts["lpips"]
         psnr = 10 * torch.log10(4 / F.mse_loss(rebuilt.detach(), video))
         return {"loss": loss, "psnr": psnr, **parts}
 
-    def _probe(self) -> Tensor:
-        return to_model(self.data.probe(1)["video"].to(self.recipe.device))
 
-    @torch.no_grad()
-    def _rebuild(self, video: Tensor) -> Tensor:
-        average: TinyVAE = self.ema.average  # type: ignore[assignment]
-        return average.decode(average.encode(video))
+def difference_sheet(video: Tensor, rebuilt: Tensor) -> Image:
+    """Rows: true frames (B, F, 3, H, W), rebuilt ones, their difference; a few frames of the first clip."""
+    difference = (rebuilt - video).abs() * 4 - 1
+    return contact_sheet([to_uint8(part[0, ::4]) for part in (video, rebuilt, difference)])
 
 
 def edge_error(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:

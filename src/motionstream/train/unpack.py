@@ -24,11 +24,11 @@ def unpack(folder: Path, out: Path) -> dict[str, bool]:
     """Write the runs that a packed model came from into `out`: each with its recipe and steps, and with its averaged
     weights where they are the model's. Returns which runs have weights.
 
-    Raises ValueError if the model does not say what it was trained by, or `out` has a run of that name already.
+    Raises ValueError if the model has no record of its training, or `out` has a run of that name already.
     """
     origin: dict[str, Any] = read_header(folder).get("origin") or {}
     if "vae" not in origin:
-        raise ValueError(f"{folder} does not say by which recipes it was trained: it cannot be unpacked")
+        raise ValueError(f"{folder} has no record of the recipes it was trained by: it cannot be unpacked")
     taken = [run for run in origin if (out / run).exists()]
     if taken:
         raise ValueError(f"{out} has {', '.join(taken)} already: name a folder without")

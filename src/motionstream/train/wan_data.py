@@ -112,15 +112,15 @@ class ShardData:
         text, track, _ = draw_drops(len(clips), drops, random)
         identities, key = int(random.integers(1 << 31)), int(random.integers(1 << 62))
         latents = torch.stack([clip.latents for clip in clips]).to(self.device, torch.float32)
-        steered = self._conditioning(latents, tracks.hidden(torch.from_numpy(track)), identities)
+        given = self._conditioning(latents, tracks.hidden(torch.from_numpy(track)), identities)
         everyone = torch.ones(len(clips), dtype=torch.bool)
         said = [self.clips.null_prompt if drop else clip.text for clip, drop in zip(clips, text, strict=True)]
         return Sample(
             latents=latents,
-            conditioning=steered,
+            conditioning=given,
             no_motion=self._conditioning(latents, tracks.hidden(everyone), identities) if no_motion else None,
             prompts=self._prompts(said),
-            unsaid=self._prompts([self.clips.null_prompt]),
+            null_prompt=self._prompts([self.clips.null_prompt]),
             seen=self._seen(clips),
             key=key,
         )
