@@ -117,7 +117,7 @@ EXAMPLES: dict[str, tuple[str, Mapping[str, Any], str]] = {
     "live": ("motionstream bench live", LIVE, "| in this process | 31.42 |"),
     "served": ("motionstream bench live", SERVED, "| 2 | – | 23.5 |"),
     "predicted": (
-        "python -m benchmarks speed predict",
+        "python -m benchmarks predict",
         {
             "predictions": {"wan9": {"machines": {"gpu9": {"fps": 60.0}}}},
             "sources": {},
