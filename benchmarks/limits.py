@@ -60,7 +60,7 @@ Rows = Mapping[str, Row]
 
 @dataclass(frozen=True)
 class Split:
-    """How clips are told apart by a number. edges: where the next bin begins; names: one more than edges."""
+    """Bins of clips by a number. edges: where the next bin begins; names: one more than edges."""
 
     edges: tuple[float, ...]
     names: tuple[str, ...]

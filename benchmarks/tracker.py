@@ -102,7 +102,7 @@ def tap_vid(given: Tracks, found: Tracks, size: tuple[int, int]) -> dict[str, fl
 
     occlusion_accuracy: share of later places where the tracker is right about visible or not. delta_avg: share of
     visible places within 1, 2, 4, 8 and 16 pixels, averaged. average_jaccard: true positives over true positives,
-    false positives and false negatives, where a positive is said to be visible and is near enough; averaged likewise.
+    false positives and false negatives, where a positive is found visible and near enough; averaged likewise.
     None where nothing is visible after its query.
     """
     queried = births(given)

@@ -172,6 +172,6 @@ def _means(spans: Iterable[Row]) -> dict[str, float | None]:
 
 
 def untimed(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """The tables without the time of a chunk: on a busy machine it says nothing."""
+    """The tables without the time of a chunk: on a busy machine it means nothing."""
     tables = [table for table in RECIPES["all"] if table in figures]
     return {**figures, **{table: {n: {**row, TIME: None} for n, row in figures[table].items()} for table in tables}}

@@ -14,7 +14,7 @@ cross, ground that is uncovered) is thereby left out, and the warp's own error i
 the tracker can see, and is no rival of the model here. That choice favours a model that is itself built on such a warp
 (`tiny/warp.py`): it fails where the warp fails, and that is not counted. So every figure stands beside
 the same over all visible places (`…_all`), where the tracker's own failures count against the model. The truth is
-between the two; where they are far apart, `counted_share` is small and the headline says little.
+between the two; where they are far apart, `counted_share` is small and the headline means little.
 
 `tasks` is what is controlled and what is given, `measure` the figures of one clip, `evaluation` those of all, `release`
 how released points leave a live stream, `cli` the command.

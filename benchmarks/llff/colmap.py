@@ -88,7 +88,7 @@ class _Reader:
         """A number of entries, each of at least so many bytes."""
         number = self.whole("Q")
         if number * least > len(self.data) - self.at:
-            raise ValueError(f"{self.path}: says {number} entries, more than fit: not COLMAP's binary format")
+            raise ValueError(f"{self.path}: {number} entries, more than fit: not COLMAP's binary format")
         return number
 
     def text(self) -> str:

@@ -117,7 +117,7 @@ class _Trial:
         return self.scene.views[number]
 
     def measure(self) -> Row:
-        """Figures of model, warp and standing still, and of the tracks at the target where COLMAP knows the truth."""
+        """Figures of model, warp and standing still, and of the tracks at the target where there is a COLMAP cloud."""
         setup, (start, end) = self.setup, (self._view(number) for number in (self.source, self.target))
         photograph, goal = (_photograph(view.picture) for view in (start, end))
         first, lens = fitted(photograph, setup.size)[0], start.lens.fitted(setup.size)

@@ -104,7 +104,7 @@ def read_scene(folder: Path) -> LlffScene:
     sparse = colmap.read(sparse_folder)
     kept = [_registered(view, sparse) for view in views if view.picture.name in sparse.pictures]
     if len(kept) < 2:
-        raise ValueError(f"{sparse_folder}: knows {len(kept)} of the pictures by name: at least 2 are needed")
+        raise ValueError(f"{sparse_folder}: has {len(kept)} of the pictures by name: at least 2 are needed")
     return LlffScene(folder.name, kept, sparse)
 
 

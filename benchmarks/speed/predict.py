@@ -8,7 +8,6 @@ a GPU's benchmark are put beside them.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -166,11 +165,3 @@ def predict_command(
 def _names(text: str) -> list[str]:
     """ "a, b" → ["a", "b"]."""
     return [part.strip() for part in text.split(",") if part.strip()]
-
-
-if __name__ == "__main__":
-    from motionstream import cli
-
-    app = typer.Typer(rich_markup_mode="rich", add_completion=False, pretty_exceptions_enable=False)
-    app.command()(predict_command)
-    sys.exit(cli.run(sys.argv[1:], app, "python -m benchmarks predict"))

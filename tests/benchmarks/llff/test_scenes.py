@@ -160,7 +160,7 @@ def test_a_model_of_other_pictures_is_refused(tmp_path: Path, scene: CameraScene
     folder = write(tmp_path / "fern", scene, range(3))
     for picture in (folder / "images").iterdir():
         picture.rename(picture.with_name(f"other_{picture.name}"))
-    with pytest.raises(ValueError, match="knows 0 of the pictures"):
+    with pytest.raises(ValueError, match="has 0 of the pictures"):
         read_scene(folder)
 
 
