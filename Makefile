@@ -53,9 +53,9 @@ soak: setup  ## ten minutes of stream: does time or memory grow?
 	$(BIN)/motionstream bench live --model tiny --seconds $(SOAK_SECONDS) --json $(OUT)/soak_tiny.json
 
 figures: setup  ## docs/results/ → its report, and the figures in the README
-	$(BIN)/motionstream evaluate report --results docs/results --markdown docs/results/README.md --html $(OUT)/report.html
-	$(BIN)/motionstream docs figures
+	$(BIN)/python -m benchmarks report --results docs/results --markdown docs/results/README.md --html $(OUT)/report.html
+	$(BIN)/python -m benchmarks figures
 
 clean:  ## remove what the tools left, keep .venv
 	rm -rf $(OUT) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -105,7 +105,7 @@ def test_no_header_is_missing(tmp_path: Path) -> None:
     ],
 )
 def test_advice_follows_from_what_was_found(change: dict[str, Any], says: str) -> None:
-    assert says in " ".join(doctor.verdicts(findings(**change)))
+    assert says in " ".join(doctor.advice(findings(**change)))
 
 
 def test_a_healthy_machine_is_not_told_to_install(capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,7 +123,7 @@ def test_a_gpu_is_shown_with_what_it_can(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_gpu_without_fp8_is_not_told_to_use_it() -> None:
-    with_fp8, without = (" ".join(doctor.verdicts(findings(accelerators=[gpu(8.0, fp8)]))) for fp8 in (True, False))
+    with_fp8, without = (" ".join(doctor.advice(findings(accelerators=[gpu(8.0, fp8)]))) for fp8 in (True, False))
     assert "fp8" in with_fp8
     assert "fp8" not in without
 
@@ -138,15 +138,15 @@ def test_the_machines_own_gpu_is_planned_where_there_is_one(monkeypatch: pytest.
     monkeypatch.setattr(doctor, "accelerators", lambda: [gpu(6.0), gpu(8.0, fp8=False)])
     (plan,) = doctor.plans("wan2.1-1.3b")
     assert plan.memory_gib == 8
-    assert plan.choice.fp8
+    assert plan.setup.fp8
 
 
 def test_fp8_is_not_planned_for_a_gpu_that_is_here_and_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "accelerators", lambda: [gpu(8.0, fp8=False)])
     (plan,) = doctor.plans("wan2.1-1.3b")
-    assert not plan.choice.fp8
+    assert not plan.setup.fp8
     (elsewhere,) = doctor.plans("wan2.1-1.3b", 8)
-    assert elsewhere.choice.fp8
+    assert elsewhere.setup.fp8
 
 
 def test_plans_are_shown_part_by_part(capsys: pytest.CaptureFixture[str]) -> None:

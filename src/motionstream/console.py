@@ -1,4 +1,4 @@
-"""What the program says: progress and tables for people, JSON for programs."""
+"""Output of the program: progress and tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def table(title: str, rows: Iterable[tuple[str, str]]) -> None:
 
 
 def grid(title: str, rows: Sequence[Sequence[str]]) -> None:
-    """Many columns on stdout; the first row is their heads, the first column what the others are of."""
+    """Many columns on stdout; the first row holds the heads, the first column the names of the rows."""
     from rich import box
     from rich.console import Console
     from rich.table import Table

@@ -1,7 +1,7 @@
 """What this machine can run: processor, memory, accelerator, optional packages, embedded weights, memory settings.
 
-It looks and loads nothing large: `motionstream doctor` must also answer where a model would not start. What fits into a
-GPU's memory is `plan`'s to say.
+Nothing large is loaded: `motionstream doctor` must also answer where a model would not start. Package `plan` computes
+what fits into a GPU's memory.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ OPTIONAL = {
     "transformers": ("Wan's text encoder", "wan"),
 }
 PROGRAMS = {"chromium": "the studio's browser test"}
-# What a processor must say of itself for bfloat16 to be fast there (x86 and Arm names).
+# Flags that a processor must list for bfloat16 to be fast there (x86 and Arm names).
 FAST_BF16 = {"avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX", "bf16": "Arm BF16"}
-TINY = Path(__file__).parent / "zoo" / "tiny"
+TINY = Path(__file__).parent / "tiny" / "weights"
 GIB = 1 << 30
 PLANNED_GIB = (24.0, 16.0, 12.0, 8.0)
-"""Memories of usual GPUs: what is planned where there is none."""
+"""Memory of usual GPUs: planned for where there is none."""
 WAN = ("wan2.1-1.3b", "wan2.2-5b")
 FP8_CAPABILITY = (8, 9)
 """Of NVIDIA's GPUs that multiply fp8 numbers: Ada and later."""
 
 
 def examine() -> dict[str, Any]:
-    """Everything `motionstream doctor` knows, JSON-ready."""
+    """Everything `motionstream doctor` finds, JSON-ready."""
     return {
         "machine": machine.describe(),
         "instructions": instructions(),
@@ -143,16 +143,16 @@ def _file_state(path: Path, sha256: str) -> str:
         return "ok" if hashlib.file_digest(file, "sha256").hexdigest() == sha256 else "another hash"
 
 
-def verdicts(findings: Mapping[str, Any]) -> list[str]:
+def advice(findings: Mapping[str, Any]) -> list[str]:
     """What the findings mean for the user, most important first."""
-    said = [_embedded_verdict(findings), _gpu_verdict(findings), *_wan_verdicts(findings)]
+    lines = [_embedded_advice(findings), _gpu_advice(findings), *_wan_advice(findings)]
     missing = sorted({OPTIONAL[name][1] for name, found in findings["packages"].items() if found is None})
     if missing:
-        said.append(f"missing packages come with: pip install 'motionstream[{','.join(missing)}]'")
-    return said
+        lines.append(f"missing packages come with: pip install 'motionstream[{','.join(missing)}]'")
+    return lines
 
 
-def _embedded_verdict(findings: Mapping[str, Any]) -> str:
+def _embedded_advice(findings: Mapping[str, Any]) -> str:
     state, cores = findings["weights"]["status"], findings["machine"]["cores"]
     fast = findings["instructions"]["fast_bfloat16"]
     if state != "ok":
@@ -164,7 +164,7 @@ def _embedded_verdict(findings: Mapping[str, Any]) -> str:
     return "the embedded model runs here, perhaps not live: this processor has no fast bfloat16"
 
 
-def _gpu_verdict(findings: Mapping[str, Any]) -> str:
+def _gpu_advice(findings: Mapping[str, Any]) -> str:
     if findings["accelerators"]:
         return "GPU found: runs/tiny_gpu.sh trains here; motionstream bench live says how fast it streams"
     if findings["torch"]["cuda"] is None and shutil.which("nvidia-smi"):
@@ -173,7 +173,7 @@ def _gpu_verdict(findings: Mapping[str, Any]) -> str:
     return f"no GPU: training takes hours on the CPU (runs/tiny_cpu.sh), and Wan's models are out of reach ({needs})"
 
 
-def _wan_verdicts(findings: Mapping[str, Any]) -> list[str]:
+def _wan_advice(findings: Mapping[str, Any]) -> list[str]:
     """Whether Wan's models fit the largest GPU."""
     from motionstream import plan
 
@@ -181,8 +181,8 @@ def _wan_verdicts(findings: Mapping[str, Any]) -> list[str]:
         return []
     gpu = max(findings["accelerators"], key=lambda gpu: float(gpu["memory_gib"]))
     fp8 = None if gpu["fp8"] else False
-    chosen = [plan.choose(plan.subject(name), gpu["memory_gib"], fp8=fp8) for name in WAN]
-    return [*map(plan.verdict, chosen), f"part by part: motionstream doctor --plan {WAN[0]}"]
+    chosen = [plan.choose(plan.model_sizes(name), gpu["memory_gib"], fp8=fp8) for name in WAN]
+    return [*map(plan.summary, chosen), f"part by part: motionstream doctor --plan {WAN[0]}"]
 
 
 def plans(
@@ -194,18 +194,18 @@ def plans(
     size: tuple[int, int] | None = None,
     sessions: int = 1,
 ) -> list[Plan]:
-    """How to run a model in so much memory; without it in that of this machine's largest GPU, or of usual ones.
+    """How to run a model on a GPU of so much memory; if not given, of this machine's largest GPU, or of usual ones.
 
-    The other arguments are `plan.choose`'s. Raises ValueError for a model, frame or memory that there is not.
+    The other arguments are `plan.choose`'s. Raises ValueError for a model, frame or memory that is not possible.
     """
     from motionstream import plan
 
-    subject, here = plan.subject(model), accelerators() if memory_gib is None else []
+    sizes, here = plan.model_sizes(model), accelerators() if memory_gib is None else []
     memories = [memory_gib] if memory_gib is not None else [max(gpu["memory_gib"] for gpu in here)] if here else []
     if here and fp8 is None and not any(gpu["fp8"] for gpu in here):
         fp8 = False
     return [
-        plan.choose(subject, memory, decoder=decoder, fp8=fp8, size=size, sessions=sessions)
+        plan.choose(sizes, memory, decoder=decoder, fp8=fp8, size=size, sessions=sessions)
         for memory in memories or PLANNED_GIB
     ]
 
@@ -215,15 +215,15 @@ def show_plans(plans: Sequence[Plan]) -> None:
     from motionstream import plan
 
     console.grid(f"{plans[0].model} on a GPU", plan.rows(plans))
-    for planned in plans:
-        print(f"→ {plan.verdict(planned)}")
+    for each in plans:
+        print(f"→ {plan.summary(each)}")
     print("  (…) is in main memory. How many sessions run live is a matter of speed: motionstream bench")
 
 
 def show(findings: Mapping[str, Any]) -> None:
-    """Findings and verdicts on stdout."""
+    """Findings and advice on stdout."""
     console.table("This machine", _rows(findings))
-    for line in verdicts(findings):
+    for line in advice(findings):
         print(f"→ {line}")
 
 

@@ -1,8 +1,8 @@
-"""Whose fault it was: exceptions → one line and an exit code, for every program built on the library.
+"""Errors of the user and errors of this project: exceptions → one line and an exit code, for every program.
 
 The library raises ValueError (what, where, what to send instead) for a wrong input and lets OSError pass for
-files, ports and disks; a missing optional package is an ImportError. Those three are the user's to mend, and
-anything else is ours.
+files, ports and disks; a missing optional package is an ImportError. These three the user can correct; anything
+else is an error of this project.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import errno
 from collections.abc import Mapping
 from typing import Any
 
-DONE, OUR_FAULT, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, INTERNAL_ERROR, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 # The extra that brings an optional package, by the name it is imported as.
 EXTRAS = {
@@ -27,13 +27,15 @@ EXTRAS = {
     "tensorboard": "train",
     "torchmetrics": "evaluate",
     "matplotlib": "evaluate",
+    "pandas": "evaluate",
+    "scipy": "evaluate",
     "diffusers": "wan",
     "transformers": "wan",
 }
 
 
-def is_users(error: BaseException) -> bool:
-    """Whether the user can mend this: a wrong value, a file, a port, a package that is not installed."""
+def is_user_error(error: BaseException) -> bool:
+    """Whether the user can correct this: a wrong value, a file, a port, a package that is not installed."""
     if isinstance(error, ModuleNotFoundError):
         return _package(error) in EXTRAS
     return isinstance(error, ValueError | OSError) and not isinstance(error, UnicodeError)
@@ -58,7 +60,7 @@ def _package(error: ModuleNotFoundError) -> str:
 
 
 def _field(entry: Mapping[str, Any]) -> str:
-    """One complaint of pydantic, without its headings and links."""
+    """One error of pydantic, without its headings and links."""
     where = ".".join(str(step) for step in entry["loc"])
     message = str(entry["msg"]).removeprefix("Value error, ")
     return f"{where}: {message}" if where else message

@@ -40,7 +40,7 @@ def test_each_frame_shows_what_was_on_display_then() -> None:
     assert record_studio.resampled(times, begin=10.0, seconds=3, fps=1) == [0, 3, 4]
 
 
-def test_a_hand_goes_from_rest_to_rest() -> None:
+def test_the_pointer_goes_from_rest_to_rest() -> None:
     parts = [studio_script.eased(i / 100) for i in range(101)]
     steps = np.diff(parts)
     assert (parts[0], parts[-1]) == (0, 1)

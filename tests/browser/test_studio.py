@@ -1,4 +1,4 @@
-"""The studio in a real browser, with a real pointer: what is grabbed moves with the hand; every control does its work.
+"""The studio in a real browser: what is grabbed moves with the pointer, and every control does its work.
 
 The model is the fake one that draws each grabbed patch where its points are, so that pixels can be checked exactly.
 Comparisons are made on the canvas that the viewer sees, each against a control that must differ.
@@ -167,7 +167,7 @@ def studio(browser: playwright.Browser, server: Running) -> Iterator[Page]:
     wait_for(lambda: server.studio.viewers == 0)
 
 
-def test_what_is_grabbed_moves_with_the_hand(studio: Page) -> None:
+def test_what_is_grabbed_moves_with_the_pointer(studio: Page) -> None:
     studio.choose("crab")
     studio.start()
     grab, target = place(128, 60), place(169, 79)
@@ -185,7 +185,7 @@ def test_what_is_grabbed_moves_with_the_hand(studio: Page) -> None:
     assert int(studio.page.text_content("#stat-fps")) > 5
     studio.page.mouse.up()
     studio.frames(26)
-    assert difference(studio.patch(*target), there_before) < 12, "let go, the fake model puts things back"
+    assert difference(studio.patch(*target), there_before) < 12, "released, the fake model puts things back"
 
 
 def test_space_pauses_and_what_is_drawn_meanwhile_plays_afterwards(studio: Page) -> None:
@@ -330,6 +330,6 @@ def test_a_lost_connection_comes_back_by_itself(studio: Page) -> None:
     studio.page.evaluate("sockets.at(-1).close()")
     studio.page.wait_for_selector(".toast.error:has-text('connection was lost')")
     studio.until("running")
-    assert studio.frame < 30, "the scene began again"
+    assert studio.frame < 30, "the session began again"
     studio.frames(20)
     assert studio.page.evaluate("sockets.length") == 2

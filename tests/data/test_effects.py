@@ -7,7 +7,7 @@ import torch
 from motionstream.conditioning.text_encoder import words_of
 from motionstream.data import effects
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.captions import caption, phrases_of_effects, plain_name, ways_to_say, with_effect
+from motionstream.data.captions import caption, phrases_of_effects, plain_name, with_effect, wordings
 from motionstream.data.effects import BY_NAME, EFFECTS, NONE, Effect
 from motionstream.data.synthetic import SyntheticWorlds
 from motionstream.tiny.phrases import LONGEST_RUN, phrase_numbers
@@ -138,11 +138,11 @@ def test_plain_names(text: str, name: str) -> None:
 @pytest.mark.parametrize("effect", EFFECTS, ids=lambda effect: effect.name)
 def test_every_way_to_say_an_effect_is_a_phrase_that_is_heard(effect: Effect) -> None:
     phrases = phrases_of_effects()
-    for way in ways_to_say(effect.name):
+    for way in wordings(effect.name):
         assert len(words_of(way)) <= LONGEST_RUN
         heard = [phrases[number - 1] for number in phrase_numbers(f"A horse in a meadow, {way}.", phrases)]
         assert " ".join(words_of(way)) in heard
-        assert all(any(words_of(own) == words_of(one) for own in ways_to_say(effect.name)) for one in heard)
+        assert all(any(words_of(own) == words_of(one) for own in wordings(effect.name)) for one in heard)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def random_placement(seed: int) -> Placement:
     path = motion.path(rng, FRAMES, 6.0)
     turn = Turn.draw(rng, FRAMES, 30.0)
     pose = Pose(path, motion.turning(rng, FRAMES), motion.growing(rng, FRAMES) * turn.squeeze)
-    draw = Bending.limbs if seed % 2 else Bending.draw
+    draw = Bending.jointed if seed % 2 else Bending.draw
     return Placement.of(camera.matrices(pose, 1.2), draw(rng, FRAMES, 30.0), 30.0, turn.tilt)
 
 
@@ -50,7 +50,7 @@ def test_what_turns_away_looks_narrower_and_its_near_side_larger() -> None:
 
 def test_only_what_hangs_behind_a_joint_swings() -> None:
     rng = np.random.default_rng(2)
-    limbs = Bending.limbs(rng, 25, 30.0)
+    limbs = Bending.jointed(rng, 25, 30.0)
     column = torch.linspace(-1, 1, 41, dtype=torch.float64) * 30
     local = torch.stack([torch.zeros_like(column), column], -1)
     still = np.broadcast_to(np.eye(2, 3), (25, 2, 3)).copy()

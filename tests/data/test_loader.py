@@ -41,7 +41,7 @@ def test_the_order_does_not_depend_on_the_workers_and_goes_on_where_it_was(small
     assert not same(expected[0], expected[1])
     interrupted = Loader(small, 2, workers=2)
     assert all(same(next(interrupted), batch) for batch in expected[:2])
-    resumed = Loader(small, 2, workers=1)
+    resumed = Loader(small, 2, workers=0)
     resumed.load_state_dict(interrupted.state_dict())
     assert all(same(next(resumed), batch) for batch in expected[2:])
 

@@ -10,18 +10,18 @@ import pytest
 from motionstream.camera.camera import camera_tracks
 from motionstream.camera.path import MOVES
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.scenes import Scene, Scenes
+from motionstream.data.scenes import CameraScene, CameraScenes
 from motionstream.tracks.grid import grid
 
 SIZE, FRAMES = (128, 80), 7
 
 
 @pytest.fixture(scope="module")
-def scenes() -> Scenes:
-    return Scenes(AssetLibrary(Path(__file__).parent / "assets"), SIZE, FRAMES, seed=3)
+def scenes() -> CameraScenes:
+    return CameraScenes(AssetLibrary(Path(__file__).parent / "assets"), SIZE, FRAMES, seed=3)
 
 
-def made(scenes: Scenes) -> list[Scene]:
+def made(scenes: CameraScenes) -> list[CameraScene]:
     return [scenes.scene(index) for index in range(len(MOVES))]
 
 
@@ -29,14 +29,14 @@ def points() -> np.ndarray:
     return grid(SIZE, 16, 10).astype(np.float64)
 
 
-def test_every_movement_is_drawn_and_a_number_is_always_the_same_scene(scenes: Scenes) -> None:
+def test_every_movement_is_drawn_and_a_number_is_always_the_same_scene(scenes: CameraScenes) -> None:
     assert [scene.move for scene in made(scenes)] == list(MOVES)
-    again = Scenes(scenes.library, SIZE, FRAMES, seed=3).scene(2)
+    again = CameraScenes(scenes.library, SIZE, FRAMES, seed=3).scene(2)
     np.testing.assert_array_equal(again.picture(FRAMES - 1), scenes.scene(2).picture(FRAMES - 1))
-    assert (Scenes(scenes.library, SIZE, FRAMES, seed=4).scene(2).picture(0) != again.picture(0)).any()
+    assert (CameraScenes(scenes.library, SIZE, FRAMES, seed=4).scene(2).picture(0) != again.picture(0)).any()
 
 
-def test_the_camera_sees_ground_things_and_backdrop(scenes: Scenes) -> None:
+def test_the_camera_sees_ground_things_and_backdrop(scenes: CameraScenes) -> None:
     for scene in made(scenes):
         depth = scene.depth_map()
         assert np.isfinite(depth).all()
@@ -46,7 +46,7 @@ def test_the_camera_sees_ground_things_and_backdrop(scenes: Scenes) -> None:
         assert scene.caption
 
 
-def test_the_picture_moves_as_the_tracks_say(scenes: Scenes) -> None:
+def test_the_picture_moves_as_the_tracks_say(scenes: CameraScenes) -> None:
     """Colours are carried along: far less apart at a point's true later place than at its first one."""
     carried, standing = [], []
     for scene in made(scenes):
@@ -63,7 +63,7 @@ def test_the_picture_moves_as_the_tracks_say(scenes: Scenes) -> None:
     assert np.median(np.concatenate(carried)) < 0.5 * np.median(np.concatenate(standing))
 
 
-def test_tracks_by_the_true_depth_are_the_true_tracks(scenes: Scenes) -> None:
+def test_tracks_by_the_true_depth_are_the_true_tracks(scenes: CameraScenes) -> None:
     agree, hidden = [], 0
     for scene in made(scenes):
         truth = scene.tracks(points())
@@ -79,6 +79,6 @@ def test_tracks_by_the_true_depth_are_the_true_tracks(scenes: Scenes) -> None:
     assert hidden > 20, "some points go behind things"
 
 
-def test_a_still_camera_is_refused(scenes: Scenes) -> None:
+def test_a_still_camera_is_refused(scenes: CameraScenes) -> None:
     with pytest.raises(ValueError, match="at least 2"):
-        Scenes(scenes.library, SIZE, 1)
+        CameraScenes(scenes.library, SIZE, 1)

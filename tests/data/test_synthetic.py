@@ -35,7 +35,7 @@ def patches(video: np.ndarray, xy: np.ndarray) -> np.ndarray:
     """(F, N, 25, 3) colours of 5×5 pixels around (F, N, 2) positions."""
     frames = torch.from_numpy(video).permute(0, 3, 1, 2).float()
     offsets = torch.tensor([[x, y] for y in range(-2, 3) for x in range(-2, 3)])
-    at = (torch.from_numpy(xy)[:, :, None] + offsets) / torch.tensor([video.shape[2], video.shape[1]]) * 2 - 1
+    at = (torch.tensor(xy)[:, :, None] + offsets) / torch.tensor([video.shape[2], video.shape[1]]) * 2 - 1
     sampled = torch.nn.functional.grid_sample(frames, at.float(), align_corners=False, padding_mode="border")
     return sampled.permute(0, 2, 3, 1).numpy()
 
@@ -312,7 +312,7 @@ def test_a_share_is_from_0_to_1(library: AssetLibrary, share: float) -> None:
 def test_a_world_can_be_seen_under_any_effect(library: AssetLibrary) -> None:
     """Drawn once; its own effect is as it would be alone, and without one it is the plain scene."""
     world = SyntheticWorlds(library, size=(64, 48), frames=9, effects=1.0).world(3)
-    plain, own, plain_again = world.under([effects.NONE, world.effect, effects.NONE])
+    plain, own, plain_again = world.under_effects([effects.NONE, world.effect, effects.NONE])
     assert torch.equal(own, world.render())
     assert torch.equal(plain, plain_again)
     assert not torch.equal(plain, own)

@@ -8,19 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.evaluate.views.llff_folder import write
 
 from motionstream import cli, errors
+from motionstream.camera.depth import DepthMap, estimator
 from motionstream.camera.path import MOVES
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.scenes import Scene, Scenes
-from motionstream.evaluate.baselines import still, warp
-from motionstream.evaluate.camera import Setting, averaged, evaluate_llff, evaluate_scenes
-from motionstream.evaluate.journal import Journal
+from motionstream.data.scenes import CameraScene, CameraScenes
+from motionstream.evaluate.baselines import still
+from motionstream.evaluate.camera import Setting, evaluate_scenes
+from motionstream.evaluate.harness import Results
 from motionstream.evaluate.metrics import Video
-from motionstream.evaluate.motion import Example
-from motionstream.evaluate.views import llff
-from motionstream.evaluate.views.depth import DepthMap, estimator
+from motionstream.evaluate.pictures.sheets import Example
 from motionstream.tracks import Tracks, io
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
@@ -31,24 +29,20 @@ SIZE, FRAMES = (96, 64), 9
 PLANE = estimator("plane")
 
 
-def scene(move: str, seed: int = 1) -> Scene:
-    return Scenes(AssetLibrary(ASSETS), SIZE, FRAMES, seed).scene(list(MOVES).index(move))
+def scene(move: str, seed: int = 1) -> CameraScene:
+    return CameraScenes(AssetLibrary(ASSETS), SIZE, FRAMES, seed).scene(list(MOVES).index(move))
 
 
 @pytest.fixture(scope="module")
-def orbit() -> Scene:
+def orbit() -> CameraScene:
     return scene("orbit")
 
 
-def no_journal() -> Journal:
-    return Journal(None, {})
-
-
-def test_a_perfect_model_is_perfect_and_depth_shows_in_the_tracks_only(orbit: Scene) -> None:
+def test_a_perfect_model_is_perfect_and_depth_shows_in_the_tracks_only(orbit: CameraScene) -> None:
     video = orbit.video()
     setting = Setting(lambda *given: video, PLANE, grid=(12, 8))
     shown: list[Example] = []
-    figures = evaluate_scenes(setting, [("one", lambda: orbit)], no_journal(), shown)
+    figures = evaluate_scenes(setting, [("one", lambda: orbit)], examples=shown)
     json.dumps(figures, allow_nan=False)
     assert figures["scenes"] == 1
     assert figures["tracks"]["true_depth"]["epe_px"] < 0.3
@@ -66,31 +60,29 @@ def test_a_perfect_model_is_perfect_and_depth_shows_in_the_tracks_only(orbit: Sc
     assert list(shown[0].videos) == ["true", "model", "estimated"]
 
 
-def test_a_model_that_ignores_its_camera_is_found_out(orbit: Scene) -> None:
-    figures = evaluate_scenes(Setting(still, PLANE, grid=(12, 8)), [("one", lambda: orbit)], no_journal())
+def test_a_model_that_ignores_its_camera_is_found_out(orbit: CameraScene) -> None:
+    figures = evaluate_scenes(Setting(still, PLANE, grid=(12, 8)), [("one", lambda: orbit)])
     assert figures["true_depth"]["model"]["epe_px"] == figures["still"]["epe_px"]
     assert figures["true_depth"]["model"]["psnr_db"] == figures["still"]["psnr_db"]
 
 
-def test_true_depth_as_the_estimate_has_no_error_of_depth(orbit: Scene) -> None:
+def test_true_depth_as_the_estimate_has_no_error_of_depth(orbit: CameraScene) -> None:
     """Up to its scale, which is found."""
     exact = DepthMap(orbit.depth_map() * 0.2, "truth", "")
-    figures = evaluate_scenes(
-        Setting(still, lambda picture: exact, grid=(12, 8)), [("one", lambda: orbit)], no_journal()
-    )
+    figures = evaluate_scenes(Setting(still, lambda picture: exact, grid=(12, 8)), [("one", lambda: orbit)])
     assert figures["tracks"]["estimated_depth"]["epe_px"] == pytest.approx(
         figures["tracks"]["true_depth"]["epe_px"], abs=1e-3
     )
 
 
-def test_the_prompt_is_the_papers(orbit: Scene) -> None:
+def test_the_prompt_is_the_papers(orbit: CameraScene) -> None:
     prompts: list[str] = []
 
     def watch(first: Video, tracks: Tracks, caption: str, seed: int) -> Video:
         prompts.append(caption)
         return still(first, tracks)
 
-    evaluate_scenes(Setting(watch, PLANE, grid=(6, 4)), [("one", lambda: orbit)], no_journal())
+    evaluate_scenes(Setting(watch, PLANE, grid=(6, 4)), [("one", lambda: orbit)])
     assert prompts == [f"static scene, only camera motion, no object is moving, {orbit.caption}"] * 2
 
 
@@ -98,22 +90,21 @@ def test_a_turning_camera_needs_no_depth() -> None:
     figures = evaluate_scenes(
         Setting(still, PLANE, grid=(12, 8)),
         [("one", lambda: scene("pan")), ("two", lambda: scene("truck"))],
-        no_journal(),
     )
     assert figures["by_move"]["pan"]["tracks_epe_px"]["estimated_depth"] < 1e-3
     assert figures["by_move"]["truck"]["tracks_epe_px"]["estimated_depth"] > 0.2
 
 
-def test_an_evaluation_goes_on_where_it_was_cut(tmp_path: Path, orbit: Scene) -> None:
+def test_an_evaluation_goes_on_where_it_was_cut(tmp_path: Path, orbit: CameraScene) -> None:
     made: list[str] = []
 
-    def making(name: str) -> Scene:
+    def making(name: str) -> CameraScene:
         made.append(name)
         return orbit
 
     def run(names: str) -> dict[str, object]:
         worlds = [(name, lambda name=name: making(name)) for name in names]
-        return evaluate_scenes(Setting(still, PLANE, grid=(6, 4)), worlds, Journal(tmp_path / "j.jsonl", {"a": 1}))
+        return evaluate_scenes(Setting(still, PLANE, grid=(6, 4)), worlds, Results(tmp_path / "r.jsonl", {"a": 1}))
 
     run("a")
     figures = run("ab")
@@ -121,68 +112,9 @@ def test_an_evaluation_goes_on_where_it_was_cut(tmp_path: Path, orbit: Scene) ->
     assert figures["scenes"] == 2
 
 
-def test_means_skip_what_could_not_be_measured() -> None:
-    assert averaged([{"a": 1, "b": {"c": None}}, {"a": 3, "b": {"c": 4}}]) == {"a": 2, "b": {"c": 4}}
-    assert averaged([{"a": None}]) == {"a": None}
+def test_nothing_to_measure_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one scene"):
-        averaged([])
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, orbit: Scene) -> Path:
-    folder = tmp_path_factory.mktemp("llff")
-    write(folder / "fern", orbit, range(FRAMES))
-    write(folder / "leaves", scene("truck", seed=2), range(FRAMES), sparse=False)
-    (folder / "nothing").mkdir()
-    return folder
-
-
-def truth_of(data: Path, name: str) -> DepthMap:
-    found = scene("orbit") if name == "fern" else scene("truck", seed=2)
-    middle = llff.read_scene(data / name).pairs(1)[0][0]
-    return DepthMap(found.depth_map(middle), "truth", "")
-
-
-def test_llff_compares_the_last_frame_with_the_target(data: Path) -> None:
-    found, skipped = llff.scenes(data)
-    fern = [each for each in found if each.name == "fern"]
-    shown: list[Example] = []
-    exact = truth_of(data, "fern")
-    figures = evaluate_llff(
-        Setting(warp, lambda picture: exact, grid=(24, 16)), SIZE, fern, skipped, 5, no_journal(), examples=shown
-    )
-    json.dumps(figures, allow_nan=False)
-    assert figures["skipped"].keys() == {"nothing"}
-    assert (figures["scenes"], figures["pairs"]) == (1, 2)
-    assert (figures["size"], figures["compared_at"], figures["paper_size"]) == ("96x64", "96x64", False)
-    assert figures["by_scene"]["fern"]["poses"] == "colmap"
-    assert figures["tracks"]["epe_px"] < 0.5
-    assert figures["scores"]["model"] == figures["scores"]["warp"]
-    assert figures["scores"]["warp"]["psnr_db"] > figures["scores"]["still"]["psnr_db"] + 1
-    assert list(shown[0].videos) == ["target", "model", "warp", "still"]
-
-
-def test_a_poor_depth_shows_against_the_cloud(data: Path) -> None:
-    found, _ = llff.scenes(data)
-    figures = evaluate_llff(Setting(still, PLANE, grid=(12, 8)), SIZE, found, {}, 5, no_journal(), (512, 288), pairs=1)
-    assert (figures["compared_at"], figures["paper_size"]) == ("512x288", True)
-    assert figures["tracks"]["epe_px"] > 0.5
-    assert figures["by_scene"]["leaves"]["tracks"]["epe_px"] is None, "no cloud, no truth"
-    assert figures["by_scene"]["leaves"]["poses"] == "poses_bounds.npy"
-
-
-def test_an_unreadable_photograph_leaves_out_its_pair(data: Path, tmp_path: Path, orbit: Scene) -> None:
-    folder = write(tmp_path / "fern", orbit, range(FRAMES))
-    (folder / "images" / "008.png").write_text("words")
-    found, _ = llff.scenes(folder)
-    setting = Setting(still, PLANE, grid=(6, 4))
-    figures = evaluate_llff(setting, SIZE, found, {}, 5, no_journal())
-    assert figures["pairs"] == 1
-    assert "008.png" in next(iter(figures["skipped"].values()))
-    for picture in (folder / "images").iterdir():
-        picture.write_text("words")
-    with pytest.raises(ValueError, match="no pair of views could be measured"):
-        evaluate_llff(setting, SIZE, found, {}, 5, no_journal())
+        evaluate_scenes(Setting(still, PLANE), [])
 
 
 # --- the program ------------------------------------------------------------------------------------------------------
@@ -266,12 +198,9 @@ def test_wrong_input_is_one_line_and_two(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--data", "scenes"], "--assets"),
+        ([], "--assets"),
         (["--assets", "nowhere"], "no assets folder at nowhere"),
-        (["--data", "nowhere"], "no folder at nowhere"),
-        (["--data", "."], "no LLFF scene in ."),
-        (["--data", "scenes", "--assets", ".", "--compare-at", "big"], "--compare-at"),
-        (["--data", "scenes", "--assets", ".", "--depth", "sonar"], "use plane"),
+        (["--assets", ".", "--depth", "sonar"], "use plane"),
     ],
 )
 def test_an_evaluation_says_what_is_wrong(capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:

@@ -12,20 +12,27 @@ import pytest
 from PIL import Image
 from tests.stream.small_bundle import open_small, photo, save_small
 
-from motionstream.evaluate.long import Plan, against_reference, draw, evaluate_long
-from motionstream.evaluate.lpips import Lpips
+from motionstream.evaluate.long import Schedule, evaluate_long
 from motionstream.evaluate.pictures.sheets import strips
-from motionstream.evaluate.scenes import PERIOD, SCENES
-from motionstream.evaluate.variant import Variant, resized, shift_of, sizes_name, with_sizes
+from motionstream.evaluate.stream_figures import draw
+from motionstream.evaluate.track_patterns import PATTERNS, PERIOD
+from motionstream.evaluate.variant import Variant, with_sizes
 from motionstream.geometry import Geometry
+from motionstream.lpips import LpipsNetwork
 from motionstream.sampling import RolloutConfig
 from motionstream.stream.model import StreamingModel
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
+
 pytest.importorskip("torchmetrics", reason="PSNR needs torchmetrics (extra: evaluate)")
 
+
 SIZE = (64, 48)
+
+
 PICTURE = np.random.default_rng(0).integers(40, 200, (48, 64, 3)).astype(np.uint8)
+
+
 MACHINE = ("memory_mib", "chunk_ms_p50", "chunk_ms_p95", "memory_vs_100")
 
 
@@ -52,7 +59,7 @@ def fading(change: Any, chunk: int = 3) -> Any:
 
 
 def figures_of(change: Any, scenes: tuple[str, ...] = ("idle", "moving")) -> dict[str, Any]:
-    figures, rows = evaluate_long({"c3s3w3": fading(change)}, {"noise": PICTURE}, scenes, Plan(400, 200), columns=2)
+    figures, rows = evaluate_long({"c3s3w3": fading(change)}, {"noise": PICTURE}, scenes, Schedule(400, 200), columns=2)
     assert set(rows) == {f"c3s3w3, noise, {name}" for name in scenes}
     assert all(len(row) == 2 for row in rows.values())
     json.dumps(figures, allow_nan=False)
@@ -101,9 +108,8 @@ def test_a_picture_that_moves_with_its_tracks_is_found_to_follow() -> None:
     smooth = np.asarray(Image.fromarray(PICTURE[:12, :16]).resize(SIZE, Image.Resampling.BICUBIC)).astype(np.float32)
 
     def followed(_: np.ndarray, frame: int) -> np.ndarray:
-        away = (
-            SCENES["panning"].tracks(SIZE, frame, 1).xy[0, 0] - SCENES["panning"].tracks(SIZE, PERIOD - 1, 1).xy[0, 0]
-        )
+        panning = PATTERNS["panning"].tracks
+        away = panning(SIZE, frame, 1).xy[0, 0] - panning(SIZE, PERIOD - 1, 1).xy[0, 0]
         columns = (np.arange(SIZE[0]) - away[0]).clip(0, SIZE[0] - 1)
         low, share = columns.astype(int), (columns % 1)[:, None]
         return smooth[:, low] * (1 - share) + smooth[:, np.minimum(low + 1, SIZE[0] - 1)] * share
@@ -123,8 +129,8 @@ def model(folder: Path) -> StreamingModel:
 
 
 @pytest.fixture(scope="module")
-def lpips() -> Lpips:
-    return Lpips().eval().requires_grad_(False)
+def lpips() -> LpipsNetwork:
+    return LpipsNetwork().eval().requires_grad_(False)
 
 
 def plain(figures: dict[str, Any]) -> dict[str, Any]:
@@ -140,15 +146,15 @@ class Cut(Exception):
     pass
 
 
-def test_a_run_that_was_cut_ends_as_an_uncut_one(model: StreamingModel, lpips: Lpips, tmp_path: Path) -> None:
-    """Cut in the middle of the second stretch, and again right after a journal line."""
+def test_a_run_that_was_cut_ends_as_an_uncut_one(model: StreamingModel, lpips: LpipsNetwork, tmp_path: Path) -> None:
+    """Cut between the first two samples, and again right after a line of the file."""
     models, pictures, scenes = (
         {"c3s0w1": Variant(model, with_sizes(model.rollout_config, "c3s0w1"))},
         {"photo": photo()},
         ["moving"],
     )
-    whole, rows = evaluate_long(models, pictures, scenes, Plan(300, 100), lpips=lpips)
-    journal = tmp_path / "long.jsonl"
+    whole, rows = evaluate_long(models, pictures, scenes, Schedule(300, 100), lpips=lpips)
+    file = tmp_path / "long.jsonl"
 
     def cut_after(frames: int) -> Any:
         seen = 0
@@ -165,8 +171,8 @@ def test_a_run_that_was_cut_ends_as_an_uncut_one(model: StreamingModel, lpips: L
 
     for frames in (150, 101):  # the second cut counts 101 frames that were there
         with pytest.raises(Cut):
-            evaluate_long(models, pictures, scenes, Plan(300, 100), journal, lpips, progress=cut_after(frames))
-    assert len(journal.read_text().splitlines()) == 2
+            evaluate_long(models, pictures, scenes, Schedule(300, 100), file, lpips, progress=cut_after(frames))
+    assert len(file.read_text().splitlines()) == 2
     stepped: list[int] = []
 
     def counted(chunks: Any) -> Any:
@@ -174,7 +180,7 @@ def test_a_run_that_was_cut_ends_as_an_uncut_one(model: StreamingModel, lpips: L
             stepped.append(0 if isinstance(chunk, range) else len(chunk))
             yield chunk
 
-    resumed, again = evaluate_long(models, pictures, scenes, Plan(300, 100), journal, lpips, progress=counted)
+    resumed, again = evaluate_long(models, pictures, scenes, Schedule(300, 100), file, lpips, progress=counted)
     assert 180 < sum(stepped) <= 212
     assert plain(resumed) == plain(whole)
     for name, row in rows.items():
@@ -184,33 +190,33 @@ def test_a_run_that_was_cut_ends_as_an_uncut_one(model: StreamingModel, lpips: L
 
 def test_a_finished_run_is_not_run_again_and_can_be_made_longer(model: StreamingModel, tmp_path: Path) -> None:
     models, pictures = {"c3s1w1": model}, {"photo": photo()}
-    journal = tmp_path / "long.jsonl"
-    short, _ = evaluate_long(models, pictures, ["idle"], Plan(100, 100), journal)
-    longer, _ = evaluate_long(models, pictures, ["idle"], Plan(200, 100), journal)
-    uncut, _ = evaluate_long(models, pictures, ["idle"], Plan(200, 100))
+    file = tmp_path / "long.jsonl"
+    short, _ = evaluate_long(models, pictures, ["idle"], Schedule(100, 100), file)
+    longer, _ = evaluate_long(models, pictures, ["idle"], Schedule(200, 100), file)
+    uncut, _ = evaluate_long(models, pictures, ["idle"], Schedule(200, 100))
     assert plain(longer) == plain(uncut)
     assert plain(longer)["idle"][0] == plain(short)["idle"][0]
     closed: Any = SimpleNamespace(hash=model.hash, rollout_config=model.rollout_config, geometry=model.geometry)
-    again, _ = evaluate_long({"c3s1w1": closed}, pictures, ["idle"], Plan(200, 100), journal)
+    again, _ = evaluate_long({"c3s1w1": closed}, pictures, ["idle"], Schedule(200, 100), file)
     assert again["curves"] == longer["curves"]
     with pytest.raises(ValueError, match="another evaluation"):
-        evaluate_long(models, {"photo": photo(1)}, ["idle"], Plan(200, 100), journal)
+        evaluate_long(models, {"photo": photo(1)}, ["idle"], Schedule(200, 100), file)
 
 
 def test_without_its_stream_a_run_starts_over_and_keeps_its_samples(model: StreamingModel, tmp_path: Path) -> None:
-    journal = tmp_path / "long.jsonl"
-    first, _ = evaluate_long({"c3s1w1": model}, {"photo": photo()}, ["idle"], Plan(100, 100), journal)
-    for file in (tmp_path / "long.jsonl.streams").glob("*"):
-        file.unlink()
-    longer, _ = evaluate_long({"c3s1w1": model}, {"photo": photo()}, ["idle"], Plan(200, 100), journal)
+    file = tmp_path / "long.jsonl"
+    first, _ = evaluate_long({"c3s1w1": model}, {"photo": photo()}, ["idle"], Schedule(100, 100), file)
+    for kept in (tmp_path / "long.jsonl.streams").glob("*"):
+        kept.unlink()
+    longer, _ = evaluate_long({"c3s1w1": model}, {"photo": photo()}, ["idle"], Schedule(200, 100), file)
     assert longer["curves"]["c3s1w1"]["idle"]["photo"][0] == first["curves"]["c3s1w1"]["idle"]["photo"][0]
 
 
-def test_variants_run_side_by_side_and_differ(model: StreamingModel, lpips: Lpips, tmp_path: Path) -> None:
+def test_variants_run_side_by_side_and_differ(model: StreamingModel, lpips: LpipsNetwork, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="plots need Matplotlib (extra: evaluate)")
     names = ("c3s3w3", "c3s0w3", "c2s0w0")
     models = {name: Variant(model, with_sizes(model.rollout_config, name)) for name in names}
-    figures, rows = evaluate_long(models, {"photo": photo()}, ["moving"], Plan(100, 100), lpips=lpips)
+    figures, rows = evaluate_long(models, {"photo": photo()}, ["moving"], Schedule(100, 100), lpips=lpips)
     means = {name: figures["curves"][name]["moving"]["photo"][0]["red_levels"] for name in names}
     assert len(set(means.values())) == 3
     assert figures["missing"] == []
@@ -221,51 +227,12 @@ def test_variants_run_side_by_side_and_differ(model: StreamingModel, lpips: Lpip
     assert model.rollout_config.chunk == 3
 
 
-@pytest.mark.parametrize(("name", "scene"), SCENES.items())
-def test_scenes_go_on_where_they_were_and_come_home(name: str, scene: Any) -> None:
-    whole = scene.tracks(SIZE, 0, 2 * PERIOD)
-    np.testing.assert_array_equal(scene.tracks(SIZE, 30, 9).xy, whole.xy[30:39])
-    np.testing.assert_allclose(whole.xy[PERIOD - 1], whole.xy[2 * PERIOD - 1], atol=1e-4)
-    travelled = np.abs(whole.xy - whole.xy[PERIOD - 1]).max(initial=0)
-    assert (travelled == 0) == scene.still
-    inside = (whole.xy >= 0) & (whole.xy < SIZE)
-    np.testing.assert_array_equal(whole.visible, inside.all(-1))
-
-
-def test_sizes_are_read_and_written() -> None:
-    rollout_config = RolloutConfig(1, 3, 3, (1.0, 0.5))
-    assert with_sizes(rollout_config, " c3s0w18 ") == RolloutConfig(3, 0, 18, (1.0, 0.5))
-    assert sizes_name(with_sizes(rollout_config, "c3s0w18")) == "c3s0w18"
-    assert resized(rollout_config, sink=0) == RolloutConfig(1, 0, 3, (1.0, 0.5))
-    for wrong in ("c0s1w1", "c1s1", "", "c1s1w1x", "c-1s1w1"):
-        with pytest.raises(ValueError, match="such as c1s3w3"):
-            with_sizes(rollout_config, wrong)
-
-
-def test_the_shift_is_read_from_the_models_folder(folder: Path) -> None:
-    assert shift_of(str(folder)) == 3.0
-    with pytest.raises(ValueError, match="no model named"):
-        shift_of("nothing")
-
-
-def test_ratios_are_against_the_first_sample() -> None:
-    one = dict.fromkeys(("sharpness_levels", "contrast_levels", "saturation_levels", "memory_mib"), 2.0)
-    one |= {"red_levels": 100.0, "green_levels": 50.0, "blue_levels": 0.0, "identity_lpips": None}
-    other = {**one, "sharpness_levels": 1.0, "red_levels": 110.0, "green_levels": 40.0}
-    first, second = against_reference([one, other])  # type: ignore[list-item]
-    assert first["sharpness_vs_100"] == first["colour_vs_100"] == 1
-    assert second["sharpness_vs_100"] == 0.5
-    assert second["colour_vs_100"] == 0.8  # farther from 1 than 1.1; black has no ratio
-    assert second["colour_drift_levels"] == 10
-    assert second["identity_vs_100"] is None
-
-
 @pytest.mark.parametrize(
     ("frames", "every", "says"), [(1000, 150, "multiple of 100"), (1000, 300, "multiple of 300"), (100, 200, "200")]
 )
 def test_lengths_that_would_not_compare_are_refused(frames: int, every: int, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        Plan(frames, every)
+        Schedule(frames, every)
 
 
 def test_wrong_calls_are_refused() -> None:
@@ -277,4 +244,4 @@ def test_wrong_calls_are_refused() -> None:
         ({"c20": fading(None, chunk=20)}, {"noise": PICTURE}, ["idle"], "c20: chunks of 80 frames"),
     ):
         with pytest.raises(ValueError, match=says):
-            evaluate_long(models, pictures, scenes, Plan(100, 100))
+            evaluate_long(models, pictures, scenes, Schedule(100, 100))

@@ -9,22 +9,21 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from motionstream.evaluate.lpips import Lpips
 from motionstream.evaluate.metrics import (
     BEST_PSNR,
-    Mean,
     after_birth,
     births,
     distance,
     measurable,
     moving,
     near,
-    pooled_psnr,
     psnr,
+    psnr_of,
     squares,
     ssim,
     turned,
 )
+from motionstream.lpips import LpipsNetwork
 from motionstream.tracks import Tracks
 
 RNG = np.random.default_rng(0)
@@ -62,15 +61,15 @@ def test_squared_errors_of_clips_add_up_to_those_of_all() -> None:
     where[:, :10] = True
     made = VIDEO.copy()
     made[:, :10] += np.uint8(5)
-    assert squares(made, VIDEO, where).value == 25
-    assert squares(made, VIDEO, ~where).value == 0
-    both = squares(made, VIDEO, where)
-    both.join(squares(made, VIDEO, ~where).total, squares(made, VIDEO, ~where).count)
-    assert both == squares(made, VIDEO)
-    assert both.count == VIDEO[1:].size
-    assert pooled_psnr(both) == pytest.approx(10 * np.log10(255**2 / (25 / 4)))
-    assert pooled_psnr(squares(VIDEO, VIDEO)) == BEST_PSNR
-    assert pooled_psnr(Mean()) is None
+    inside, outside = squares(made, VIDEO, where), squares(made, VIDEO, ~where)
+    assert inside[0] / inside[1] == 25
+    assert outside[0] == 0
+    whole = squares(made, VIDEO)
+    assert whole == [inside[0] + outside[0], inside[1] + outside[1]]
+    assert whole[1] == VIDEO[1:].size
+    assert psnr_of(whole[0] / whole[1]) == pytest.approx(10 * np.log10(255**2 / (25 / 4)))
+    assert psnr_of(0.0) == BEST_PSNR
+    assert psnr_of(None) is None
     with pytest.raises(ValueError, match="send two alike"):
         squares(VIDEO[:3], VIDEO)
 
@@ -135,18 +134,10 @@ def test_a_turned_track_is_as_fast_and_never_right() -> None:
     np.testing.assert_allclose(apart, np.sqrt(2) * travelled, rtol=1e-6)
 
 
-def test_a_mean_of_nothing_is_nothing() -> None:
-    mean = Mean()
-    mean.add([])
-    assert mean.value is None
-    mean.add([[1, 2], [3, 6]])
-    assert mean.value == 3
-
-
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    model = Lpips()
+    model = LpipsNetwork()
     for layer in model.lin:
         layer.weight.data.abs_()
     save_file(model.state_dict(), tmp_path / "lpips.safetensors")
@@ -154,7 +145,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 def test_lpips_reads_its_names_and_orders_pictures(weights: Path) -> None:
-    model = Lpips.load(weights)
+    model = LpipsNetwork.load(weights)
     noise = RNG.normal(0, 1, VIDEO.shape)
     little, much = ((VIDEO + s * noise).clip(0, 255).astype(np.uint8) for s in (5, 60))
     assert model.video(VIDEO, VIDEO) == 0
@@ -163,7 +154,7 @@ def test_lpips_reads_its_names_and_orders_pictures(weights: Path) -> None:
 
 def test_lpips_can_be_a_loss(weights: Path) -> None:
     made = torch.rand(2, 3, 40, 48, requires_grad=True)
-    loss = Lpips.load(weights)(made, torch.zeros_like(made))
+    loss = LpipsNetwork.load(weights)(made, torch.zeros_like(made))
     assert loss.shape == (2,)
     loss.sum().backward()
     assert made.grad is not None
@@ -173,9 +164,9 @@ def test_lpips_can_be_a_loss(weights: Path) -> None:
 def test_lpips_refuses_other_files_and_sizes(weights: Path, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("hello")
     with pytest.raises(ValueError, match="not a safetensors file"):
-        Lpips.load(tmp_path / "text")
+        LpipsNetwork.load(tmp_path / "text")
     save_file({"lin.0.weight": torch.zeros(1, 64, 1, 1)}, tmp_path / "part")
     with pytest.raises(ValueError, match="not the LPIPS weights"):
-        Lpips.load(tmp_path / "part")
+        LpipsNetwork.load(tmp_path / "part")
     with pytest.raises(ValueError, match="32 pixels"):
-        Lpips.load(weights)(torch.zeros(1, 3, 31, 64), torch.zeros(1, 3, 31, 64))
+        LpipsNetwork.load(weights)(torch.zeros(1, 3, 31, 64), torch.zeros(1, 3, 31, 64))

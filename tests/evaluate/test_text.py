@@ -15,15 +15,19 @@ from motionstream.data.effects import BY_NAME, NONE
 from motionstream.data.synthetic import SyntheticWorlds
 from motionstream.evaluate import text
 from motionstream.evaluate.baselines import still, warp
-from motionstream.evaluate.journal import Journal
+from motionstream.evaluate.harness import Item, Results, measure, table
 from motionstream.evaluate.metrics import Video
-from motionstream.evaluate.probe import Probe, features
-from motionstream.evaluate.text import CLASSES, evaluate_text
+from motionstream.evaluate.probe import features
+from motionstream.evaluate.prompt_worlds import CLASSES, DRAWS, PromptWorld, ramp
+from motionstream.evaluate.text import evaluate_text
 from motionstream.tracks import Tracks
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
 
+
 ASSETS = Path(__file__).parents[1] / "data" / "assets"
+
+
 FRAMES, PROBED, COUNT = 21, 8, 2
 
 
@@ -43,12 +47,13 @@ def heldout() -> SyntheticWorlds:
 
 
 @pytest.fixture(scope="module")
-def journal(training: SyntheticWorlds, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The probe's clips, so that they are drawn once for all tests here."""
+def probed(training: SyntheticWorlds, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results file with the probe's clips, so that they are made once for all tests here."""
     file = tmp_path_factory.mktemp("text") / "probe.jsonl"
-    kept = Journal(file, {})
-    for number in range(PROBED):
-        kept.measured(f"probe {number}", lambda n=number: text._true_features(training, n, 0))
+    measure(
+        (Item(f"probe {n}", PromptWorld.of(training, n, 0).features) for n in range(PROBED)),
+        Results(file),
+    )
     return file
 
 
@@ -60,15 +65,14 @@ class Reader:
     """Plays the true clip of a held-out world with whatever effect the prompt names."""
 
     def __init__(self, heldout: SyntheticWorlds, seed: int = 7) -> None:
-        self.seed = seed
         self.given: dict[int, set[int]] = {}
-        self.drawn = [heldout.world(number) for number in range(COUNT)]
-        self.firsts = [text._true(world, NONE, number, 0)[0] for number, world in enumerate(self.drawn)]
+        self.worlds = [PromptWorld.of(heldout, number, seed) for number in range(COUNT)]
+        self.firsts = [world.true(NONE)[0] for world in self.worlds]
 
     def __call__(self, first: Video, tracks: Tracks, caption: str, seed: int) -> Video:
         number = next(n for n, mine in enumerate(self.firsts) if (mine == first).all())
         self.given.setdefault(number, set()).add(seed)
-        return text._true(self.drawn[number], effect_of(caption), number, self.seed)
+        return self.worlds[number].true(effect_of(caption))
 
     def change(
         self, first: Video, tracks: Tracks, prompts: tuple[str, str], wanted: int, seed: int
@@ -76,65 +80,75 @@ class Reader:
         assert effect_of(prompts[0]) == NONE
         number = next(n for n, mine in enumerate(self.firsts) if (mine == first).all())
         strength = np.clip((np.arange(FRAMES) - wanted) / 4, 0, 1).astype(np.float32)
-        world = replace(self.drawn[number], effect=effect_of(prompts[1]), strength=strength)
+        world = replace(self.worlds[number].world, effect=effect_of(prompts[1]), strength=strength)
         return world.render().permute(0, 2, 3, 1).contiguous().numpy(), wanted
 
 
-def measured(
+def figures_of(
     generate: text.Generate,
     change: text.Change | None,
     training: SyntheticWorlds,
     heldout: SyntheticWorlds,
-    journal: Path,
+    probed: Path,
     tmp_path: Path,
 ) -> dict[str, Any]:
-    copy = tmp_path / "journal.jsonl"
-    copy.write_text(journal.read_text())
-    figures = evaluate_text(generate, change, training, heldout, PROBED, COUNT, journal=Journal(copy, {}))
+    copy = tmp_path / "results.jsonl"
+    copy.write_text(probed.read_text())
+    figures = evaluate_text(generate, change, training, heldout, PROBED, COUNT, results=Results(copy))
     json.dumps(figures, allow_nan=False)
     return figures
 
 
-def test_a_model_that_reads_its_prompt_is_recognised(
-    training: SyntheticWorlds, heldout: SyntheticWorlds, journal: Path, tmp_path: Path
-) -> None:
-    reader = Reader(heldout)
-    figures = measured(reader, reader.change, training, heldout, journal, tmp_path)
+@pytest.fixture(scope="module")
+def reader(heldout: SyntheticWorlds) -> Reader:
+    return Reader(heldout)
+
+
+@pytest.fixture(scope="module")
+def of_reader(
+    reader: Reader,
+    training: SyntheticWorlds,
+    heldout: SyntheticWorlds,
+    probed: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Any]:
+    return figures_of(reader, reader.change, training, heldout, probed, tmp_path_factory.mktemp("reader"))
+
+
+def test_a_model_that_reads_its_prompt_is_recognised(reader: Reader, of_reader: dict[str, Any]) -> None:
     assert [len(seeds) for seeds in reader.given.values()] == [1] * COUNT
     assert len(set.union(*reader.given.values())) == COUNT, "streams of each world have a seed of their own"
-    assert figures["probe"]["recognised"] >= 0.8
-    assert figures["scores"]["model"]["recognised"] >= 0.8
-    assert figures["scores"]["model"]["midstream_recognised"] >= 0.6
-    assert set(figures["scores"]["model"]["effects"]) == set(BY_NAME)
-    for effect in figures["scores"]["model"]["effects"].values():
-        assert effect["epe_none_px"] < 0.5, "the true clip moves as told"
+    assert of_reader["probe"]["recognised"] >= 0.8
+    assert of_reader["scores"]["model"]["recognised"] >= 0.8
+    assert of_reader["scores"]["model"]["midstream_recognised"] >= 0.6
+    assert set(of_reader["scores"]["model"]["effects"]) == set(BY_NAME)
+    for effect in of_reader["scores"]["model"]["effects"].values():
+        assert effect["epe_none_px"] < 0.5, "the true clip follows its tracks"
         assert effect["epe_px"] < 2
-    counts = figures["probe"]["confusion"]
+    counts = of_reader["probe"]["confusion"]
     assert all(sum(counts[name].values()) == COUNT for name in CLASSES)
 
 
-def test_what_an_effect_does_to_the_tracker_is_not_laid_at_the_models_door(
-    training: SyntheticWorlds, heldout: SyntheticWorlds, journal: Path, tmp_path: Path
-) -> None:
-    """One that shows the very clip under the effect, with flakes of its own."""
-    figures = measured(Reader(heldout), None, training, heldout, journal, tmp_path)["scores"]["model"]
+def test_what_an_effect_does_to_the_tracker_is_not_counted_as_the_models_error(of_reader: dict[str, Any]) -> None:
+    """Of a model that shows the very clip under the effect, with flakes of its own."""
+    figures = of_reader["scores"]["model"]
     assert figures["epe_change_largest"] > 0.5
     assert figures["epe_beyond_largest"] < 0.5 * figures["epe_change_largest"]
 
 
 def test_the_true_effect_is_drawn_anew(heldout: SyntheticWorlds) -> None:
-    world = heldout.world(0)
-    draws = [text._under(world, "snow", 0, 0), *text._anew(world, "snow", 0, 0)]
-    assert len(draws) == 1 + text.DRAWS
+    world = PromptWorld.of(heldout, 0, 0)
+    draws = [world.under("snow"), *world.redrawn("snow")]
+    assert len(draws) == 1 + DRAWS
     assert len({one.effect_seed for one in draws}) == len(draws)
     assert all(one.effect == "snow" and one.strength[0] == 0 and one.strength[-1] == 1 for one in draws)
 
 
 @pytest.mark.parametrize("generate", [warp, still])
 def test_a_model_that_ignores_its_prompt_scores_chance(
-    generate: text.Generate, training: SyntheticWorlds, heldout: SyntheticWorlds, journal: Path, tmp_path: Path
+    generate: text.Generate, training: SyntheticWorlds, heldout: SyntheticWorlds, probed: Path, tmp_path: Path
 ) -> None:
-    figures = measured(generate, None, training, heldout, journal, tmp_path)
+    figures = figures_of(generate, None, training, heldout, probed, tmp_path)
     assert figures["chance"] == 1 / 8
     assert figures["scores"]["model"]["recognised"] == pytest.approx(1 / 8)
     assert figures["scores"]["warp"]["recognised"] == pytest.approx(1 / 8)
@@ -145,14 +159,14 @@ def test_a_model_that_ignores_its_prompt_scores_chance(
 
 
 def test_a_prompt_that_breaks_the_motion_shows(
-    training: SyntheticWorlds, heldout: SyntheticWorlds, journal: Path, tmp_path: Path
+    training: SyntheticWorlds, heldout: SyntheticWorlds, probed: Path, tmp_path: Path
 ) -> None:
     """Beyond what the effect itself costs where that is little; in snow the tracker is lost on true frames as well."""
 
     def stops(first: Video, tracks: Tracks, caption: str, seed: int) -> Video:
         return (still if effect_of(caption) in ("snow", "sunset") else warp)(first, tracks)
 
-    effects = measured(stops, None, training, heldout, journal, tmp_path)["scores"]["model"]["effects"]
+    effects = figures_of(stops, None, training, heldout, probed, tmp_path)["scores"]["model"]["effects"]
     for name in ("snow", "sunset"):
         assert effects[name]["epe_change"] > 1
         assert effects[name]["epe_moving_change"] > effects[name]["epe_change"]
@@ -166,15 +180,18 @@ def test_what_an_effect_costs_has_an_interval_over_worlds() -> None:
     worlds = [
         {"model.fog.epe": [90.0 if lost else 30, 100], "model.fog.epe_laid": [30, 100]} for lost in [True, *[False] * 7]
     ]
-    within = text._within(worlds, "fog")
-    assert within["epe_beyond_low"] == pytest.approx(0)
-    assert (within["epe_beyond_high"] or 0) > 0.5
-    assert text._within(worlds[:2], "fog") == {"epe_beyond_low": None, "epe_beyond_high": None}
+    found = table(dict(enumerate(worlds)))
+    figures = text._of_effect(found, "fog")
+    assert figures["epe_beyond"] == pytest.approx(0.25)
+    assert figures["epe_beyond_low"] == pytest.approx(0)
+    assert (figures["epe_beyond_high"] or 0) > 0.5
+    few = text._of_effect(found.iloc[:2], "fog")
+    assert (few["epe_beyond_low"], few["epe_beyond_high"]) == (None, None)
 
 
 def test_effects_begin_after_the_first_frame_and_are_whole_before_the_last_third() -> None:
     for seed in range(20):
-        strength = text.ramp(45, np.random.default_rng(seed))
+        strength = ramp(45, np.random.default_rng(seed))
         assert strength[0] == 0
         assert (strength[22:] == 1).all()
         assert (np.diff(strength) >= 0).all()
@@ -206,17 +223,6 @@ def test_each_effect_has_a_row_of_true_and_made_frames(heldout: SyntheticWorlds)
     rows = text.shown(heldout, warp)
     assert [row.partition(":")[0] for row in rows] == list(CLASSES)
     assert all(len(frames) == 2 * text.SHOWN for frames in rows.values())
-
-
-def test_a_probe_finds_what_tells_classes_apart() -> None:
-    rng = np.random.default_rng(0)
-    labels = [("calm", "loud")[n % 2] for n in range(60)]
-    clips = [{"useless": rng.normal(), "level": rng.normal() + 6 * (label == "loud")} for label in labels]
-    probe = Probe.fit(clips[:40], labels[:40])
-    assert probe.names_of(clips[40:]) == labels[40:]
-    assert probe.names_of([]) == []
-    with pytest.raises(ValueError, match="two classes or more"):
-        Probe.fit(clips[:2], ["calm", "calm"])
 
 
 def test_wrong_calls_are_refused(training: SyntheticWorlds, heldout: SyntheticWorlds) -> None:

@@ -18,10 +18,10 @@ from PIL import Image
 from tests.serve.fake_model import FakeModel
 from websockets.sync.client import ClientConnection, connect
 
+from motionstream.client.live import unpack_chunk
 from motionstream.serve import Limits, ServeSettings, create_app
-from motionstream.serve.protocol import unpack_chunk
+from motionstream.serve.connection import Studio
 from motionstream.serve.server import bind
-from motionstream.serve.viewer import Studio
 
 
 @dataclass
@@ -73,8 +73,8 @@ class Client:
         data = self.socket.recv(timeout=10)
         if isinstance(data, str):
             return json.loads(data)
-        header, frames = unpack_chunk(data)
-        return {"type": "chunk", **header, "frames": frames}
+        chunk = unpack_chunk(data)
+        return {"type": "chunk", **chunk.header, "frames": chunk.jpegs}
 
     def expect(self, kind: str) -> dict[str, Any]:
         """The next message of this kind; errors on the way are kept, chunks acknowledged."""

@@ -50,7 +50,7 @@ def test_an_unfinished_recording_leaves_no_file(serve: Serve) -> None:
 
 
 def drag_something(client: Client) -> list[dict]:
-    """Six chunks with a drag, a pin, a path and a change of words."""
+    """Six chunks with a drag, a pin, a path and a change of the prompt."""
     client.send("start")
     chunks = [client.chunk()]
     client.send("down", gesture=1, x=0.4, y=0.4, at=0.1, grid={"size": 0.1, "spacing": 0.05, "falloff": 0.2})

@@ -1,4 +1,4 @@
-"""Pacing: a chunk is asked for just before the player runs dry, never earlier, never while the viewer does not read."""
+"""Pacing: a chunk is started just before the play-out buffer is empty, never while the viewer does not read."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_chunk_is_asked_for_one_turnaround_before_the_player_runs_dry() -> Non
     assert playout.wait() == pytest.approx(1.0 - playout.lead)
     clock.now += playout.wait()
     assert playout.wait() == pytest.approx(0, abs=1e-6)
-    assert playout.dry_in() == pytest.approx(playout.lead)
+    assert playout.empty_in() == pytest.approx(playout.lead)
 
 
 def test_frames_on_their_way_count() -> None:
@@ -49,7 +49,7 @@ def test_frames_on_their_way_count() -> None:
     playout = settled(clock)
     playout.sent(60, 12, clock.now)
     assert playout.unacknowledged == 1
-    assert playout.dry_in() == pytest.approx(0.5)
+    assert playout.empty_in() == pytest.approx(0.5)
 
 
 def test_a_turnaround_that_varies_gives_more_room() -> None:
@@ -70,10 +70,10 @@ def test_a_pause_stops_the_display_clock() -> None:
     clock.now += 0.25
     playout.pause()
     clock.now += 1000
-    assert playout.dry_in() == pytest.approx(0.25)
+    assert playout.empty_in() == pytest.approx(0.25)
     playout.resume()
     clock.now += 0.1
-    assert playout.dry_in() == pytest.approx(0.15)
+    assert playout.empty_in() == pytest.approx(0.15)
 
 
 def test_one_acknowledgement_covers_those_before_it_and_unknown_ones_are_ignored() -> None:
@@ -85,7 +85,7 @@ def test_one_acknowledgement_covers_those_before_it_and_unknown_ones_are_ignored
     assert playout.unacknowledged == 2
     playout.acknowledged(1, 3)
     assert playout.unacknowledged == 0
-    assert playout.dry_in() == pytest.approx(3 / 24)
+    assert playout.empty_in() == pytest.approx(3 / 24)
 
 
 def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:

@@ -181,10 +181,3 @@ def flat(value: Any) -> list[Any]:
     if isinstance(value, dict):
         value = list(value.values())
     return [found for part in value for found in flat(part)] if isinstance(value, list) else [value]
-
-
-def test_a_chunk_comes_back_as_it_was_packed() -> None:
-    data = protocol.pack_chunk({"chunk": 7, "fps": 24.0, "tracks": b"\0\1"}, [b"one", b""])
-    assert protocol.unpack_chunk(data) == ({"chunk": 7, "fps": 24.0, "tracks": b"\0\1"}, [b"one", b""])
-    with pytest.raises(ValueError, match="kind"):
-        protocol.unpack_chunk(b"\2" + data[1:])

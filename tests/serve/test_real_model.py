@@ -11,6 +11,7 @@ from motionstream.serve import Limits, ServeSettings
 from motionstream.serve.encode import jpeg_frames
 from motionstream.serve.pictures import PictureStore
 from motionstream.stream.model import StreamingModel
+from motionstream.tiny.conditioner import AnchoredConditioner
 from motionstream.tracks import Tracks
 
 TIMES = (1.0, 0.9, 0.7)
@@ -18,7 +19,9 @@ PICTURE = PictureStore(Limits()).get("gallery", "kitten")
 
 
 def streaming_model() -> StreamingModel:
-    return StreamingModel("small", small_model(), small_vae(), GEOMETRY, 24.0, RolloutConfig(3, 3, 3, TIMES), "0" * 64)
+    config = RolloutConfig(3, 3, 3, TIMES)
+    network, vae, maker = small_model(), small_vae(), AnchoredConditioner
+    return StreamingModel("small", network, vae, GEOMETRY, 24.0, config, "0" * 64, conditioner=maker)
 
 
 def test_a_viewer_gets_the_frames_of_the_library(serve: Serve) -> None:

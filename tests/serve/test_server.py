@@ -29,8 +29,8 @@ def test_it_tells_its_address_and_ends_promptly(ending: signal.Signals) -> None:
     process = subprocess.Popen([sys.executable, "-c", PROGRAM], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        said = process.stdout.readline()
-        origin = said.split(": ", 1)[1].strip().rstrip("/")
+        printed = process.stdout.readline()
+        origin = printed.split(": ", 1)[1].strip().rstrip("/")
         assert httpx.get(f"{origin}/healthz").json() == {"status": "ready"}
         with connect(origin.replace("http", "ws") + "/live", origin=origin, max_size=None) as socket:
             for seq, message in enumerate(

@@ -17,12 +17,12 @@ import numpy.typing as npt
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.test_tensor_file import Harm
 from torch import Tensor, nn
 
 from motionstream.trackers import lucas_kanade
 from motionstream.trackers.cotracker import CoTracker
 from motionstream.trackers.registry import TRACKERS, LucasKanadeTracker, PointTracker, open_tracker
-from motionstream.trackers.source import read_weights
 from motionstream.tracks.preview import drawn
 from motionstream.tracks.tracks import Tracks
 
@@ -384,24 +384,6 @@ def test_other_files_are_no_weights(name: str, installed: None, tmp_path: Path) 
         with pytest.raises(ValueError, match=file.name):
             open_tracker(name, file, device="cpu")
     assert not (tmp_path / "struck").exists()
-
-
-class Harm:
-    """What a file that runs code on being read would contain."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.mark,)
-
-
-def test_that_harm_is_harm(tmp_path: Path) -> None:
-    torch.save({"weight": Harm(tmp_path / "struck")}, tmp_path / "harm.pth")
-    torch.load(tmp_path / "harm.pth", weights_only=False)
-    assert (tmp_path / "struck").exists()
-    with pytest.raises(ValueError, match="harm"):
-        read_weights(tmp_path / "harm.pth")
 
 
 @pytest.mark.parametrize(

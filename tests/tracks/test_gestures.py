@@ -10,23 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motionstream.geometry import Fit
-from motionstream.tracks.events import grid_count, grid_points
-from motionstream.tracks.gestures import (
-    Clear,
-    GestureSession,
-    GridDown,
-    Move,
-    Path,
-    Pause,
-    Pin,
-    Prompt,
-    Resume,
-    Unpin,
-    Up,
-    fitted,
-    from_json,
-    to_json,
-)
+from motionstream.tracks import GestureSession, events
+from motionstream.tracks.events import GridDown, Move, Path, Pin, Unpin, Up, fitted, from_json, to_json
 
 SIZE = (256, 144)
 
@@ -44,13 +29,13 @@ def test_a_grid_is_square_centred_and_within_its_size() -> None:
     session = GestureSession(SIZE)
     session.apply(GridDown("a", 100, 60, spacing=10, size=45))
     xy = session.tracks(0, 9).xy[0]
-    assert len(xy) == grid_count(10, 45) == 25
+    assert len(xy) == events.grid_count(10, 45) == 25
     np.testing.assert_allclose(xy.mean(0), (100, 60))
     assert xy.min(0).tolist() == [80, 40]
     assert xy.max(0).tolist() == [120, 80]
 
 
-def test_a_drag_starts_under_the_hand_and_ends_at_the_newest_sample() -> None:
+def test_a_drag_starts_under_the_pointer_and_ends_at_the_newest_sample() -> None:
     session = GestureSession(SIZE)
     session.apply(one_point(50, 50))
     session.apply(Move("a", 60, 50, time=0.05))
@@ -63,7 +48,23 @@ def test_a_drag_starts_under_the_hand_and_ends_at_the_newest_sample() -> None:
     np.testing.assert_allclose(later[:, 0], 90 + np.arange(1, 13), rtol=1e-6)
 
 
-def test_an_even_hand_moves_evenly_across_chunks() -> None:
+@pytest.mark.parametrize("released", [False, True])
+def test_a_first_chunk_of_one_frame_marks_where_the_pointer_pressed(released: bool) -> None:
+    session = GestureSession(SIZE)
+    session.apply(one_point(50, 50))
+    session.apply(Move("a", 90, 70, time=0.10))
+    if released:
+        session.apply(Up("a", time=0.12))
+    first = session.tracks(0, 1)
+    assert first.xy[0, 0].tolist() == [50, 50], "born where the pointer pressed, not where it is by now"
+    second = session.tracks(1, 4)
+    assert second.ids.tolist() == first.ids.tolist()
+    assert second.xy[-1, 0].tolist() == [90, 70], "nothing of the movement is lost"
+    assert np.all(np.diff(second.xy[:, 0, 0]) > 0)
+    assert session.tracks(5, 4).points == (0 if released else 1)
+
+
+def test_an_even_pointer_moves_evenly_across_chunks() -> None:
     session = GestureSession(SIZE)
     session.apply(one_point(10, 50, time=0))
     places = []
@@ -76,16 +77,16 @@ def test_an_even_hand_moves_evenly_across_chunks() -> None:
     np.testing.assert_allclose(steps[11:], 2.5, atol=1e-4)  # the first chunk has one frame at rest
 
 
-def test_no_lag_builds_up_however_long_the_hand_moves() -> None:
+def test_no_lag_builds_up_however_long_the_pointer_moves() -> None:
     session = GestureSession(SIZE)
     session.apply(one_point(128, 72))
     for chunk in range(400):
-        hand = (128 + 100 * np.cos(chunk), 72 + 60 * np.sin(chunk))
-        session.apply(Move("a", *hand, time=chunk * 0.5))
-        np.testing.assert_allclose(session.tracks(chunk * 12, 12).xy[-1, 0], hand, rtol=1e-6)
+        pointer = (128 + 100 * np.cos(chunk), 72 + 60 * np.sin(chunk))
+        session.apply(Move("a", *pointer, time=chunk * 0.5))
+        np.testing.assert_allclose(session.tracks(chunk * 12, 12).xy[-1, 0], pointer, rtol=1e-6)
 
 
-def test_a_resting_hand_gives_resting_points() -> None:
+def test_a_resting_pointer_gives_resting_points() -> None:
     session = GestureSession(SIZE)
     session.apply(one_point(50, 50))
     session.apply(Move("a", 80, 50, time=0.1))
@@ -174,7 +175,7 @@ def test_ids_stay_with_their_points_and_are_never_used_twice() -> None:
     session.apply(Pin("p", 100, 50, spacing=10, size=20))
     second = session.tracks(9, 12).ids
     assert second[:9].tolist() == first.tolist()
-    session.apply(Clear())
+    session.apply(events.Clear())
     session.apply(GridDown("a", 50, 50, spacing=10, size=20))
     third = session.tracks(21, 12).ids
     assert not set(third.tolist()) & set(second.tolist())
@@ -268,8 +269,8 @@ def test_all_kinds_combine() -> None:
         (Unpin("a"), "no pin named 'a'"),
         (GridDown("a", 1, 1), "in use"),
         (Pin("p", 1, 1), "in use"),
-        (Prompt("snow"), "not a gesture"),
-        (Pause(), "not a gesture"),
+        (events.Prompt("snow"), "not a gesture"),
+        (events.Pause(), "not a gesture"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_changes_nothing(event: object, message: str) -> None:
@@ -287,7 +288,7 @@ def test_the_limit_of_points_holds_exactly() -> None:
     session.apply(GridDown("a", 50, 50, spacing=10, size=40))
     with pytest.raises(ValueError, match="over the limit of 25"):
         session.apply(Pin("p", 50, 50, size=0))
-    session.apply(Clear())
+    session.apply(events.Clear())
     session.apply(Pin("p", 50, 50, size=0))
     with pytest.raises(ValueError, match="over the limit"):
         session.apply(GridDown("huge", 50, 50, spacing=1, size=1e5))  # counted, not made
@@ -308,11 +309,11 @@ EVENTS = st.one_of(
     st.builds(Move, st.just("a"), NUMBERS, NUMBERS, st.floats(0, 1e6)),
     st.builds(Up, st.just("a")),
     st.builds(Unpin, st.just("a")),
-    st.builds(Clear),
+    st.builds(events.Clear),
     st.builds(Path, st.just("b"), st.tuples(st.tuples(NUMBERS, NUMBERS, st.just(0.0)), st.just((1.0, 2.0, 3.5)))),
-    st.builds(Prompt, st.text(max_size=50)),
-    st.builds(Pause),
-    st.builds(Resume),
+    st.builds(events.Prompt, st.text(max_size=50)),
+    st.builds(events.Pause),
+    st.builds(events.Resume),
 )
 
 
@@ -370,4 +371,4 @@ def test_events_of_a_picture_land_where_the_picture_lies() -> None:
 @settings(max_examples=50)
 @given(st.floats(1, 100), st.floats(0, 300))
 def test_counting_a_grid_equals_making_it(spacing: float, size: float) -> None:
-    assert len(grid_points(spacing, size)) == grid_count(spacing, size)
+    assert len(events.grid_points(spacing, size)) == events.grid_count(spacing, size)

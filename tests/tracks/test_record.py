@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motionstream.tracks import Tracks
-from motionstream.tracks.gestures import Clear, Event, GridDown, Move, Path, Pause, Pin, Prompt, Resume, Unpin, Up
-from motionstream.tracks.record import Chunk, Header, Recorder, Recording
+from motionstream.tracks.events import Clear, Event, GridDown, Move, Path, Pause, Pin, Prompt, Resume, Unpin, Up
+from motionstream.tracks.record import ChunkMark, Header, Recorder, Recording
 
 HEADER = Header((256, 144), image="boat.jpg", prompt="a boat", seed=7)
 NUMBERS = st.floats(-50, 300, width=32)
@@ -154,7 +154,7 @@ def test_lines_may_end_as_on_windows() -> None:
 
 
 def test_entries_that_do_not_follow_are_refused_in_replay() -> None:
-    broken = Recording(HEADER, (Chunk(5, 3),))
+    broken = Recording(HEADER, (ChunkMark(5, 3),))
     with pytest.raises(ValueError, match="from 0 on"):
         list(broken.replay())
 
@@ -162,5 +162,5 @@ def test_entries_that_do_not_follow_are_refused_in_replay() -> None:
 def test_a_picture_is_no_recording(tmp_path: FilePath) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
-    with pytest.raises(ValueError, match="no text"):
+    with pytest.raises(ValueError, match="not text"):
         Recording.load(path)

@@ -17,7 +17,7 @@ from tests.train.wan import PREPARED, STAGES, a_clip, make, recipe, run_chain, w
 from torch import Tensor, nn
 
 from motionstream.conditioning import TrackConditioner
-from motionstream.data.shards import INDEX, Shards, ShardWriter
+from motionstream.data.clip_shards import INDEX, ClipShards, ClipShardWriter
 from motionstream.diffusion import interpolate
 from motionstream.sampling import MotionModel, frame_times, keyed, rollout
 from motionstream.train import activation_checkpointing, named, self_forcing, train, wan_data
@@ -116,7 +116,7 @@ def named_recipe(**changes: object) -> MotionRecipe:
 
 
 def test_clips_come_back_from_their_shards(clips: Path) -> None:
-    read = Shards(clips)
+    read = ClipShards(clips)
     assert (len(read), read.prepared) == (7, PREPARED)
     assert len(list(clips.glob("shard-*.safetensors"))) == 3
     for number in (0, 3, 6):
@@ -131,13 +131,23 @@ def test_clips_come_back_from_their_shards(clips: Path) -> None:
         assert made.caption == wanted.caption
 
 
+def test_a_folder_with_the_older_name_of_the_null_prompt_is_read(tmp_path: Path) -> None:
+    folder = write_clips(tmp_path, 2)
+    wanted = ClipShards(folder).null_prompt
+    (folder / "null_prompt.safetensors").rename(folder / "unsaid.safetensors")
+    assert torch.equal(ClipShards(folder).null_prompt, wanted)
+    (folder / "unsaid.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"null_prompt.safetensors is missing: prepare the clips again"):
+        ClipShards(folder)
+
+
 def test_folders_that_are_not_whole_are_explained(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"index\.json is missing"):
-        Shards(tmp_path)
-    writer = ShardWriter(tmp_path / "cut", PREPARED, torch.zeros(1, 32))
+        ClipShards(tmp_path)
+    writer = ClipShardWriter(tmp_path / "cut", PREPARED, torch.zeros(1, 32))
     writer.add(a_clip(0))
     with pytest.raises(FileNotFoundError, match=r"index\.json is missing"):
-        Shards(tmp_path / "cut")
+        ClipShards(tmp_path / "cut")
     with pytest.raises(ValueError, match="these shards hold 5 latents of 16 channels and 17 frames"):
         writer.add(replace(a_clip(1), latents=torch.zeros(4, 16, 6, 8)))
     with pytest.raises(ValueError, match="picture tokens"):
@@ -148,13 +158,13 @@ def test_folders_that_are_not_whole_are_explained(tmp_path: Path) -> None:
     shard = whole / "shard-00000.safetensors"
     shard.write_bytes(shard.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"shard-00000.safetensors is damaged"):
-        Shards(whole)[0]
+        ClipShards(whole)[0]
     shard.unlink()
     with pytest.raises(FileNotFoundError, match=r"shard-00000.safetensors is missing"):
-        Shards(whole)[0]
+        ClipShards(whole)[0]
     (whole / INDEX).write_text('{"format": 1}')
     with pytest.raises(ValueError, match="incomplete"):
-        Shards(whole)
+        ClipShards(whole)
 
 
 @pytest.mark.parametrize(("setting", "what"), [("size", (128, 48)), ("frames", 21), ("vae", "wan2.2")])
@@ -197,7 +207,7 @@ def test_conditioning_is_what_a_stream_makes(clips: Path) -> None:
     vae, tracks = small_vae(), moving_tracks(GEOMETRY.frames(4))
     made = TrackConditioner(vae, GEOMETRY, seed=5).clip(picture(), tracks)
     latents = torch.cat([vae.encode(picture()[:, None]), torch.randn(1, 3, 6, 4, 6)], 1)
-    data = ShardData(Shards(clips), GEOMETRY, 1, Choice(1, 2), Drops(), 0)
+    data = ShardData(ClipShards(clips), GEOMETRY, 1, Choice(1, 2), Drops(), 0)
     ours = data._conditioning(latents, tracks, 5)
     for part in ("first", "volume"):
         torch.testing.assert_close(getattr(ours, part), getattr(made, part), msg=part)

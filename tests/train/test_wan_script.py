@@ -18,8 +18,8 @@ from tests.wan.random_vae import save_vae
 from tests.wan.wan_folder import save_clip, save_text
 
 from motionstream import zoo
+from motionstream.data.clip_shards import ClipShards
 from motionstream.data.encode import Cut, captions, prepared_video
-from motionstream.data.shards import Shards
 from motionstream.dit import CONFIGS, VideoDiT
 from motionstream.stream.video import write_mp4
 from motionstream.train.recipe import NETWORK_SIZES, load
@@ -100,7 +100,7 @@ def test_the_page_runs_from_converted_weights_and_videos_to_a_live_model(parts: 
     command = ["bash", str(ROOT / "runs" / "wan_1_3b.sh")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
-    clips = Shards(tmp_path / "clips")
+    clips = ClipShards(tmp_path / "clips")
     assert (len(clips), clips.prepared.vae, clips.prepared.image_dim) == (1, "wan2.1", REDUCED.image_dim)
     assert clips[0].tracks.points == 80
     for stage in STAGES:

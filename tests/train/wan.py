@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from tests.small import randomised
 
-from motionstream.data.shards import EncodedClip, Prepared, ShardWriter
+from motionstream.data.clip_shards import ClipShardWriter, EncodedClip, Prepared
 from motionstream.sampling import MotionModel
 from motionstream.tracks import Tracks
 from motionstream.train import named, train
@@ -41,8 +41,8 @@ def a_clip(number: int) -> EncodedClip:
 
 
 def write_clips(folder: Path, clips: int = 7) -> Path:
-    unsaid = torch.randn(1, 32, generator=torch.Generator().manual_seed(99))
-    with ShardWriter(folder, PREPARED, unsaid, clips_a_shard=3) as writer:
+    null_prompt = torch.randn(1, 32, generator=torch.Generator().manual_seed(99))
+    with ClipShardWriter(folder, PREPARED, null_prompt, clips_a_shard=3) as writer:
         for number in range(clips):
             writer.add(a_clip(number))
     return folder

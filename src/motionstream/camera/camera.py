@@ -1,8 +1,8 @@
-"""The camera as control: a depth map and a camera's path → tracks of points all over the picture.
+"""Camera control: a depth map and a camera path → tracks of points all over the picture.
 
-Each point of the first frame is lifted to space by its depth and seen again from every later pose. It is visible where
-it is in front of the camera, inside the frame, and nothing of the depth map is nearer along the same ray (a z-buffer
-that all of its pixels are drawn into). Depth is along the camera's axis, in any unit, larger is farther, NaN unknown.
+Each point of the first frame is unprojected by its depth and projected again from every later pose. It is visible where
+it is in front of the camera, inside the frame, and not behind another part of the depth map (by a z-buffer of all its
+pixels). Depth is along the camera's axis, in any unit; larger is farther, NaN unknown.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Size = tuple[int, int]
 
-VIEW = 60.0  # degrees that a picture spans in width when nobody says: an ordinary lens
-SAME_SURFACE = 1.25  # neighbouring depths within this factor belong together; beyond it is an edge
+VIEW = 60.0  # degrees of the horizontal field of view by default: an ordinary lens
+SAME_SURFACE = 1.25  # neighbouring depths within this factor are one surface; otherwise there is an edge between
 SLACK = 0.02  # part of its depth by which a point may lie behind the surface in its pixel …
 SLOPE_PIXELS = 1.5  # … and so many pixels of the surface's own slope
 STEEPEST = 0.25  # of ln depth a pixel, that counts as slope
 FOOTPRINT = 0.75  # half a depth pixel's side when drawn, in its own size: also a grid turned by 45° has no holes
 LARGEST_FOOTPRINT = 4.0  # pixels
-CLOSEST = 1e-6  # depth in front of the camera from which on a point can be seen
+CLOSEST = 1e-6  # least depth at which a point can be visible
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,10 @@ def known(depth: Floats) -> Floats:
 
 
 def depth_at(depth: Floats, xy: Floats) -> Floats:
-    """(…) depth at places (…, 2), NaN where it is unknown.
+    """(…) depth at positions (…, 2), NaN where it is unknown.
 
     Between four pixels of one surface 1/depth is interpolated, which is exact on planes; at an edge the nearest pixel
-    counts, so that no point hangs in the air between two things.
+    counts, so that no point is placed between two surfaces.
     """
     height, width = depth.shape
     x, y = (np.clip(xy[..., axis] - 0.5, 0, limit - 1) for axis, limit in enumerate((width, height)))
@@ -142,7 +142,7 @@ def depth_at(depth: Floats, xy: Floats) -> Floats:
 
 
 def slope(depth: Floats) -> Floats:
-    """(H, W) steepness of the surface, ln depth a pixel; at an edge that of the side that is less steep."""
+    """(H, W) steepness of the surface, ln depth a pixel; at an edge that of the less steep side."""
     across, down = (_least_step(np.log(depth), axis) for axis in (1, 0))
     steep: Floats = np.minimum(np.hypot(across, down), STEEPEST)
     return steep
@@ -199,9 +199,9 @@ def _draw(nearest: Floats, xy: Floats, depth: Floats, half: Floats, column: int,
 
 
 def _unhidden(xy: Floats, depth: Floats, slack: Floats, nearest: Floats) -> Mask:
-    """(N,) inside the frame, in front, and not behind what was drawn in all of the four pixels around.
+    """(N,) inside the frame, in front of the camera, and not behind what was drawn in all of the four pixels around.
 
-    One pixel would not do: beside every silhouette, squares that reach over it would hide what is next to it.
+    One pixel is not enough: next to a silhouette, squares that reach over it would hide the background beside it.
     """
     height, width = nearest.shape
     seen: Mask = np.isfinite(depth) & np.all((xy >= 0) & (xy < (width, height)), axis=-1)
@@ -213,7 +213,7 @@ def _unhidden(xy: Floats, depth: Floats, slack: Floats, nearest: Floats) -> Mask
 
 
 def middle_distance(depth: Floats) -> float:
-    """The median depth of the middle third of the frame: what a movement is measured against."""
+    """The median depth of the middle third of the frame: the unit of camera movements."""
     height, width = depth.shape
     middle = depth[height // 3 : height - height // 3, width // 3 : width - width // 3]
     usual = np.nanmedian(middle if np.isfinite(middle).any() else depth)

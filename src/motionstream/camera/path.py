@@ -1,8 +1,8 @@
-"""Where a camera goes: poses over time, named movements and poses from a file.
+"""Camera paths: poses over time, named movements and poses from a file.
 
 A pose is the 4×4 matrix from the camera to the world; axes as in OpenCV: x right, y down, z forwards. Lengths have the
-unit of the depth they are used with. Turning between two poses is along the shortest arc (K. Shoemake,
-"Animating Rotation with Quaternion Curves", SIGGRAPH 1985); places in between lie on a line.
+unit of the depth they are used with. Rotations between two poses are interpolated along the shortest arc (K. Shoemake,
+"Animating Rotation with Quaternion Curves", SIGGRAPH 1985), positions along a line.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-ROTATION_ERROR = 1e-3  # how far a pose may be from a rotation, in any number of Rᵀ R
-PARALLEL = 1e-9  # radians between rotations that count as one
+ROTATION_ERROR = 1e-3  # largest error of any entry of Rᵀ R of a pose
+PARALLEL = 1e-9  # radians between rotations that count as equal
 LARGEST_TEXT = 16 << 20
 FORMAT = "send a JSON list of at least two 4×4 matrices, camera to world, x right, y down, z forwards"
 
 
 @dataclass(frozen=True)
 class Move:
-    """A named movement: how much of it when nobody says, and what a positive amount means."""
+    """A named movement: its default amount, and what a positive amount means."""
 
     amount: float
     means: str
@@ -59,7 +59,7 @@ class CameraPath:
 
 
 def eased(frames: int) -> Floats:
-    """(T,) from 0 to 1 that starts and stops without a jerk: speed and acceleration are 0 at both ends."""
+    """(T,) from 0 to 1 with minimum jerk: speed and acceleration are 0 at both ends."""
     if frames < 2:
         raise ValueError(f"{frames} frames: a movement needs at least 2")
     s = np.linspace(0, 1, frames)
@@ -70,7 +70,7 @@ def eased(frames: int) -> Floats:
 def moved(name: str, frames: int, amount: float | None = None, distance: float = 1.0) -> CameraPath:
     """A named movement from the identity pose on.
 
-    amount: as `MOVES` says, its own by default. distance: from the camera to what it looks at, in the depth's unit.
+    amount: in the unit of `MOVES`, whose default it has. distance: to what the camera looks at, in the depth's unit.
     Raises ValueError for an unknown name or an impossible amount.
     """
     if name not in MOVES:
@@ -116,7 +116,7 @@ def through(poses: Floats, frames: int) -> CameraPath:
 
 
 def interpolated(start: Floats, end: Floats, frames: int) -> CameraPath:
-    """A camera from one pose to another, as far each frame as the one before (paper, camera control)."""
+    """A camera from one pose to another at constant speed (paper, camera control)."""
     if frames < 2:
         raise ValueError(f"{frames} frames: a path needs at least 2")
     made = [between(start, end, part) for part in np.linspace(0, 1, frames)]
@@ -124,7 +124,7 @@ def interpolated(start: Floats, end: Floats, frames: int) -> CameraPath:
 
 
 def between(start: Floats, end: Floats, part: float) -> Floats:
-    """The pose (4, 4) at `part` of the way: rotation along the shortest arc, place on the line."""
+    """The pose (4, 4) at `part` (0 to 1) of the way: rotation along the shortest arc, position on the line."""
     a, b = quaternion_of(start[:3, :3]), quaternion_of(end[:3, :3])
     b = b if a @ b >= 0 else -b
     angle = np.arctan2(np.linalg.norm(a - b), np.linalg.norm(a + b)) * 2
@@ -164,7 +164,7 @@ def quaternion_of(rotation: Floats) -> Floats:
 
 
 def load_poses(file: str | os.PathLike[str]) -> Floats:
-    """(P, 4, 4) poses of a JSON file, seen from the first one. Raises ValueError on what is no list of poses."""
+    """(P, 4, 4) poses of a JSON file, relative to the first one. Raises ValueError on anything but a list of poses."""
     if Path(file).stat().st_size > LARGEST_TEXT:
         raise ValueError(f"{file}: over {LARGEST_TEXT >> 20} MiB; {FORMAT}")
     try:
@@ -177,7 +177,7 @@ def load_poses(file: str | os.PathLike[str]) -> Floats:
 
 
 def checked(poses: Floats, where: str) -> Floats:
-    """The poses, if they are finite (P, 4, 4) rotations and places; else ValueError that says which is not."""
+    """The poses, if they are finite (P, 4, 4) rotations and positions; else ValueError naming the one that is not."""
     if poses.ndim != 3 or poses.shape[1:] != (4, 4):
         raise ValueError(f"{where}: poses of shape {poses.shape}; {FORMAT}")
     for number, pose in enumerate(poses):

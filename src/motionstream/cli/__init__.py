@@ -3,7 +3,7 @@
 Every command, or group of commands, has a file; `options` is what they share. Here they are put together and run.
 
 Nothing heavy is imported until a command runs, so that --help answers at once. Exit codes: 0 done, 2 the user's input
-was wrong (one line on stderr), 1 our fault (a traceback with --debug), 130 interrupted.
+was wrong (one line on stderr), 1 an internal error (a traceback with --debug), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from motionstream import allocator, errors
-from motionstream.cli import bench, convert, data, docs, doctor, evaluate, generate, studio, tracks, train, zoo
+from motionstream.cli import bench, convert, data, doctor, evaluate, generate, studio, tracks, train, zoo
 
 HEAVY = {"demo", "serve", "generate", "train", "bench", "evaluate"}
 
@@ -26,8 +26,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="One picture, one prompt, one drag: a video that follows your hand, live.",
-    epilog="Start with: motionstream demo     What can this machine do: motionstream doctor",
+    help="A picture and a prompt become an endless video, generated live, that follows your mouse.",
+    epilog="Start with: motionstream demo     What this machine can run: motionstream doctor",
 )
 app.command()(convert.convert)
 app.command()(studio.demo)
@@ -41,13 +41,12 @@ app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(zoo.app, name="zoo")
-app.add_typer(docs.app, name="docs")
 
 
 @app.callback()
 def program(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Say which version this is.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if debug:
         os.environ["MOTIONSTREAM_DEBUG"] = "1"
@@ -66,31 +65,32 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(run(given))
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command → exit code; what went wrong goes to stderr as one line."""
+def run(arguments: Sequence[str], commands: typer.Typer = app, name: str = "motionstream") -> int:
+    """Run one command → exit code; what went wrong goes to stderr as one line that begins with the program's name."""
     try:
-        return int(app(list(arguments), prog_name="motionstream", standalone_mode=False) or errors.DONE)
+        return int(commands(list(arguments), prog_name=name, standalone_mode=False) or errors.DONE)
     except KeyboardInterrupt:
         return errors.INTERRUPTED
     except typer.Abort:
         return errors.INTERRUPTED
     except Exception as error:
-        return _complain(error)
+        return _report_error(error, name)
 
 
-def _complain(error: Exception) -> int:
+def _report_error(error: Exception, name: str) -> int:
     usage = getattr(error, "format_message", None)
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing to add at exit
         return errors.DONE
     if os.environ.get("MOTIONSTREAM_DEBUG"):
         traceback.print_exception(error)
-    if usage or errors.is_users(error):
-        return _say(usage().partition("\n")[0] if usage else errors.one_line(error), errors.WRONG_INPUT)
-    hint = "" if os.environ.get("MOTIONSTREAM_DEBUG") else "; motionstream --debug … shows where"
-    return _say(f"our fault: {type(error).__name__}: {errors.one_line(error)}{hint}", errors.OUR_FAULT)
+    if usage or errors.is_user_error(error):
+        return _print_error(name, usage().partition("\n")[0] if usage else errors.one_line(error), errors.WRONG_INPUT)
+    hint = "" if os.environ.get("MOTIONSTREAM_DEBUG") else f"; {name} --debug … shows where"
+    line = f"internal error: {type(error).__name__}: {errors.one_line(error)}{hint}"
+    return _print_error(name, line, errors.INTERNAL_ERROR)
 
 
-def _say(line: str, code: int) -> int:
-    print(f"motionstream: {line}", file=sys.stderr)
+def _print_error(name: str, line: str, code: int) -> int:
+    print(f"{name}: {line}", file=sys.stderr)
     return code

@@ -16,17 +16,17 @@ app = typer.Typer(no_args_is_help=True, help="Speed and latency of this machine.
 
 LIBRARY, SERVER = "library", "server"
 FULL, REDUCED = "full", "reduced"
-NARROW = 5  # columns of the predictions that a terminal shows: FPS and latency
 
 Config = Annotated[
     str | None, typer.Option("--config", help="A published size with random weights, such as wan2.1-1.3b.")
 ]
 Layers = Annotated[int | None, typer.Option(help="Only so many layers of it.", min=1)]
 Width = Annotated[str | None, typer.Option(help="full, or reduced: two heads and small frames.")]
-Through = Annotated[str, typer.Option(help="library: in this process; server: as viewers of the real one.")]
-Viewers = Annotated[str, typer.Option(metavar="N,…", help="Viewers at once, count after count; server only.")]
+Through = Annotated[str, typer.Option(help="library: a stream in this process; server: viewers of the real server.")]
+Viewers = Annotated[str, typer.Option(metavar="N,…", help="Viewers at once, one number after another; server only.")]
 JournalFile = Annotated[
-    Path | None, typer.Option("--journal", metavar="FILE", help="Go on where a run was cut; server only.")
+    Path | None,
+    typer.Option("--journal", metavar="FILE", help="Results so far, to resume a stopped run; server only."),
 ]
 Checkout = Annotated[
     Path | None,
@@ -38,14 +38,14 @@ FrameSize = Annotated[str | None, typer.Option("--size", metavar="WxH", help="Ot
 @app.command("live")
 def bench_live_command(
     model: Model = "tiny",
-    seconds: Annotated[float, typer.Option(help="How long to drive the stream.", min=1)] = 60,
+    seconds: Annotated[float, typer.Option(help="How long to measure.", min=1)] = 60,
     through: Through = LIBRARY,
     viewers: Viewers = "1",
     device: Device = "auto",
     journal: JournalFile = None,
     json_out: JsonOut = None,
 ) -> None:
-    """Drive a model with a recorded gesture session, as a viewer would, and say how it kept up.
+    """Measure frame rate and latency of a live stream while a recorded gesture session is played.
 
     [bold]motionstream bench live --model tiny --seconds 60 --json figures.json[/]
 
@@ -60,7 +60,7 @@ def bench_live_command(
         return
     if viewers != "1" or journal is not None:
         raise ValueError("--viewers and --journal: only with --through server")
-    from motionstream.evaluate.latency.live import bench_model
+    from motionstream.evaluate.live.in_process import bench_model
 
     figures = bench_model(load_model(model, device), seconds)
     console.report(f"{model}, live", {"model": model, "through": through, "seconds": seconds, **figures}, json_out)
@@ -77,19 +77,19 @@ def counts_of(text: str) -> list[int]:
 def _through_server(
     model: str, seconds: float, counts: list[int], device: str, journal: Path | None, json_out: Path | None
 ) -> None:
-    from motionstream.evaluate.journal import Journal
-    from motionstream.evaluate.latency.served import bench_server, weights_hash
+    from motionstream.evaluate.harness import Results
+    from motionstream.evaluate.live.served import bench_server, weights_hash
 
     weights = {"model": model, "model_hash": weights_hash(model)}
     key = {**weights, "bench": "live through server", "seconds": seconds, "device": device}
     with console.progress("runs", len(counts)) as bar:
-        figures = bench_server(model, seconds, counts, device, Journal(journal, key), bar.over)
+        figures = bench_server(model, seconds, counts, device, Results(journal, key), bar.over)
     console.table(f"{model}, live through the server", console.flat(_without_each({**weights, **figures})))
     console.write_json({**weights, **figures}, json_out)
 
 
 def _without_each(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """For people: what all viewers met together. The file has each of them."""
+    """The figures of all viewers together, for the terminal; the file also has each of them."""
     viewers = {
         count: {name: value for name, value in one.items() if name != "each"}
         for count, one in figures["viewers"].items()
@@ -250,40 +250,6 @@ def bench_gpu_command(
     if outcome.failed:
         failed = "; ".join(f"{file}: {why}" for file, why in outcome.failed.items())
         raise RuntimeError(f"some stages failed, the others are written: {failed}")
-
-
-@app.command("predict")
-def bench_predict_command(
-    config: Annotated[str, typer.Option("--config", metavar="NAME,…", help="Published sizes.")] = (
-        "wan2.1-1.3b,wan2.2-5b"
-    ),
-    machines: Annotated[str, typer.Option("--machine", metavar="NAME,…", help="Machines whose rates are known.")] = (
-        "a100,h100,h200,h200-products,h200-kernels"
-    ),
-    tflops: Annotated[
-        float | None, typer.Option(help="A rate of your own, in 10¹² operations a second.", min=1)
-    ] = None,
-    results: Annotated[
-        Path, typer.Option("--results", metavar="DIR", help="Where `bench gpu` wrote what was measured.")
-    ] = Path("docs/results"),
-    markdown: Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the table here.")] = None,
-    json_out: JsonOut = None,
-) -> None:
-    """Count what a chunk costs, and say how fast machines could make it, beside what was measured.
-
-    [bold]motionstream bench predict --tflops 700 --json predictions.json[/]
-    """
-    from motionstream.evaluate.speed.predict import add_measured_roofs, measured, predict, predictions_table
-
-    found = predict(names_of(config), names_of(machines), tflops)
-    figures = measured(results)
-    add_measured_roofs(found, figures)
-    table = predictions_table(found, figures)
-    console.grid(table.title, [row[:NARROW] for row in (table.head, *(line.cells for line in table.lines))])
-    if markdown is not None:
-        markdown.parent.mkdir(parents=True, exist_ok=True)
-        markdown.write_text(f"{table.note}\n\n{table.markdown()}\n", encoding="utf-8")
-    console.write_json({**found, "measured": figures}, json_out)
 
 
 def names_of(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`motionstream convert`: published Wan weights → the start of a model that follows tracks."""
+"""`motionstream convert`: published Wan weights → initial weights of a model that follows tracks."""
 
 from __future__ import annotations
 
@@ -20,26 +20,31 @@ DTYPES = ("bfloat16", "float16", "float32")
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(help="A .safetensors file, a folder of shards, a pipeline's folder, a .pt.")
+        Path,
+        typer.Argument(help="A .safetensors file or a folder of them, a pipeline's folder, or a .pt."),
     ],
-    to: Annotated[Path | None, typer.Option("--to", "-o", help="An empty folder for the converted network.")] = None,
-    family: Annotated[str, typer.Option(help="auto, or what the weights are; see below.")] = "auto",
+    to: Annotated[Path | None, typer.Option("--to", "-o", help="An empty folder for the converted weights.")] = None,
+    family: Annotated[str, typer.Option(help="What the weights are, as listed below; auto recognises it.")] = "auto",
     tracks: Annotated[
-        int | None, typer.Option(help="Channels of the track head; else as many as a latent has.", min=1, max=1024)
+        int | None, typer.Option(help="Channels of the track head; default: those of a latent.", min=1, max=1024)
     ] = None,
-    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+    dtype: Annotated[str, typer.Option(help="Of the written weights: bfloat16, float16 or float32.")] = "bfloat16",
     track_init: Annotated[
-        float, typer.Option(help="Draw the tracks' columns this large where the source has no control.", min=0.0)
+        float,
+        typer.Option(
+            help="Standard deviation of the tracks' first input weights, for a source without control.",
+            min=0.0,
+        ),
     ] = 0.0,
     seed: Seed = 0,
     only_plan: Annotated[
-        bool, typer.Option("--plan", help="Say what would become of every weight, write none.")
+        bool, typer.Option("--plan", help="List what becomes of every weight, and write nothing.")
     ] = False,
     json_out: JsonOut = None,
 ) -> None:
-    """Make published Wan weights the start of a model that follows tracks.
+    """Turn published Wan weights into initial weights of a model that follows tracks.
 
-    First see what becomes of every weight, then write the network that `motionstream train teacher` starts from:
+    First list what becomes of every weight, then write the network that `motionstream train teacher` starts from:
 
     [bold]motionstream convert Wan2.1-Fun-V1.1-1.3B-Control --plan[/]
 
@@ -57,7 +62,9 @@ def convert(
     from motionstream.wan.conversion import convert as write
 
     if to is None and not only_plan:
-        raise ValueError("nothing to do: say --to FOLDER, or --plan to see what would become of the weights")
+        raise ValueError(
+            "nothing to do: name a folder with --to FOLDER, or use --plan to list what becomes of the weights"
+        )
     kind = _dtype(dtype)
     conversion = plan_conversion(source, family, tracks, track_init)
     if only_plan:

@@ -1,4 +1,4 @@
-"""`motionstream data …`: synthetic worlds, and clips prepared for Wan."""
+"""`motionstream data …`: synthetic worlds, and clips encoded for Wan."""
 
 from __future__ import annotations
 
@@ -12,37 +12,42 @@ from motionstream.cli.options import (
     Assets,
     Device,
     Download,
+    Frames,
+    GridSize,
     JsonOut,
     Seed,
     Size,
     Tracker,
     TrackerPath,
     Variety,
+    WanPicture,
+    WanText,
+    WanVae,
     grid_of,
     open_tracker,
     size_of,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Synthetic worlds to train and evaluate on.")
+app = typer.Typer(no_args_is_help=True, help="Training data: synthetic worlds, and clips encoded for Wan.")
 
 
 @app.command("synth")
 def data_synth(
     assets: Assets,
-    preview: Annotated[Path | None, typer.Option(help="A contact sheet with the tracks on it, .png.")] = None,
+    preview: Annotated[Path | None, typer.Option(help="Draw a contact sheet of clips with their tracks, .png.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="A folder for the clips: mp4, npz and captions.")
+        Path | None, typer.Option("--out", "-o", help="Write clips here: .mp4, .npz (tracks) and captions.")
     ] = None,
-    bench: Annotated[bool, typer.Option("--bench", help="Say how many clips a second this machine makes.")] = False,
-    clips: Annotated[int, typer.Option(min=1)] = 6,
-    frames: Annotated[int, typer.Option(help="1 + 4·n.", min=5, max=241)] = 25,
+    bench: Annotated[bool, typer.Option("--bench", help="Measure how many clips a second this machine makes.")] = False,
+    clips: Annotated[int, typer.Option(help="How many clips.", min=1)] = 6,
+    frames: Frames = 25,
     size: Size = "256x144",
     seed: Seed = 0,
-    split: Annotated[str, typer.Option(help="train, heldout, heldout-far or all.")] = "train",
+    split: Annotated[str, typer.Option(help="Which of the pictures: train, heldout, heldout-far or all.")] = "train",
     variety: Variety = 0.0,
     json_out: JsonOut = None,
 ) -> None:
-    """Make synthetic worlds with exact tracks: look at them, keep them, or time them.
+    """Make synthetic worlds with exact tracks: a contact sheet, files, or a measurement of the speed.
 
     [bold]motionstream data synth --assets pictures --preview sheet.png[/]
 
@@ -70,24 +75,22 @@ def data_synth(
 
 @app.command("encode")
 def data_encode(
-    clips: Annotated[Path, typer.Option(help="A folder of NAME.mp4, with clips.jsonl or NAME.txt for captions.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="A new folder for the prepared clips.")],
-    vae: Annotated[Path, typer.Option(help="Wan's VAE: its folder in Diffusers' layout.")],
-    text: Annotated[Path, typer.Option(help="The folder with text_encoder/ and tokenizer/.")],
-    pictures: Annotated[
-        Path | None, typer.Option(help="The folder with image_encoder/, for a network that reads CLIP tokens.")
-    ] = None,
+    clips: Annotated[Path, typer.Option(help="A folder of NAME.mp4, with captions in clips.jsonl or NAME.txt.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A new folder for the encoded clips.")],
+    vae: WanVae,
+    text: WanText,
+    pictures: WanPicture = None,
     size: Size = "832x480",
-    frames: Annotated[int, typer.Option(help="1 + 4·n of each clip; shorter videos are left out.", min=5)] = 81,
+    frames: Annotated[int, typer.Option(help="1 + a multiple of 4; shorter videos are left out.", min=5)] = 81,
     fps: Annotated[float, typer.Option(help="Frames a second that the model is trained at.", min=1)] = 16.0,
-    grid: Annotated[str, typer.Option(metavar="COLSxROWS", help="Points tracked where NAME.npz is missing.")] = "50x50",
+    grid: GridSize = "50x50",
     tracker: Tracker = "lucas-kanade",
     tracker_path: TrackerPath = None,
     download: Download = False,
     device: Device = "auto",
-    dtype: Annotated[str, typer.Option(help="Of the encoders: bfloat16 or float32.")] = "bfloat16",
+    dtype: Annotated[str, typer.Option(help="Number format of the encoders: bfloat16 or float32.")] = "bfloat16",
 ) -> None:
-    """Prepare clips for the training of Wan: latents, tracks and prompts, encoded once.
+    """Encode clips for the training of Wan, once: latents, point tracks (of NAME.npz, or tracked) and prompts.
 
     [bold]motionstream data encode --clips videos --vae wan/vae --text wan --pictures wan -o clips-1.3b[/]
 
@@ -103,14 +106,14 @@ def data_encode(
     from motionstream.wan.vae import WanVAE
 
     if dtype not in ("bfloat16", "float32"):
-        raise ValueError(f"--dtype {dtype}: bfloat16 or float32")
+        raise ValueError(f"--dtype {dtype}: use bfloat16 or float32")
     number = {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     cut, count = Cut(size_of(size), frames, fps, grid_of(grid)), len(captions(clips))
-    following = open_tracker(tracker, tracker_path, download, device)
-    said = CachedEncoder(UMT5Encoder(text, device=where, dtype=number), PromptCache(default_folder()))
-    seen = None if pictures is None else ClipImageEncoder(pictures, device=where, dtype=number)
-    encoders = Encoders(WanVAE.load(vae, where, number).without_decoder(), said, seen, where, number)
+    opened = open_tracker(tracker, tracker_path, download, device)
+    prompts = CachedEncoder(UMT5Encoder(text, device=where, dtype=number), PromptCache(default_folder()))
+    first_pictures = None if pictures is None else ClipImageEncoder(pictures, device=where, dtype=number)
+    encoders = Encoders(WanVAE.load(vae, where, number).without_decoder(), prompts, first_pictures, where, number)
     with console.progress("clips", count) as bar:
-        made, short = encode_folder(clips, out, encoders, cut, following, bar.over)
+        made, short = encode_folder(clips, out, encoders, cut, opened, bar.over)
     typer.echo(f"{out}: {made} clips of {frames} frames" + (f"; {short} videos were too short" if short else ""))

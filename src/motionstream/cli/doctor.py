@@ -11,15 +11,21 @@ from motionstream.cli.options import JsonOut, size_of
 
 
 def doctor(
-    plan: Annotated[str | None, typer.Option(metavar="MODEL", help="Memory of a model, part by part.")] = None,
-    memory: Annotated[float | None, typer.Option(metavar="GIB", help="Of a GPU that need not be here.")] = None,
-    decoder: Annotated[str | None, typer.Option(metavar="KIND", help="tiny or full; else what fits.")] = None,
-    fp8: Annotated[bool | None, typer.Option("--fp8/--no-fp8", help="Weights in fp8; else if need be.")] = None,
-    sessions: Annotated[int | None, typer.Option(help="How many must fit; else one.", min=1)] = None,
-    size: Annotated[str | None, typer.Option(metavar="WxH", help="Pixels of a frame; else the model's own.")] = None,
+    plan: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Plan a model's GPU memory: its name or folder.")
+    ] = None,
+    memory: Annotated[
+        float | None, typer.Option(metavar="GIB", help="Memory of a GPU, which need not be here.")
+    ] = None,
+    decoder: Annotated[str | None, typer.Option(metavar="KIND", help="tiny or full; default: full if it fits.")] = None,
+    fp8: Annotated[bool | None, typer.Option("--fp8/--no-fp8", help="Weights in fp8; default: if needed.")] = None,
+    sessions: Annotated[int | None, typer.Option(help="Sessions that must fit at once; default: 1.", min=1)] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Frame in pixels; default: the largest that fits.")
+    ] = None,
     json_out: JsonOut = None,
 ) -> None:
-    """Say what this machine can run, what is missing and what that would bring; or plan a model's memory.
+    """Report what this machine can run and what is missing; or plan the GPU memory of a model.
 
     [bold]motionstream doctor[/]
 
@@ -27,17 +33,17 @@ def doctor(
 
     [bold]motionstream doctor --plan wan2.2-5b --memory 16 --decoder tiny --size 960x544[/]
     """
-    from motionstream import doctor as surgery
+    from motionstream import doctor as checks
     from motionstream.plan import as_dict
 
     if plan is None:
         if any(value is not None for value in (memory, decoder, fp8, sessions, size)):
             raise ValueError("--memory, --decoder, --fp8, --sessions and --size plan a model: name it with --plan")
-        findings = surgery.examine()
-        surgery.show(findings)
+        findings = checks.examine()
+        checks.show(findings)
         console.write_json(findings, json_out)
         return
     frame = None if size is None else size_of(size)
-    made = surgery.plans(plan, memory, decoder=decoder, fp8=fp8, size=frame, sessions=sessions or 1)
-    surgery.show_plans(made)
+    made = checks.plans(plan, memory, decoder=decoder, fp8=fp8, size=frame, sessions=sessions or 1)
+    checks.show_plans(made)
     console.write_json({"plans": [as_dict(each) for each in made]}, json_out)

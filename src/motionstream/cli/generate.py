@@ -8,27 +8,35 @@ from typing import Annotated
 import typer
 
 from motionstream import console
-from motionstream.cli.options import Device, Model, Seed, Sink, load_model
+from motionstream.cli.options import Device, Model, Picture, Seed, Sink, load_model
 
 
 def generate(
-    image: Annotated[Path, typer.Option("--image", "-i", help="The first frame: PNG, JPEG, WebP.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to: .mp4, .png (a sheet) or .npz (arrays).")],
-    tracks: Annotated[Path | None, typer.Option("--tracks", "-t", help="npz: xy, visible, size=(W,H).")] = None,
+    image: Picture,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write: .mp4, .png (contact sheet) or .npz (array).")
+    ],
+    tracks: Annotated[
+        Path | None,
+        typer.Option(
+            "--tracks", "-t", help="Point tracks to follow, .npz: xy (frames, points, 2), visible, size=(W, H)."
+        ),
+    ] = None,
     gestures: Annotated[
-        Path | None, typer.Option("--gestures", "-g", help="Recorded in the studio, .jsonl, instead of tracks.")
+        Path | None,
+        typer.Option("--gestures", "-g", help="Gestures recorded in the studio, .jsonl; instead of tracks."),
     ] = None,
-    prompt: Annotated[str, typer.Option("--prompt", "-p", help="What the picture shows and what happens.")] = "",
+    prompt: Annotated[str, typer.Option("--prompt", "-p", help="What the picture shows and what happens in it.")] = "",
     seconds: Annotated[
-        float | None, typer.Option(help="Length; without it that of the tracks or gestures, or 5.")
+        float | None, typer.Option(help="Length of the video; default: that of the tracks or gestures, or 5.")
     ] = None,
-    marked: Annotated[bool, typer.Option(help="Draw the points that steer on the frames.")] = False,
+    marked: Annotated[bool, typer.Option(help="Draw the tracked points on the frames.")] = False,
     seed: Seed = 0,
     sink: Sink = "fixed",
     model: Model = "tiny",
     device: Device = "auto",
 ) -> None:
-    """Write a video from a picture, a prompt and tracks.
+    """Generate a video from a picture, a prompt and point tracks.
 
     [bold]motionstream generate -i boat.jpg -t drag.npz -p "a boat, it is snowing" -o boat.mp4[/]
 
@@ -36,7 +44,7 @@ def generate(
 
     [bold]motionstream generate -i boat.jpg -g motionstream-boat.jsonl --marked -o boat.mp4[/]
 
-    Gestures bring the prompts that were given with them; --prompt stands in for the first.
+    Recorded gestures contain the prompts typed with them; --prompt replaces the first.
     """
     from motionstream.stream.offline import replay, with_tracks
     from motionstream.stream.sink import opening
@@ -50,13 +58,13 @@ def generate(
     if seconds is not None and not 0 < seconds < float("inf"):
         raise ValueError(f"--seconds {seconds}: must be positive")
     check_target(out)
-    asked = opening(sink)
+    policy = opening(sink)
     picture = read_image(image)
     if tracks is not None:
-        tracks.stat()  # a missing file is said before a model is loaded
+        tracks.stat()  # raises for a missing file before a model is loaded
     recording = None if gestures is None else Recording.load(gestures)
-    said = prompt or (recording.header.prompt if recording else "")
-    stream = load_model(model, device).open(picture, prompt=said, seed=seed, **asked)
+    first_prompt = prompt or (recording.header.prompt if recording else "")
+    stream = load_model(model, device).open(picture, prompt=first_prompt, seed=seed, **policy)
     control = None if tracks is None else io.load(tracks, stream.size)
     given = recording or control
     wanted = max(1, given.frames if seconds is None and given is not None else round((seconds or 5.0) * stream.fps))

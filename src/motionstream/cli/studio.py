@@ -1,4 +1,4 @@
-"""`motionstream demo` and `motionstream serve`: the live studio, for oneself or for others."""
+"""`motionstream demo` and `motionstream serve`: the live studio, on this machine or for others."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import typer
 
 from motionstream.cli.options import Device, Model, Sink, load_model
 
+Port = Annotated[int, typer.Option(help="TCP port; 0: any free one.", min=0, max=65535)]
+
 
 def demo(
     model: Model = "tiny",
     device: Device = "auto",
-    port: Annotated[int, typer.Option(help="0 takes any free one.", min=0, max=65535)] = 0,
-    browser: Annotated[bool, typer.Option(help="Open the studio when it is ready.")] = True,
+    port: Port = 0,
+    browser: Annotated[bool, typer.Option(help="Open the studio in the browser once the model is loaded.")] = True,
     sink: Sink = "fixed",
 ) -> None:
     """Open the live studio on this machine.
 
-    Pick a picture, press Enter, drag. Nobody else can reach it. End it with Ctrl-C.
+    Choose a picture, press Enter, drag. Only this machine can reach it. End it with Ctrl-C.
 
     [bold]motionstream demo[/]
     """
@@ -29,14 +31,14 @@ def demo(
 def serve(
     model: Model = "tiny",
     device: Device = "auto",
-    host: Annotated[str, typer.Option(help="Any but loopback needs --token.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes any free one.", min=0, max=65535)] = 7860,
+    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs --token.")] = "127.0.0.1",
+    port: Port = 7860,
     token: Annotated[
-        str | None, typer.Option(envvar="MOTIONSTREAM_TOKEN", help="Viewers must present it.", show_envvar=True)
+        str | None, typer.Option(envvar="MOTIONSTREAM_TOKEN", help="Secret that viewers must send.", show_envvar=True)
     ] = None,
     sink: Sink = "fixed",
 ) -> None:
-    """Serve the studio and its WebSocket (docs/protocol.md).
+    """Serve the live studio and its WebSocket to viewers (docs/protocol.md).
 
     [bold]motionstream serve --port 8000[/]
 
@@ -49,5 +51,5 @@ def _serve(model: str, device: str, **settings: Any) -> None:
     from motionstream.serve import ServeSettings, run
 
     checked = ServeSettings(**settings)
-    with suppress(KeyboardInterrupt):  # the way to end a server is no failure
+    with suppress(KeyboardInterrupt):  # Ctrl-C is how a server is ended
         run(load_model(model, device), checked)

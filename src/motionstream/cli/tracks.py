@@ -1,4 +1,4 @@
-"""`motionstream track` and `motionstream camera`: the tracks of a video, or of a camera that moves, in a file."""
+"""`motionstream track` and `motionstream camera`: files of tracks, of a video or of a camera movement."""
 
 from __future__ import annotations
 
@@ -14,29 +14,37 @@ from motionstream.cli.options import (
     DepthWeights,
     Device,
     Download,
+    GridSize,
     InverseDepth,
+    Picture,
     Tracker,
     TrackerPath,
+    TracksOut,
     grid_of,
     open_depth,
     open_tracker,
     size_of,
+    tracks_file,
 )
+
+PREVIEWED = 12  # frames of a camera's preview
 
 
 def track(
-    video: Annotated[Path, typer.Option("--video", "-v", help="The video whose motion to take.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Tracks, as npz.")],
-    points: Annotated[int | None, typer.Option(help="Points along the longer side; else 24.", min=1, max=50)] = None,
-    grid: Annotated[str | None, typer.Option(metavar="COLSxROWS", help="Another grid, such as 50x50.")] = None,
-    frames: Annotated[int | None, typer.Option(help="Only so many frames.", min=2)] = None,
+    video: Annotated[Path, typer.Option("--video", "-v", help="Video whose motion is tracked.")],
+    out: TracksOut,
+    points: Annotated[
+        int | None, typer.Option(help="Points along the longer side; default: 24.", min=1, max=50)
+    ] = None,
+    grid: Annotated[str | None, typer.Option(metavar="COLSxROWS", help="Instead, columns x rows of points.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Only the first so many frames.", min=2)] = None,
     tracker: Tracker = "lucas-kanade",
     tracker_path: TrackerPath = None,
     download: Download = False,
     device: Device = "auto",
     preview: Annotated[Path | None, typer.Option(help="Also draw frames with the tracks on them, .png.")] = None,
 ) -> None:
-    """Follow a grid of points through a video: its motion becomes control for another picture.
+    """Track a grid of points through a video, so that its motion can be given to another picture.
 
     [bold]motionstream track -v dance.mp4 -o dance.npz[/]
 
@@ -53,20 +61,17 @@ def track(
     from motionstream.tracks import io
     from motionstream.tracks.preview import drawn
 
-    if out.suffix != ".npz":
-        raise ValueError(f"{out}: tracks are written to a name that ends in .npz")
-    if preview is not None and preview.suffix != ".png":
-        raise ValueError(f"{preview}: a preview is written to a name that ends in .png")
+    tracks_file(out, preview)
     if points is not None and grid is not None:
         raise ValueError("--points and --grid: name one of the two")
     columns_rows = None if grid is None else grid_of(grid)
-    video.stat()  # a missing file is said before a tracker is loaded
-    following = open_tracker(tracker, tracker_path, download, device)
+    video.stat()  # raises for a missing file before a tracker is loaded
+    opened = open_tracker(tracker, tracker_path, download, device)
     pixels, _ = read_video(video, frames)
     size = (pixels.shape[2], pixels.shape[1])
     queries = grids.even_grid(size, points or 24) if columns_rows is None else grids.grid(size, *columns_rows)
     with console.progress("frames", len(pixels)) as bar:
-        result = following.track(pixels, queries, over=bar.over)
+        result = opened.track(pixels, queries, over=bar.over)
     io.save(out, result, size)
     if preview is not None:
         write_sheet(preview, drawn(pixels, result))
@@ -75,26 +80,29 @@ def track(
 
 
 def camera(
-    image: Annotated[Path, typer.Option("--image", "-i", help="The first frame: PNG, JPEG, WebP.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Tracks, as npz.")],
+    image: Picture,
+    out: TracksOut,
     path: Annotated[
-        str, typer.Option(help="orbit, dolly, truck, crane, pan, tilt, roll, zoom, or a .json file of poses.")
+        str,
+        typer.Option(help="Movement: orbit, dolly, truck, crane, pan, tilt, roll, zoom, or a .json file of poses."),
     ] = "orbit",
-    amount: Annotated[float | None, typer.Option(help="How far, see below; else a usual amount.")] = None,
-    seconds: Annotated[float, typer.Option(help="How long the movement takes.")] = 4.0,
-    fps: Annotated[float, typer.Option(help="Frames a second of the model.")] = 24.0,
+    amount: Annotated[float | None, typer.Option(help="How far, in the units given above; has a default.")] = None,
+    seconds: Annotated[float, typer.Option(help="Duration of the movement.")] = 4.0,
+    fps: Annotated[float, typer.Option(help="Frames a second of the model that will use the tracks.")] = 24.0,
     depth: Depth = "plane",
     depth_weights: DepthWeights = None,
     download: DepthDownload = False,
     inverse_depth: InverseDepth = False,
-    view: Annotated[float | None, typer.Option(help="Degrees across the picture; else estimated, or 60.")] = None,
-    grid: Annotated[str, typer.Option(metavar="COLSxROWS", help="Points; the paper's is 50x50.")] = "32x18",
-    size: Annotated[
-        str | None, typer.Option(metavar="WxH", help="The frame to fit the picture into; else its own shape.")
+    view: Annotated[
+        float | None, typer.Option(help="Horizontal angle of view in degrees; default: estimated, or 60.")
     ] = None,
-    preview: Annotated[Path | None, typer.Option(help="Also draw the picture pulled along the tracks, .png.")] = None,
+    grid: GridSize = "32x18",
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Frame to crop the picture to; default: its own shape.")
+    ] = None,
+    preview: Annotated[Path | None, typer.Option(help="Also draw the picture warped by the tracks, .png.")] = None,
 ) -> None:
-    """Move a camera through a picture: tracks of all of it, by its depth.
+    """Write the tracks of a camera movement: a grid of points in the picture, moved according to its depth.
 
     [bold]motionstream camera -i boat.jpg --path orbit --amount 15 -o orbit.npz --preview orbit.png[/]
 
@@ -106,15 +114,15 @@ def camera(
     distance to the middle (forwards, right, up); zoom in focal lengths. Negative ones go the other way.
     Depth, files of poses, and what the fallback `plane` cannot do: docs/camera.md
     """
-    from motionstream.evaluate.views.shots import shot
+    import numpy as np
+
+    from motionstream.camera.shot import shot
+    from motionstream.evaluate.baselines import warp
     from motionstream.stream.video import read_image, write_sheet
-    from motionstream.tracks import io
+    from motionstream.tracks import Tracks, io
     from motionstream.tracks.preview import drawn
 
-    if out.suffix != ".npz":
-        raise ValueError(f"{out}: tracks are written to a name that ends in .npz")
-    if preview is not None and preview.suffix != ".png":
-        raise ValueError(f"{preview}: a preview is written to a name that ends in .png")
+    tracks_file(out, preview)
     if not (0 < seconds * fps < float("inf")) or round(seconds * fps) < 2:
         raise ValueError(f"--seconds {seconds:g} at {fps:g} frames a second: a movement takes at least two frames")
     columns, rows = grid_of(grid)
@@ -124,7 +132,9 @@ def camera(
     tracks = made.tracks(columns, rows)
     io.save(out, tracks, made.lens.size)
     if preview is not None:
-        write_sheet(preview, drawn(*made.preview(tracks)))
+        shown = np.unique(np.linspace(0, tracks.frames - 1, PREVIEWED).round().astype(int))
+        some = Tracks(tracks.xy[shown], tracks.visible[shown], tracks.ids)
+        write_sheet(preview, drawn(warp(made.picture, some), some))
     seen = 100 * float(tracks.visible[-1].mean())
-    said = f"{tracks.points} points over {tracks.frames} frames, {seen:.0f} % visible at the end"
-    typer.echo(f"{out}: {said}; {made.depth}")
+    summary = f"{tracks.points} points over {tracks.frames} frames, {seen:.0f} % visible at the end"
+    typer.echo(f"{out}: {summary}; {made.depth}")

@@ -1,4 +1,4 @@
-"""`motionstream train`: one stage of a recipe, or what it would take."""
+"""`motionstream train`: one stage of a recipe, or an estimate of its cost."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def train(
     lpips: Annotated[
         Path | None, typer.Option(help="Stages vae-decoder, decoder: LPIPS weights, .safetensors.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Wan: say what it would take, and train nothing.")] = False,
-    gpus: Annotated[int, typer.Option(help="Dry run: how many.", min=1)] = 32,
-    memory: Annotated[float, typer.Option(help="Dry run: GB of each.")] = 80.0,
-    tflops: Annotated[float, typer.Option(help="Dry run: TFLOP/s that each gives in the end.")] = 400.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Wan: estimate memory and time, train nothing.")] = False,
+    gpus: Annotated[int, typer.Option(help="Dry run: number of GPUs.", min=1)] = 32,
+    memory: Annotated[float, typer.Option(help="Dry run: memory of each GPU in GB.")] = 80.0,
+    tflops: Annotated[float, typer.Option(help="Dry run: TFLOP/s that each GPU sustains.")] = 400.0,
     accumulate: Annotated[
         int | None, typer.Option(help="Batches a step, their gradients added; else the recipe's.", min=1)
     ] = None,
@@ -70,11 +70,11 @@ def train(
 
     changes = [*(changes or ()), *([] if accumulate is None else [f"accumulate={accumulate}"])]
     if dry_run:
-        from motionstream.train.dry_run import dry_run as foresee
+        from motionstream.plan.training import dry_run as estimate
         from motionstream.train.recipe import changed
         from motionstream.train.run import recipe_for
 
-        figures = foresee(changed(recipe_for(stage, recipe), changes), gpus, tflops, memory)
+        figures = estimate(changed(recipe_for(stage, recipe), changes), gpus, tflops, memory)
         console.report(f"{stage} on {gpus} GPUs", figures, json_out)
         return
     if out is None:

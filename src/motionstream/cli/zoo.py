@@ -1,4 +1,4 @@
-"""`motionstream zoo`: models that come with the package, and making one of a training run or of Wan's parts."""
+"""`motionstream zoo`: models that come with the package, and making one from a training run or from Wan's parts."""
 
 from __future__ import annotations
 
@@ -11,14 +11,31 @@ from typing import Annotated, Any
 import typer
 
 from motionstream import console
-from motionstream.cli.options import AssetsHeldOut, Device, JsonOut, Seed, controls_of, load_model, size_of
+from motionstream.cli.options import (
+    AssetsHeldOut,
+    Chunk,
+    CleanPass,
+    Device,
+    Frames,
+    JsonOut,
+    Seed,
+    SinkLatents,
+    Steps,
+    WanPicture,
+    WanText,
+    WanVae,
+    Window,
+    load_model,
+    parts_of,
+    size_of,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Models that come with the package, and making one.")
 
 
 @app.command("list")
 def zoo_list() -> None:
-    """Say which models come with the package, and how they run."""
+    """List the models that come with the package: frame size, frame rate, chunk, sink, window, steps."""
     from motionstream.model_folder import read_header
     from motionstream.zoo import embedded, names
 
@@ -27,26 +44,19 @@ def zoo_list() -> None:
 
 @app.command("pack")
 def zoo_pack(
-    runs: Annotated[Path, typer.Option(help="The folder that `motionstream train --out` wrote.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The model's folder.")],
-    stage: Annotated[str, typer.Option(help="causal, self-forcing or detail.")] = "detail",
-    name: Annotated[str, typer.Option(help="What the model calls itself.")] = "tiny",
-    chunk: Annotated[int | None, typer.Option(help="Latents a live step makes; else the recipe's.", min=1)] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising calls a chunk; else the recipe's.", min=1)] = None,
-    window: Annotated[int | None, typer.Option(help="Latest latents a step sees; else the recipe's.", min=0)] = None,
-    sink: Annotated[
-        int | None, typer.Option(help="First latents that stay in sight; else the recipe's.", min=0)
-    ] = None,
-    clean_pass: Annotated[
-        bool | None,
-        typer.Option(
-            "--clean-pass/--no-clean-pass",
-            help="Whether a finished chunk goes through the network once more for later ones to see, or they see what "
-            "its last call saw; else the recipe's.",
-        ),
-    ] = None,
+    runs: Annotated[Path, typer.Option(help="Folder that `motionstream train --out` wrote.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the model to.")],
+    stage: Annotated[
+        str, typer.Option(help="Stage whose weights are taken: causal, self-forcing or detail.")
+    ] = "detail",
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "tiny",
+    chunk: Chunk = None,
+    steps: Steps = None,
+    window: Window = None,
+    sink: SinkLatents = None,
+    clean_pass: CleanPass = None,
 ) -> None:
-    """Make a model folder of a finished training run, in bfloat16, with hashes and recipes.
+    """Make a model folder from a finished training run: weights in bfloat16, their hashes, and the recipes.
 
     [bold]motionstream zoo pack --runs out --out my-model[/]  then  [bold]motionstream demo --model my-model[/]
     """
@@ -58,10 +68,10 @@ def zoo_pack(
 
 @app.command("unpack")
 def zoo_unpack(
-    model: Annotated[str, typer.Argument(help="A model of our own: its name, or its folder.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the chain that will go on from it.")],
+    model: Annotated[str, typer.Argument(help="Name or folder of an embedded or packed model (not one on Wan).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the training stages.")],
 ) -> None:
-    """Make a training chain of a packed model: its runs, as far as their weights are in it, for stages to go on from.
+    """Make training runs from a packed model, as far as it holds their weights, to continue training from them.
 
     [bold]motionstream zoo unpack tiny -o out/mine[/]
     """
@@ -74,60 +84,55 @@ def zoo_unpack(
 
 @app.command("compare")
 def zoo_compare(
-    first: Annotated[str, typer.Argument(help="A model (name or folder), or the JSON of its `evaluate motion`.")],
-    second: Annotated[str, typer.Argument(help="The one that may replace it, given alike.")],
-    assets: Annotated[Path | None, typer.Option(help="Pictures to make held-out worlds of, to measure models.")] = None,
-    clips: Annotated[int, typer.Option(help="Held-out worlds; more find smaller differences.", min=4)] = 16,
-    frames: Annotated[int, typer.Option(help="1 + 4·n.", min=5, max=241)] = 45,
-    controls: Annotated[str, typer.Option(help="As of evaluate motion.")] = "dense,20,object",
+    first: Annotated[str, typer.Argument(help="A model (name or folder), or its figures of `evaluate motion --json`.")],
+    second: Annotated[str, typer.Argument(help="The model that may replace it, given the same way.")],
+    assets: Annotated[Path | None, typer.Option(help="Pictures for synthetic worlds, to measure models on.")] = None,
+    clips: Annotated[int, typer.Option(help="Synthetic worlds; more of them show smaller differences.", min=4)] = 16,
+    frames: Frames = 45,
+    controls: Annotated[
+        str, typer.Option(help="Tracks that the model is given, as in evaluate motion.")
+    ] = "dense,20,object",
     split: AssetsHeldOut = "heldout",
     device: Device = "auto",
     seed: Seed = 0,
     json_out: JsonOut = None,
 ) -> None:
-    """Say whether the second model is better than the first: same clips, differences clip by clip, with intervals.
+    """Compare two models on the same clips: differences clip by clip, with confidence intervals.
 
     [bold]motionstream zoo compare tiny out/model --assets pictures[/]
 
-    [bold]motionstream zoo compare old/motion.json new/motion.json[/]  of figures that were measured before
+    [bold]motionstream zoo compare old/motion.json new/motion.json[/]  from figures measured before
 
-    A new model is worth promoting when it is better in something and worse in nothing.
+    The second model is preferred if it is better in some figure and worse in none.
     """
-    from motionstream.evaluate import verdict
+    from motionstream.evaluate import comparison
 
-    measure = partial(_motion, assets=assets, clips=clips, frames=frames, split=split, device=device, seed=seed)
-    chosen = controls_of(controls)
-    found = verdict.differences(measure(first, chosen), measure(second, chosen), seed)
-    console.grid(f"{second} against {first}", verdict.rows(found))
-    typer.echo(verdict.preferred(found))
-    console.write_json({"first": first, "second": second, **verdict.report(found)}, json_out)
+    measure = partial(_motion, parts_of(controls), assets, clips, frames, split, device, seed)
+    found = comparison.differences(measure(first), measure(second), seed)
+    console.grid(f"{second} against {first}", comparison.rows(found))
+    typer.echo(comparison.conclusion(found))
+    console.write_json({"first": first, "second": second, **comparison.report(found)}, json_out)
 
 
 def _motion(
-    model: str,
-    controls: list[str],
-    *,
-    assets: Path | None,
-    clips: int,
-    frames: int,
-    split: str,
-    device: str,
-    seed: int,
+    controls: list[str], assets: Path | None, clips: int, frames: int, split: str, device: str, seed: int, model: str
 ) -> dict[str, Any]:
-    """What `evaluate motion` says of a model: read from its file, or measured on held-out worlds."""
+    """Figures of `evaluate motion`: read from their file, or measured on held-out worlds."""
     from motionstream.data.assets import AssetLibrary
     from motionstream.evaluate import clips as reading
-    from motionstream.evaluate import motion
+    from motionstream.evaluate.baselines import by_model
+    from motionstream.evaluate.controls import checked
+    from motionstream.evaluate.motion import evaluate_motion
 
     if model.endswith(".json"):
         return _read_motion(Path(model))
     if assets is None:
-        raise ValueError(f"{model} is to be measured on held-out worlds: name a folder of pictures with --assets")
-    chosen = motion.checked(controls)
+        raise ValueError(f"{model} is measured on synthetic worlds: name a folder of pictures for them with --assets")
+    chosen = checked(controls)
     loaded = load_model(model, device)
     worlds = reading.worlds(AssetLibrary(assets, split=split), loaded.size, frames, seed, clips)
     with console.progress(f"{model}: clips × controls", clips * len(chosen)) as bar:
-        figures = motion.evaluate_motion(motion.by_model(loaded), worlds, seed, chosen, watch=bar.over)
+        figures = evaluate_motion(by_model(loaded), worlds, seed, chosen, watch=bar.over)
     return {"data": "worlds", "split": split, **figures}
 
 
@@ -148,10 +153,10 @@ def _read_motion(file: Path) -> dict[str, Any]:
 
 @app.command("decoder")
 def zoo_decoder(
-    run: Annotated[Path, typer.Option(help="The folder of a run of stage decoder, such as out/wan/decoder.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The decoder's file, .safetensors.")],
+    run: Annotated[Path, typer.Option(help="Folder of a run of the stage decoder, such as out/wan/decoder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, .safetensors.")],
 ) -> None:
-    """Write a trained tiny decoder as one file, under TAEHV's own names.
+    """Write a trained tiny decoder as one file, with the weight names of TAEHV.
 
     [bold]motionstream zoo decoder --run out/wan/decoder --out decoder.safetensors[/]
     """
@@ -167,29 +172,29 @@ def zoo_decoder(
 @app.command("wan")
 def zoo_wan(
     folder: Annotated[
-        Path, typer.Argument(help="What `motionstream convert --to` wrote, or, with --runs, a new folder.")
+        Path, typer.Argument(help="Folder that `motionstream convert --to` wrote; with --runs a new one.")
     ],
-    vae: Annotated[Path, typer.Option(help="The full VAE: Wan's folder vae for Diffusers.")],
-    text: Annotated[Path, typer.Option(help="The folder with text_encoder/ and tokenizer/.")],
-    picture: Annotated[
-        Path | None, typer.Option(help="The folder with image_encoder/, for networks that read CLIP tokens.")
-    ] = None,
+    vae: WanVae,
+    text: WanText,
+    picture: WanPicture = None,
     decoder: Annotated[
-        Path | None, typer.Option(help="A tiny decoder (taew2_1, taew2_2, your own); else the full VAE decodes.")
+        Path | None,
+        typer.Option(help="File of a tiny decoder (taew2_1, taew2_2, your own); default: the full VAE."),
     ] = None,
-    runs: Annotated[Path | None, typer.Option(help="Take the network that a chain in this folder trained.")] = None,
-    stage: Annotated[str, typer.Option(help="Of the chain: causal or self-forcing.")] = "self-forcing",
-    name: Annotated[str | None, typer.Option(help="What the model calls itself; else the folder's name.")] = None,
-    size: Annotated[str | None, typer.Option(metavar="WxH", help="Other frames than the backbone's own.")] = None,
-    chunk: Annotated[int | None, typer.Option(help="Latents a step makes; else the paper's 3.", min=1)] = None,
-    sink: Annotated[int | None, typer.Option(help="First latents that stay in sight; else 3.", min=0)] = None,
-    window: Annotated[int | None, typer.Option(help="Latest latents in sight; else 3.", min=0)] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising calls a chunk; else 3.", min=1)] = None,
+    runs: Annotated[Path | None, typer.Option(help="Take the network from the training runs in this folder.")] = None,
+    stage: Annotated[str, typer.Option(help="With --runs: causal or self-forcing.")] = "self-forcing",
+    name: Annotated[str | None, typer.Option(help="Name of the model; default: the folder's.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Frame in pixels; default: the backbone's.")] = None,
+    chunk: Chunk = None,
+    sink: SinkLatents = None,
+    window: Window = None,
+    steps: Steps = None,
     fp8: Annotated[
-        bool, typer.Option("--fp8", help="Round products to 8 bits when it is loaded; refused if it changes too much.")
+        bool,
+        typer.Option("--fp8", help="Matrix products in fp8; loading fails if the output changes too much."),
     ] = False,
 ) -> None:
-    """Make a Wan network a model that `serve`, `generate`, `demo` and `evaluate` take.
+    """Make a model from a Wan network and published parts, for `serve`, `generate`, `demo` and `evaluate`.
 
     [bold]motionstream zoo wan wan-1.3b --vae Wan2.1/vae --text Wan2.1 --picture Wan2.1 --decoder taew2_1.safetensors[/]
 

@@ -1,4 +1,4 @@
-"""Pictures that synthetic worlds are made of: cut-outs with transparency and photographs to move them over."""
+"""Pictures of synthetic worlds: cut-outs with transparency, and photographs as backgrounds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UInt8Array = npt.NDArray[np.uint8]
 SPLITS = ("train", "heldout", "heldout-far")
 SUFFIXES = {".png", ".webp", ".jpg", ".jpeg"}
 PATCH = "patch"
-# How often each kind of cut-out is drawn, so that hundreds of emoji do not outweigh a few photographs.
+# Shares of the kinds of cut-outs, so that hundreds of emoji do not outweigh a few photographs.
 KIND_WEIGHTS = {PATCH: 0.40, "photo": 0.20, "render": 0.27, "cartoon3d": 0.13}
 OTHER_KIND_WEIGHT = 0.2
 
@@ -39,10 +39,10 @@ class AssetLibrary:
     root: a folder with `manifest.csv` (columns file, use, licence, author, caption, kind), or any folder
         with `cutouts/` (pictures with transparency) and `backgrounds/` (photographs) in it.
     split: "train", "heldout" or "heldout-far": only pictures the manifest gives that use; None takes all.
-        Plain folders have no splits: they serve whichever is asked for.
+        Folders without a manifest are used for every split.
     cache: how many decoded pictures stay in memory.
 
-    Raises ValueError naming what is missing or unreadable and what to do.
+    Raises ValueError naming what is missing or unreadable.
     """
 
     def __init__(self, root: str | Path, split: str | None = "train", cache: int = 256) -> None:
@@ -73,7 +73,7 @@ class AssetLibrary:
         return _choose(self.backgrounds, rng)
 
     def choose_cutout(self, rng: np.random.Generator) -> Asset | None:
-        """A cut-out, by kind first and then within the kind; None stands for a patch of a photograph."""
+        """A cut-out, by kind first and then within the kind; None means a patch of a photograph."""
         kinds = [PATCH, *sorted(self._by_kind)]
         weights = np.array([KIND_WEIGHTS.get(kind, OTHER_KIND_WEIGHT) for kind in kinds])
         kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]

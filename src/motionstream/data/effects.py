@@ -1,7 +1,7 @@
-"""Weather, light and film looks over a whole clip: what tracks cannot tell and only the prompt can.
+"""Weather, light and film effects on a whole clip: given by the prompt, not by tracks.
 
-Every effect is a function (frames, strength, rng) → frames on (F, 3, H, W) float32 in [0, 1], strength (F,).
-It may write into the frames it is given. All chance comes from `rng`, so CPU and GPU draw the same picture.
+Every effect is a function (frames, strength, rng) → frames on (F, 3, H, W) float32 in [0, 1], strength (F,) in [0, 1].
+It may write into the frames that it is given. All random numbers are from `rng`: CPU and GPU draw the same picture.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Array = npt.NDArray[np.floating]
 Apply = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
 NONE = "none"
 SHARE = 0.5
-"""Of clips that have an effect, unless asked otherwise."""
+"""Of clips that have an effect, by default."""
 LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
 class Effect:
-    """name; phrases that say it in captions; other words that mean it; and how it is put on frames."""
+    """phrases: used in captions. synonyms: other words for it. apply: draws it on frames."""
 
     name: str
     phrases: tuple[str, ...]
@@ -32,8 +32,21 @@ class Effect:
     apply: Apply
 
 
+EFFECTS: list[Effect] = []
+
+
+def _effect(name: str, phrases: tuple[str, ...], synonyms: tuple[str, ...]) -> Callable[[Apply], Apply]:
+    """Adds a function to `EFFECTS`, in order of definition."""
+
+    def add(apply: Apply) -> Apply:
+        EFFECTS.append(Effect(name, phrases, synonyms, apply))
+        return apply
+
+    return add
+
+
 def draw_strength(rng: np.random.Generator, frames: int) -> npt.NDArray[np.float32]:
-    """(F,) how far the effect is on. Mostly absent from frame 0, so that the prompt is what tells it."""
+    """(F,) strength in [0, 1]. Mostly 0 in frame 0, so that only the prompt gives the effect."""
     if rng.random() < 0.15:
         return np.ones(frames, np.float32)
     begin, length = (rng.uniform(0, 8), rng.uniform(4, 16)) if rng.random() < 0.8 else (-4.0, 12.0)
@@ -71,7 +84,7 @@ def _splat(xy: Array, sigma: Array, opacity: Array, size: tuple[int, int], reach
 
 
 def _falling(rng: np.random.Generator, count: int, frames: int, size: tuple[int, int], velocity: Array) -> Array:
-    """(F, P, 2) positions of things that fall at (P, 2) pixels a frame and come in again at the other side."""
+    """(F, P, 2) positions of particles that move by (P, 2) pixels a frame and wrap around."""
     room = np.array(size) + 24
     start = rng.random((count, 2)) * room
     return np.asarray((start + np.arange(frames)[:, None, None] * velocity) % room - 12)
@@ -82,36 +95,52 @@ def _size(frames: Tensor) -> tuple[int, int]:
 
 
 def _density(frames: Tensor) -> float:
-    """How many times the reference frame of 256×144 the frame is, for counts of particles."""
+    """Area in frames of 256×144 pixels, to scale the number of particles."""
     return frames.shape[2] * frames.shape[3] / (256 * 144)
 
 
+@_effect(
+    "snow",
+    phrases=("it is snowing", "snow is falling", "it starts to snow", "heavy snowfall"),
+    synonyms=("snow", "snowing", "snowy", "snowflakes", "snowstorm", "blizzard"),
+)
 def _snow(frames: Tensor, strength: Tensor, rng: np.random.Generator) -> Tensor:
+    size = _size(frames)
     count = int(rng.integers(90, 220) * _density(frames))
-    near = rng.uniform(0.4, 1.6, count)
+    nearness = rng.uniform(0.4, 1.6, count)
     wind = rng.normal(0, 1.2)
-    velocity = np.stack([wind * near, rng.uniform(1.6, 2.6) * near], -1)
-    xy = _falling(rng, count, len(frames), _size(frames), velocity)
+    velocity = np.stack([wind * nearness, rng.uniform(1.6, 2.6) * nearness], -1)
+    xy = _falling(rng, count, len(frames), size, velocity)
     time = np.arange(len(frames))[:, None]
-    xy[..., 0] += near * 1.5 * np.sin(time * 0.25 + rng.uniform(0, 6, count))
-    flakes = _splat(xy, 0.35 + 0.55 * near, np.full(count, 0.95), _size(frames), 3, frames.device)
+    xy[..., 0] += nearness * 1.5 * np.sin(time * 0.25 + rng.uniform(0, 6, count))
+    flakes = _splat(xy, 0.35 + 0.55 * nearness, np.full(count, 0.95), size, 3, frames.device)
     _blend(frames, _colour(frames, 0.86, 0.89, 0.94), strength * 0.18)
     return _blend(frames, _colour(frames, 0.98, 0.98, 1.0), flakes * strength[:, None, None, None])
 
 
+@_effect(
+    "rain",
+    phrases=("it is raining", "rain is falling", "it starts to rain", "heavy rain"),
+    synonyms=("rain", "raining", "rainy", "raindrops", "rainstorm", "downpour"),
+)
 def _rain(frames: Tensor, strength: Tensor, rng: np.random.Generator) -> Tensor:
     count = int(rng.integers(60, 130) * _density(frames))
-    near = rng.uniform(0.6, 1.4, count)
+    nearness = rng.uniform(0.6, 1.4, count)
     fall = np.array([rng.normal(0, 1.5), rng.uniform(9, 13)])
-    head = _falling(rng, count, len(frames), _size(frames), near[:, None] * fall)
+    head = _falling(rng, count, len(frames), _size(frames), nearness[:, None] * fall)
     along = np.linspace(0, 0.9, 9)[:, None] * fall
-    xy = (head[:, :, None] - near[:, None, None] * along).reshape(len(frames), -1, 2)
+    xy = (head[:, :, None] - nearness[:, None, None] * along).reshape(len(frames), -1, 2)
     sigma, opacity = np.full(count * 9, 0.55), np.repeat(rng.uniform(0.2, 0.45, count), 9)
     streaks = _splat(xy, sigma, opacity, _size(frames), 1, frames.device).clamp_(max=0.6)
     _blend(frames, _colour(frames, 0.32, 0.36, 0.42), strength * 0.3)
     return _blend(frames, _colour(frames, 0.85, 0.9, 0.95), streaks * strength[:, None, None, None])
 
 
+@_effect(
+    "fog",
+    phrases=("fog rolls in", "it is foggy", "thick fog", "mist drifts by"),
+    synonyms=("fog", "mist", "misty", "haze", "it's foggy"),
+)
 def _fog(frames: Tensor, strength: Tensor, rng: np.random.Generator) -> Tensor:
     width, height = _size(frames)
     speed = rng.uniform(0.2, 1.5)
@@ -128,11 +157,21 @@ def _fog(frames: Tensor, strength: Tensor, rng: np.random.Generator) -> Tensor:
     )
 
 
+@_effect(
+    "dusk",
+    phrases=("dusk falls", "it is getting dark", "night is falling", "at dusk"),
+    synonyms=("dusk", "twilight", "nightfall", "at night", "darkness falls", "getting dark"),
+)
 def _dusk(frames: Tensor, strength: Tensor, rng: np.random.Generator) -> Tensor:
     night = frames * (0.5 + 0.5 * frames) * _colour(frames, 0.34, 0.4, 0.66) * rng.uniform(0.75, 1.15)
     return _blend(frames, night, strength)
 
 
+@_effect(
+    "sunset",
+    phrases=("at sunset", "a warm sunset", "golden evening light", "the sun goes down"),
+    synonyms=("sunset", "evening light", "evening sun", "golden hour", "afterglow"),
+)
 def _sunset(frames: Tensor, strength: Tensor, rng: np.random.Generator) -> Tensor:
     height = frames.shape[2]
     glow = torch.linspace(0.5, 0.1, height, device=frames.device)[None, None, :, None] * rng.uniform(0.7, 1.1)
@@ -140,70 +179,36 @@ def _sunset(frames: Tensor, strength: Tensor, rng: np.random.Generator) -> Tenso
     return _blend(frames, warm, strength)
 
 
+@_effect(
+    "film grain",
+    phrases=("with film grain", "old grainy film", "film grain and flicker"),
+    synonyms=("film grain", "grainy", "grain", "old film"),
+)
 def _grain(frames: Tensor, strength: Tensor, rng: np.random.Generator) -> Tensor:
     width, height = _size(frames)
-    # One field with a margin, read at another place in every frame, is as good as new noise and far cheaper.
-    # Grains of two pixels: finer ones no codec of this size could carry.
+    # One field with a margin, cropped elsewhere in every frame, looks like new noise and is much cheaper.
+    # Grains of two pixels: a VAE of this size cannot represent finer ones.
     coarse = rng.normal(0, rng.uniform(0.04, 0.07), (1, 1, height // 2 + 33, width // 2 + 33))
     field = torch.from_numpy(coarse.astype(np.float32))
     noise = torch.nn.functional.interpolate(field, scale_factor=2, mode="bilinear")[0, 0].to(frames.device)
     flicker = rng.normal(0, 0.025, len(frames))
     for frame, (top, left) in enumerate(rng.integers(0, 65, (len(frames), 2)).tolist()):
-        speck = noise[top : top + height, left : left + width] + float(flicker[frame])
-        frames[frame] += strength[frame] * speck
+        grain = noise[top : top + height, left : left + width] + float(flicker[frame])
+        frames[frame] += strength[frame] * grain
     return frames
 
 
+@_effect(
+    "black-and-white",
+    phrases=("in black and white", "black-and-white film"),
+    synonyms=("black and white", "monochrome", "greyscale", "grayscale"),
+)
 def _black_and_white(frames: Tensor, strength: Tensor, rng: np.random.Generator) -> Tensor:
     grey = (frames * _colour(frames, *LUMA)).sum(1, keepdim=True)
     contrast = rng.uniform(0.95, 1.2)
     return _blend(frames, (grey - 0.5) * contrast + 0.5, strength)
 
 
-EFFECTS = (
-    Effect(
-        "snow",
-        ("it is snowing", "snow is falling", "it starts to snow", "heavy snowfall"),
-        ("snow", "snowing", "snowy", "snowflakes", "snowstorm", "blizzard"),
-        _snow,
-    ),
-    Effect(
-        "rain",
-        ("it is raining", "rain is falling", "it starts to rain", "heavy rain"),
-        ("rain", "raining", "rainy", "raindrops", "rainstorm", "downpour"),
-        _rain,
-    ),
-    Effect(
-        "fog",
-        ("fog rolls in", "it is foggy", "thick fog", "mist drifts by"),
-        ("fog", "mist", "misty", "haze", "it's foggy"),
-        _fog,
-    ),
-    Effect(
-        "dusk",
-        ("dusk falls", "it is getting dark", "night is falling", "at dusk"),
-        ("dusk", "twilight", "nightfall", "at night", "darkness falls", "getting dark"),
-        _dusk,
-    ),
-    Effect(
-        "sunset",
-        ("at sunset", "a warm sunset", "golden evening light", "the sun goes down"),
-        ("sunset", "evening light", "evening sun", "golden hour", "afterglow"),
-        _sunset,
-    ),
-    Effect(
-        "film grain",
-        ("with film grain", "old grainy film", "film grain and flicker"),
-        ("film grain", "grainy", "grain", "old film"),
-        _grain,
-    ),
-    Effect(
-        "black-and-white",
-        ("in black and white", "black-and-white film"),
-        ("black and white", "monochrome", "greyscale", "grayscale"),
-        _black_and_white,
-    ),
-)
 BY_NAME = {effect.name: effect for effect in EFFECTS}
 
 

@@ -1,4 +1,4 @@
-"""Videos → prepared clips (`shards.py`): frames fitted and resampled, points tracked, latents and prompts encoded once.
+"""Videos → prepared training clips (`clip_shards.py`): frames resampled, points tracked, latents and prompts encoded.
 
 A folder of NAME.mp4. Captions are in `clips.jsonl`, a line {"clip": "NAME", "caption": "…"} each, as `motionstream data
 synth --out` writes it, or in NAME.txt. Tracks are NAME.npz where that is there, else a tracker follows a grid.
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from motionstream.conditioning import PictureEncoder, PromptEncoder
-from motionstream.data.shards import EncodedClip, Prepared, ShardWriter
+from motionstream.data.clip_shards import ClipShardWriter, EncodedClip, Prepared
 from motionstream.stream.model import fitted
 from motionstream.stream.video import read_video
 from motionstream.trackers.registry import PointTracker
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Encoders:
-    """vae: on `device`, given pixels in `dtype`. pictures: for networks that read the first picture's CLIP tokens."""
+    """vae: on `device`, its input in `dtype`. pictures: for networks with CLIP tokens of the first frame."""
 
     vae: VideoVAE
     text: PromptEncoder
@@ -52,7 +52,7 @@ class Encoders:
 
 @dataclass(frozen=True)
 class Cut:
-    """What a clip is: (W, H) of its frame, frames (1 + 4n), frames a second, and the grid that is tracked."""
+    """Size (W, H), frames (1 + 4n) and frames a second of a clip, and the grid that is tracked."""
 
     size: Size
     frames: int
@@ -69,13 +69,13 @@ def captions(folder: Path) -> dict[str, str]:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f'{folder / INDEX}: each line must be JSON with "clip" and "caption" ({error})') from None
     else:
-        found = {path.stem: _beside(path) for path in sorted(folder.glob("*.mp4"))}
+        found = {path.stem: _caption_file(path) for path in sorted(folder.glob("*.mp4"))}
     if not found:
-        raise ValueError(f"{folder} holds no clip: put NAME.mp4 there, with NAME.txt or {INDEX} for what they show")
+        raise ValueError(f"{folder} holds no clip: put NAME.mp4 there, with NAME.txt or {INDEX} for captions")
     return found
 
 
-def _beside(video: Path) -> str:
+def _caption_file(video: Path) -> str:
     text = video.with_suffix(".txt")
     return text.read_text(encoding="utf-8").strip() if text.is_file() else ""
 
@@ -90,14 +90,14 @@ def encode_folder(
 ) -> tuple[int, int]:
     """Write the prepared clips of a folder to `out`; returns how many, and how many videos were too short.
 
-    over: wraps the (name, caption) of clips as they are worked on, for a progress bar. Raises ValueError where nothing
-    could be prepared, or a file is not what it should be.
+    over: iterates over the (name, caption) of clips (a progress bar). Raises ValueError where no clip could be encoded,
+    or a file is wrong.
     """
-    named, unsaid = captions(folder), encoders.text.encode([""]).row(0)
+    named, null_prompt = captions(folder), encoders.text.encode([""]).row(0)
     vae = encoders.vae
     if vae.spatial_stride not in VAES:
         raise ValueError(f"a VAE with cells of {vae.spatial_stride} pixels is none of Wan's: {VAES}")
-    writer: ShardWriter | None = None
+    writer: ClipShardWriter | None = None
     made = short = 0
     for name, caption in over(named.items()):
         video = prepared_video(folder / f"{name}.mp4", cut)
@@ -109,8 +109,8 @@ def encode_folder(
         if writer is None:
             seen = 0 if clip.seen is None else clip.seen.shape[-1]
             kind = VAES[vae.spatial_stride]
-            about = Prepared(kind, cut.size, cut.frames, vae.latent_channels, unsaid.shape[-1], seen)
-            writer = ShardWriter(out, about, unsaid)
+            about = Prepared(kind, cut.size, cut.frames, vae.latent_channels, null_prompt.shape[-1], seen)
+            writer = ClipShardWriter(out, about, null_prompt)
         writer.add(clip)
         made += 1
     if writer is None:
@@ -121,7 +121,7 @@ def encode_folder(
 
 @dataclass(frozen=True)
 class Resampled:
-    """frames (F', H, W, 3) uint8 in the clip's size; kept: which of the video's `length` frames they are."""
+    """frames (F', H, W, 3) uint8 in the clip's size; kept: their numbers among the video's `length` frames."""
 
     frames: Video
     kept: npt.NDArray[np.int64]
@@ -129,8 +129,7 @@ class Resampled:
 
 
 def prepared_video(path: Path, cut: Cut) -> Resampled | None:
-    """The first frames of a video in the clip's size, at its rate or the video's if that is slower; None if there are
-    too few."""
+    """The first frames of a video in the clip's size, at the lower of both frame rates; None if there are too few."""
     video, rate = read_video(path)
     kept = np.floor(np.arange(cut.frames) * max(rate, cut.fps) / cut.fps).astype(np.int64)
     if kept[-1] >= len(video):
@@ -140,7 +139,7 @@ def prepared_video(path: Path, cut: Cut) -> Resampled | None:
 
 
 def _tracks(path: Path, video: Resampled, cut: Cut, tracker: PointTracker) -> Tracks:
-    """Those in the file, of the frames that are kept; else tracked."""
+    """Tracks of the file at the frames that are kept; without a file, of a tracker."""
     if not path.is_file():
         return tracker.track(video.frames, grid(cut.size, *cut.grid))
     tracks = io.load(path, cut.size)

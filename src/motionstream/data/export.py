@@ -1,4 +1,4 @@
-"""Clips as files, for other programs: a video, its exact tracks, and one line of words each. And how fast they come."""
+"""Clips as files: videos, their exact tracks and captions. And how fast clips are made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from motionstream.data.synthetic import Clip, SyntheticWorlds
 from motionstream.stream.video import write_mp4
 
-FPS = 24  # nominal: what a second is to the worlds' motion
+FPS = 24  # of the files; motion is drawn for it
 
 
 def write_clips(worlds: SyntheticWorlds, folder: str | Path, clips: int, first: int = 0) -> Path:
@@ -50,9 +50,9 @@ def _write_tracks(path: Path, clip: Clip) -> None:
 
 
 def bench(worlds: SyntheticWorlds, seconds: float = 5.0) -> dict[str, float | int | str]:
-    """Make clips for about `seconds` and count: clips a second of the clock and of this process's own CPU time.
+    """Make clips for about `seconds` and count: clips a second of wall time and of this process's CPU time.
 
-    The second figure is what one core gives when others share the machine; it holds for the threads torch has.
+    The second figure is for one core, also where other programs share the machine.
     """
     worlds.batch([0])
     made, wall, busy = 0, time.perf_counter(), time.process_time()

@@ -1,4 +1,4 @@
-"""A layer of a world: a texture and the exact, invertible map that lays it into each frame.
+"""A layer of a world: a texture and the exact, invertible map that places it in each frame.
 
 Legend: F frames, N points, local = the layer's own pixels from its centre, frame = pixels of the frame.
 Coordinates have pixel centres at +0.5.
@@ -16,8 +16,8 @@ from torch.nn.functional import grid_sample
 
 from motionstream.data.motion import Array, Bending
 
-OUTLINE = 24  # points along each edge of a texture from which its bounds in a frame are found
-SOFT_JOINT = 0.1  # of a layer's half-size: how round a joint bends
+OUTLINE = 24  # points along each edge of a texture, to find its bounds in a frame
+SOFT_JOINT = 0.1  # radius of a joint's bend, in half-sizes of a layer
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Placement:
 
     matrix: (F, 2, 3) local → frame. shears: (F, 7) of bend, sway, its phase, ripple, its phase and two hinges, or None
     if rigid. tilt: (F, 2) as in `Turn`, or None in the picture's plane. waves, joints, radius: as in `Bending`. The
-    inverse is exact: a shear is undone by its negative, and so is a tilt.
+    inverse is exact: a shear is inverted by its negative, and so is a tilt.
     """
 
     matrix: Tensor
@@ -52,7 +52,7 @@ class Placement:
 
     @property
     def is_still(self) -> bool:
-        """Whether every frame is laid out as the first one."""
+        """Whether all frames are placed as the first one."""
         return self.shears is None and self.tilt is None and bool((self.matrix == self.matrix[:1]).all())
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Placement:
@@ -63,13 +63,13 @@ class Placement:
         return self._each(lambda part: part[frames])
 
     def later(self, by: float) -> Placement:
-        """This fraction of a frame later (earlier, if negative), as straight on as it goes there."""
+        """This fraction of a frame later (earlier, if negative), extrapolated linearly."""
         if self.frames < 2:
             return self
         return self._each(lambda part: part + by * torch.gradient(part, dim=0)[0])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Placement:
-        """With each of its tensors changed."""
+        """With a function applied to each of its tensors."""
         shears, tilt = (None if part is None else change(part) for part in (self.shears, self.tilt))
         return replace(self, matrix=change(self.matrix), shears=shears, tilt=tilt)
 
@@ -93,7 +93,7 @@ class Placement:
         return u, v
 
     def _tilted(self, u: Tensor, v: Tensor, sign: int) -> tuple[Tensor, Tensor]:
-        """Seen in perspective (sign 1), or that undone (−1). Beyond the vanishing line lies what no layer reaches."""
+        """In perspective (sign 1), or its inverse (−1). No layer reaches the vanishing line."""
         if self.tilt is None:
             return u, v
         across, down = (column.reshape(-1, *[1] * (u.ndim - 1)) for column in self.tilt.unbind(-1))
@@ -134,11 +134,11 @@ def _inverted(matrix: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Layer:
-    """One sheet of a world.
+    """One layer of a world.
 
-    texture: (4, h, w) premultiplied RGBA, or (3, h, w) for a ground, which mirrors on beyond its edges.
-    number: 0 the ground, 1 … the things on it. solid: covers what is behind it (a shadow does not). light: (F,) factor
-    of its brightness, frame by frame, or None if that stays.
+    texture: (4, h, w) premultiplied RGBA, or (3, h, w) for a ground, which is mirrored beyond its edges.
+    number: 0 the ground, 1 … the objects on it. solid: occludes what is behind it (a shadow does not). light: (F,)
+    factor of its brightness, or None if that is constant.
     """
 
     texture: Tensor
@@ -173,7 +173,7 @@ class Layer:
         return self.sample(self.texture[3:].to(xy.dtype), x, y, exact)[0, ..., 0]
 
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """Lower and upper corner, each (F, 2), of the box that holds the layer in each frame."""
+        """Lower and upper corner, each (F, 2), of the layer's bounding box in each frame."""
         height, width = self.texture.shape[1:]
         along = torch.linspace(-0.5, 0.5, OUTLINE, dtype=self.placement.matrix.dtype)
         edge = torch.full_like(along, 0.5)

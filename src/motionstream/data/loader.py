@@ -1,7 +1,7 @@
 """Endless training batches in a fixed order, made by background processes, from any position on.
 
-Batch n holds clips n·B … n·B + B − 1 of its worlds, whoever makes it, so the order depends neither on the
-number of workers nor on where training was interrupted.
+Batch n has clips n·B … n·B + B − 1, so the order depends neither on the number of workers nor on where training was
+interrupted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from motionstream.data.assets import AssetLibrary
 from motionstream.data.synthetic import Batch, SyntheticWorlds
 
 PROBE_FIRST = 1_000_000_000
-"""Number of the first clip kept for looking at: training never gets there."""
+"""Number of the first clip for contact sheets: training never gets there."""
 PREFETCH = 2  # batches each worker is ahead
 
 
@@ -35,7 +35,7 @@ class Arrays(TypedDict):
 
 
 class Wanted(Protocol):
-    """What a recipe says about its data."""
+    """What a recipe gives about its data."""
 
     @property
     def size(self) -> tuple[int, int]: ...
@@ -53,25 +53,25 @@ class Wanted(Protocol):
     def variety(self) -> float: ...
 
 
-class Plan(Protocol):
-    """A batch that is decided and not yet drawn."""
+class PlannedBatch(Protocol):
+    """A batch before it is drawn."""
 
     def draw(self, device: torch.device | str) -> Batch: ...
 
 
 class Worlds(Protocol):
-    """Clips by number. device: where they are drawn; on any but the CPU by the caller, of a `synthetic.Planned`."""
+    """Clips by number. device: where they are drawn; on any but the CPU by the caller, of a `PlannedBatch`."""
 
     @property
     def device(self) -> torch.device: ...
 
-    def plan(self, indices: Sequence[int]) -> Plan: ...
+    def plan(self, indices: Sequence[int]) -> PlannedBatch: ...
 
     def batch(self, indices: Sequence[int]) -> Batch: ...
 
 
 def loader(recipe: Wanted, assets: str | Path, split: str = "train", workers: int | None = None) -> Loader:
-    """The batches a recipe asks for. workers: as in `Loader`; by default one, and up to eight to feed a GPU."""
+    """The batches of a recipe. workers: as in `Loader`; by default one, and up to eight for a GPU."""
     device = torch.device(recipe.device)
     library = AssetLibrary(assets, split)
     worlds = SyntheticWorlds(
@@ -94,7 +94,7 @@ class Loader:
             raise ValueError(f"a batch of {batch} clips: ask for at least 1")
         self.worlds, self.batch, self.workers = worlds, batch, workers
         self._next = 0
-        self._source: Iterator[Plan | Batch] | None = None
+        self._source: Iterator[PlannedBatch | Batch] | None = None
 
     def __iter__(self) -> Loader:
         return self
@@ -107,7 +107,7 @@ class Loader:
         return _arrays(made if isinstance(made, Batch) else made.draw(self.worlds.device))
 
     def probe(self, clips: int) -> Arrays:
-        """The same few clips every time, from outside the training order: for sheets."""
+        """The same few clips every time, from outside the training order, for contact sheets."""
         return _arrays(self.worlds.batch(range(PROBE_FIRST, PROBE_FIRST + clips)))
 
     def state_dict(self) -> dict[str, int]:
@@ -115,11 +115,11 @@ class Loader:
         return {"next_batch": self._next}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on exactly there; batches made ahead are thrown away."""
+        """Continue exactly there; batches made ahead are dropped."""
         self._next = int(state["next_batch"])
         self._source = None
 
-    def _start(self) -> Iterator[Plan | Batch]:
+    def _start(self) -> Iterator[PlannedBatch | Batch]:
         return iter(
             DataLoader(
                 _Batches(self.worlds, self.batch),
@@ -128,18 +128,18 @@ class Loader:
                 num_workers=self.workers,
                 multiprocessing_context="spawn" if self.workers else None,
                 prefetch_factor=PREFETCH if self.workers else None,
-                generator=torch.Generator(),  # its seed for the workers must not come out of the global generator
+                generator=torch.Generator(),  # its seed for the workers must not be drawn from the global generator
             )
         )
 
 
-class _Batches(Dataset[Plan | Batch]):
+class _Batches(Dataset[PlannedBatch | Batch]):
     """Batch n, drawn if that is done on the CPU."""
 
     def __init__(self, worlds: Worlds, batch: int) -> None:
         self.worlds, self.batch = worlds, batch
 
-    def __getitem__(self, number: int) -> Plan | Batch:
+    def __getitem__(self, number: int) -> PlannedBatch | Batch:
         planned = self.worlds.plan(range(number * self.batch, (number + 1) * self.batch))
         return planned.draw("cpu") if self.worlds.device.type == "cpu" else planned
 

@@ -1,4 +1,4 @@
-"""Random motion: smooth paths, the camera, and how a layer turns, grows and bends. All drawn in numpy.
+"""Random motion: smooth paths, the camera, and rotation, scaling and bending of a layer. All in numpy.
 
 Legend: F frames. Paths start at 0 in frame 0; speeds are in pixels (or radians, or log scale) a frame.
 """
@@ -62,8 +62,8 @@ def _wander(rng: np.random.Generator, time: Array) -> Array:
     return path
 
 
-def _hand(rng: np.random.Generator, time: Array) -> Array:
-    """As a hand drags: holds, then one to three minimum-jerk strokes with short rests."""
+def _strokes(rng: np.random.Generator, time: Array) -> Array:
+    """As a pointer drags: rests, then one to three minimum-jerk strokes with short rests."""
     path = np.zeros((len(time), 2))
     begin = rng.uniform(0, 0.2)
     along = _direction(rng)
@@ -86,13 +86,13 @@ def _direction(rng: np.random.Generator) -> Array:
     return np.array([np.cos(angle), np.sin(angle)])
 
 
-CURVES: tuple[Curve, ...] = (_glide, _ease, _sway, _wander, _hand)
+CURVES: tuple[Curve, ...] = (_glide, _ease, _sway, _wander, _strokes)
 
 
 def path(rng: np.random.Generator, frames: int, speed: float, curve: Curve | None = None) -> Array:
-    """(F, 2) path from 0 whose fastest step is `speed`. curve: its family; drawn at random if not given.
+    """(F, 2) path from 0 whose fastest step is `speed`. curve: its family; random by default.
 
-    One unit of a curve's time is a second of 24 frames, so that long clips hold more motion, not slower.
+    One unit of a curve's time is a second of 24 frames, so that long clips have more motion, not slower motion.
     """
     chosen = curve or CURVES[int(rng.integers(len(CURVES)))]
     raw = chosen(rng, np.arange(frames) / 24)
@@ -100,15 +100,15 @@ def path(rng: np.random.Generator, frames: int, speed: float, curve: Curve | Non
     return (raw - raw[:1]) * (speed / peak if peak > 1e-9 else 0.0)
 
 
-def wild_path(rng: np.random.Generator, frames: int, size: tuple[int, int]) -> Array:
-    """(F, 2) path of a hand that shakes what it holds: up to three times FASTEST, to and fro over half the frame."""
+def shaken_path(rng: np.random.Generator, frames: int, size: tuple[int, int]) -> Array:
+    """(F, 2) path of a shaken object: up to three times FASTEST, back and forth over half the frame."""
     speed = rng.uniform(FASTEST, 3 * FASTEST) * size[0] / SPEED_WIDTH
     return soft_limit(path(rng, frames, speed, _sway), np.array(size) / 4)
 
 
-def hand_path(rng: np.random.Generator, frames: int, speed: float) -> Array:
-    """(F, 2) path of something dragged by hand: smooth starts and stops."""
-    return path(rng, frames, speed, _hand)
+def drag_path(rng: np.random.Generator, frames: int, speed: float) -> Array:
+    """(F, 2) path of a dragged object: smooth starts and stops."""
+    return path(rng, frames, speed, _strokes)
 
 
 def scalar(rng: np.random.Generator, frames: int, rate: float, limit: float) -> Array:
@@ -117,7 +117,7 @@ def scalar(rng: np.random.Generator, frames: int, rate: float, limit: float) -> 
 
 
 def soft_limit(values: Array, limit: Array | float) -> Array:
-    """Values held inside ± limit without a corner; never faster than they were."""
+    """Values limited to ± limit by tanh; never faster than before."""
     safe = np.maximum(limit, 1e-6)
     return safe * np.tanh(values / safe)
 
@@ -138,7 +138,7 @@ class Camera:
     centre: Array
 
     def matrices(self, pose: Pose, depth: float) -> Array:
-        """(F, 2, 3): a layer's own pixels → frame pixels. depth: share of the pan it follows (1 = ground)."""
+        """(F, 2, 3): a layer's own pixels → frame pixels. depth: share of the pan that it follows (1 = ground)."""
         view = self.zoom[:, None, None] * rotation(self.roll)
         linear = view @ (rotation(pose.angle) * pose.scale[:, None, :])
         offset = (view @ (pose.xy - depth * self.pan)[..., None]) + self.centre[:, None]
@@ -151,7 +151,7 @@ class Camera:
 
 
 def parked_camera(rng: np.random.Generator, frames: int, size: tuple[int, int], room: Array) -> Camera:
-    """A camera that looks at one place. room: (2,) pixels it may be away from the middle."""
+    """A camera that does not move. room: (2,) pixels that it may be away from the middle."""
     pan = np.broadcast_to(rng.uniform(-1, 1, 2) * room, (frames, 2))
     return Camera(pan, np.ones(frames), np.zeros(frames), np.array(size) / 2)
 
@@ -166,14 +166,14 @@ def moving_camera(rng: np.random.Generator, frames: int, size: tuple[int, int], 
 
 
 def turning(rng: np.random.Generator, frames: int) -> Array:
-    """(F,) angle of an object: half the time none, else swinging or spinning."""
+    """(F,) angle of an object: 0 half of the time, else swinging or spinning."""
     if rng.random() < 0.5:
         return np.zeros(frames)
     return scalar(rng, frames, rng.uniform(0.005, 0.08), rng.uniform(0.2, 3))
 
 
 def growing(rng: np.random.Generator, frames: int) -> Array:
-    """(F, 2) scale of an object: coming nearer, going away, squashing; often none."""
+    """(F, 2) scale of an object: nearer, farther, squashed; often constant."""
     both = scalar(rng, frames, rng.uniform(0.003, 0.02), 0.5) if rng.random() < 0.4 else np.zeros(frames)
     squash = scalar(rng, frames, rng.uniform(0.005, 0.04), 0.3) if rng.random() < 0.25 else np.zeros(frames)
     return np.exp(np.stack([both + squash, both - squash], -1))
@@ -181,12 +181,12 @@ def growing(rng: np.random.Generator, frames: int) -> Array:
 
 @dataclass(frozen=True)
 class Bending:
-    """A non-rigid warp as two shears, each undone exactly by its own negative.
+    """A non-rigid warp as two shears, each inverted exactly by its negative.
 
     u += bend·v²/r + sway·sin(k·v/r + sway_phase) + Σ hinge·ramp(v/r − joint), then v += ripple·sin(k·u/r +
     ripple_phase), with (u, v) the layer's own pixels from its centre and r half its longer side. A ramp is 0 before its
-    joint and rises behind it: what hangs there swings. All (F,) but waves = (k of sway, k of ripple), hinges (F, 2) and
-    joints, where they are.
+    joint and rises behind it, so that this part swings. All (F,) but waves = (k of sway, k of ripple), hinges (F, 2),
+    and joints, their positions.
     """
 
     bend: Array
@@ -209,8 +209,8 @@ class Bending:
         return cls(bend, sway * steady, phases[0], ripple * steady, phases[1], np.zeros((frames, 2)), waves)
 
     @classmethod
-    def limbs(cls, rng: np.random.Generator, frames: int, radius: float) -> Bending:
-        """One or two joints from which the rest swings, as a tail, a leg or a neck does."""
+    def jointed(cls, rng: np.random.Generator, frames: int, radius: float) -> Bending:
+        """One or two joints behind which the object swings, like a tail, a leg or a neck."""
         none, steady = np.zeros(frames), np.zeros((frames, 2))
         time = np.arange(frames) / 24
         for joint in range(rng.integers(1, 3)):
@@ -222,10 +222,10 @@ class Bending:
 
 @dataclass(frozen=True)
 class Turn:
-    """An object that turns out of the picture's plane, as a flat thing seen in perspective. All frame by frame.
+    """An object that turns out of the picture's plane, as a flat object in perspective. All frame by frame.
 
     tilt: (F, 2) one over the pixels to the vanishing line along its own axes. squeeze: (F, 2) factors of its scale.
-    light: (F,) factor of its brightness, as its side turns to the light or away.
+    light: (F,) factor of its brightness, as it turns to the light or away.
     """
 
     tilt: Array
@@ -234,7 +234,7 @@ class Turn:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, frames: int, radius: float) -> Turn:
-        """About its upright axis or, more seldom, the level one, by up to 60°, of an object of half-size `radius`."""
+        """About the vertical or, less often, the horizontal axis, by up to 60°, of an object of half-size `radius`."""
         axis = int(rng.random() < 0.25)
         angle = rng.normal(0, 0.15) + scalar(rng, frames, rng.uniform(0.01, 0.07), 0.9)
         tilt, squeeze = np.zeros((frames, 2)), np.ones((frames, 2))

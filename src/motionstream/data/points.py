@@ -1,6 +1,6 @@
-"""Points to follow: chosen on what a frame shows, carried by their layer's own map, hidden by nearer layers.
+"""Ground-truth tracks: points on what a frame shows, moved by their layer's map, occluded by nearer layers.
 
-Legend: F frames, N points. A point belongs to one layer and has one local position for the whole clip.
+Legend: F frames, N points. A point is on one layer and has one local position for the whole clip.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from motionstream.data.layers import Layer
 from motionstream.data.motion import Array
 from motionstream.tracks.tracks import IntArray, Tracks
 
-COVERS = 0.5  # alpha from which a nearer layer hides a point
-OPAQUE = 0.9  # alpha a texture must have where a point is put on it
+COVERS = 0.5  # alpha from which on a nearer layer occludes a point
+OPAQUE = 0.9  # least alpha of a texture where a point is put on it
 GRID_SHARE, OBJECT_SHARE, LATE_SHARE = 0.5, 0.25, 0.2
-LATE_FRAMES = 3  # frames in which points on newly uncovered ground are looked for
-LATE_TRIES = 8  # positions tried for each of them: most show what was there before
+LATE_FRAMES = 3  # later frames in which points are born
+LATE_TRIES = 8  # positions tried for each of them: most are of something visible before
 
 
 @dataclass(frozen=True)
 class Points:
-    """layer: (N,) index into the world's layers. local: (N, 2). born: (N,) frame from which it is known."""
+    """layer: (N,) index into the world's layers. local: (N, 2). born: (N,) its first frame."""
 
     layer: IntArray
     local: Array
@@ -51,18 +51,18 @@ def follow(
 ) -> tuple[Tracks, IntArray]:
     """Tracks of `count` points of a world and (count,) the number of the layer each lies on.
 
-    Half start on a jittered grid of frame 0, a quarter on the objects of frame 0, up to a fifth are born
-    later, on what frame 0 did not show; the rest are anywhere in frame 0. `visible` is exact: inside the
-    frame, born, and under no nearer layer.
+    Half start on a jittered grid of frame 0, a quarter on the objects of frame 0, up to a fifth are born later, on
+    what frame 0 did not show; the rest are anywhere in frame 0. `visible` is exact: inside the frame, born, and not
+    occluded.
     """
     frames = layers[0].placement.frames
     grid = on_frame(layers, 0, _jittered_grid(size, int(count * GRID_SHARE), rng))
-    things = _on_objects(layers, int(count * OBJECT_SHARE), rng)
+    objects = _on_objects(layers, int(count * OBJECT_SHARE), rng)
     late = _later(layers, size, rng, int(count * LATE_SHARE))
     spare = on_frame(layers, 0, rng.uniform(0, size, (count - len(grid), 2)))
-    points = Points.join([grid, things, late, spare])
+    points = Points.join([grid, objects, late, spare])
     xy, shown = trace(layers, points, size)
-    kind = np.repeat(np.arange(4), [len(grid), len(things), len(late), len(spare)])
+    kind = np.repeat(np.arange(4), [len(grid), len(objects), len(late), len(spare)])
     chosen = rng.permutation(_select(kind, shown, points.born, count))
     born = np.arange(frames)[:, None] >= points.born[chosen]
     tracks = Tracks(xy[:, chosen].astype(np.float32), shown[:, chosen] & born)
@@ -73,7 +73,7 @@ def follow(
 def trace(
     layers: Sequence[Layer], points: Points, size: tuple[int, int]
 ) -> tuple[Array, np.ndarray[tuple[int, int], np.dtype[np.bool_]]]:
-    """(F, N, 2) exact positions and (F, N) whether each is inside the frame and uncovered."""
+    """(F, N, 2) exact positions and (F, N) whether each is inside the frame and not occluded."""
     frames = layers[0].placement.frames
     xy = torch.empty(frames, len(points), 2, dtype=torch.float64)
     hidden = torch.zeros(frames, len(points), dtype=torch.bool)
@@ -82,7 +82,7 @@ def trace(
         mine = owner == index
         xy[:, mine] = layer.placement.forward(torch.from_numpy(points.local)[mine])
         behind = owner < index
-        # Layers come far to near, so positions of all points behind this one are known by now.
+        # Layers are far to near, so the positions of all points behind this one are known by now.
         if layer.solid and index and behind.any():
             hidden[:, behind] |= layer.alpha_at(xy[:, behind]) > COVERS
     inside = ((xy >= 0) & (xy < torch.tensor(size))).all(-1)
@@ -93,9 +93,9 @@ def _select(kind: IntArray, shown: np.ndarray, born: IntArray, count: int) -> In
     """Indices of `count` points: the grid, then visible object points and true late births, then spares."""
     at = np.arange(len(kind))
     grid = at[kind == 0]
-    things = at[(kind == 1) & shown[0]][: int(count * OBJECT_SHARE)]
+    objects = at[(kind == 1) & shown[0]][: int(count * OBJECT_SHARE)]
     late = at[(kind == 2) & shown[born, at]]
-    chosen = np.concatenate([grid, things, late])
+    chosen = np.concatenate([grid, objects, late])
     return np.concatenate([chosen, at[kind == 3][: count - len(chosen)]])
 
 
@@ -123,7 +123,7 @@ def on_frame(layers: Sequence[Layer], frame: int, xy: Array) -> Points:
 
 
 def _on_objects(layers: Sequence[Layer], count: int, rng: np.random.Generator) -> Points:
-    """Twice `count` points shared evenly among the objects, on opaque parts of each, whether seen or not."""
+    """Twice `count` points shared evenly among the objects, on opaque parts of each, visible or not."""
     objects = [index for index, layer in enumerate(layers) if layer.solid and index]
     each = 2 * count // max(1, len(objects))
     parts = [Points(np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros(0, np.int64))]

@@ -1,4 +1,4 @@
-"""Contact sheets: clips as rows, frames as columns, tracks drawn on them, so that a person can judge the worlds."""
+"""Contact sheets of synthetic clips: clips as rows, frames as columns, with tracks, to check them by eye."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def clip_row(clip: Clip, columns: int = COLUMNS) -> Image.Image:
 
 
 def frame_with_tracks(clip: Clip, frame: int) -> Image.Image:
-    """A frame with dots: full where a point is visible, hollow where it is hidden; short tails behind."""
+    """A frame with dots: filled where a point is visible, hollow where it is occluded; with short trails."""
     image = Image.fromarray(clip.video[frame])
     pen = ImageDraw.Draw(image)
     step = max(1, clip.tracks.points // SHOWN_POINTS)

@@ -1,6 +1,6 @@
-"""Drawing: layers, far to near, into frames. The same torch operations on a CPU and on a GPU.
+"""Renders layers, far to near, into frames. The same torch operations on a CPU and on a GPU.
 
-On a CPU only the window that a layer occupies is touched; on a GPU whole frames, which costs fewer launches.
+On a CPU only the window of a layer is computed; on a GPU whole frames, which needs fewer kernel launches.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from motionstream.data.layers import Layer
 
 SHUTTER_STEPS = (-1 / 3, 0.0, 1 / 3)
-"""Moments at which an open shutter is looked through, in shares of the time it is open."""
+"""Times at which motion blur is sampled, in shares of the time that the shutter is open."""
 
 
 def draw(
@@ -26,8 +26,8 @@ def draw(
 ) -> Tensor:
     """(F, 3, H, W) float32 in [0, 1] of `layers`, the first of which is the ground, on `device`.
 
-    size: (W, H). crop: touch only each layer's window; by default on a CPU. shutter: frames for which it stays open
-    about a frame's time: what moves is blurred by so much of its way.
+    size: (W, H). crop: compute only each layer's window; by default on a CPU. shutter: frames for which it is
+    open, for motion blur.
     """
     if not shutter:
         return _drawn(layers, size, device, crop)
@@ -44,16 +44,16 @@ def _drawn(layers: Sequence[Layer], size: tuple[int, int], device: torch.device,
     by_window = device.type == "cpu" if crop is None else crop
     ground, *others = layers
     frames = torch.arange(ground.placement.frames)
-    canvas = _shoot(ground, frames, torch.zeros(len(frames), 2), size, device).transpose(0, 1).contiguous()
+    canvas = _sampled(ground, frames, torch.zeros(len(frames), 2), size, device).transpose(0, 1).contiguous()
     for layer in others:
         window = _window(layer, size) if by_window else (frames, torch.zeros(len(frames), 2), size)
         if window is not None:
-            _put(canvas, layer, *window)
+            _draw_over(canvas, layer, *window)
     return canvas
 
 
 def _window(layer: Layer, size: tuple[int, int]) -> tuple[Tensor, Tensor, tuple[int, int]] | None:
-    """Frames in which the layer shows, the corner of its window in each, and the window's one (W, H)."""
+    """Frames in which the layer is inside, the corner of its window in each, and the window's (W, H)."""
     low, high = layer.bounds()
     limit = torch.tensor(size, dtype=low.dtype)
     low = low.floor().clamp(min=0).minimum(limit)
@@ -67,11 +67,11 @@ def _window(layer: Layer, size: tuple[int, int]) -> tuple[Tensor, Tensor, tuple[
     return frames, corner, (int(window[0]), int(window[1]))
 
 
-def _shoot(layer: Layer, frames: Tensor, corner: Tensor, size: tuple[int, int], device: torch.device) -> Tensor:
+def _sampled(layer: Layer, frames: Tensor, corner: Tensor, size: tuple[int, int], device: torch.device) -> Tensor:
     """(c, n, h, w): the layer in windows of `size` at `corner` (n, 2) of those frames."""
     placement = layer.placement.at(frames)
     if len(frames) > 1 and placement.is_still and (corner == corner[:1]).all():
-        return _shoot(layer, frames[:1], corner[:1], size, device).expand(-1, len(frames), -1, -1)
+        return _sampled(layer, frames[:1], corner[:1], size, device).expand(-1, len(frames), -1, -1)
     left, top = corner.to(device, torch.float32).unbind(-1)
     x = left[:, None, None] + torch.arange(size[0], device=device) + 0.5
     y = top[:, None, None] + torch.arange(size[1], device=device)[:, None] + 0.5
@@ -82,9 +82,9 @@ def _shoot(layer: Layer, frames: Tensor, corner: Tensor, size: tuple[int, int], 
     return torch.cat([torch.minimum(lit, drawn[3:]), drawn[3:]])
 
 
-def _put(canvas: Tensor, layer: Layer, frames: Tensor, corner: Tensor, size: tuple[int, int]) -> None:
-    """Lay the layer over canvas (F, 3, H, W), in place."""
-    drawn = _shoot(layer, frames, corner, size, canvas.device)
+def _draw_over(canvas: Tensor, layer: Layer, frames: Tensor, corner: Tensor, size: tuple[int, int]) -> None:
+    """Draw the layer over canvas (F, 3, H, W), in place."""
+    drawn = _sampled(layer, frames, corner, size, canvas.device)
     colour, through = drawn[:3].transpose(0, 1), 1 - drawn[3]
     if len(frames) == len(canvas) and size == (canvas.shape[3], canvas.shape[2]):
         canvas.mul_(through[:, None]).add_(colour)

@@ -1,8 +1,7 @@
-"""Worlds in space: textured planes at known depths under a moving camera, with everything known exactly.
+"""3D scenes of textured planes under a moving camera, with exact depth and tracks. For measuring camera control.
 
-A photograph stands far away, another lies on the ground, and cut-outs stand in between, facing the first camera. Every
-pixel's ray is met with every plane (which is the homography of each, without its approximations), so that video, depth
-and tracks agree to the last digit. Used to measure camera control, not to train.
+A photograph is the distant background, another the ground, and cut-outs stand in between, facing the first camera.
+Every pixel's ray is intersected with every plane, so that video, depth and tracks agree exactly.
 """
 
 from __future__ import annotations
@@ -24,23 +23,23 @@ from motionstream.tracks import Tracks
 Floats = npt.NDArray[np.float64]
 Size = tuple[int, int]
 
-FARTHEST = 5.0  # of the backdrop, in units of a world; what stands is nearer
+FARTHEST = 5.0  # depth of the background, in units of the scene; cut-outs are nearer
 NEAREST = 1.7
 GROUND_FROM = 1.2  # depth at which the ground enters the frame at its lower edge
-STANDING = (2, 4)  # cut-outs in a world
+STANDING = (2, 4)  # cut-outs in a scene
 HEIGHTS = (0.35, 0.7)  # of a cut-out, in parts of the frame's height
 SHARPNESS = 1.3  # texels a pixel in the first frame, so that the camera may come nearer
-BACKDROP = 1.6  # widths of the frame that the far photograph spans
-SOLID = 0.5  # alpha from which on a place of a cut-out hides what is behind
+BACKGROUND = 1.6  # widths of the frame that the background spans
+SOLID = 0.5  # alpha from which on a cut-out occludes what is behind
 SAMPLES = 2  # rays a pixel and direction
-OWN = 1e-6  # part of its depth by which a point may miss its own plane
+OWN = 1e-6  # relative depth error within which a point is on its plane
 
 
 @dataclass(frozen=True)
 class Plane:
     """A flat picture in space.
 
-    texture: (3, h, w), which mirrors on without end, or (4, h, w) premultiplied RGBA, both in [0, 1].
+    texture: (3, h, w), which is mirrored beyond its edges, or (4, h, w) premultiplied RGBA, both in [0, 1].
     centre: (3,) of the texture, in the world. across, down: (3,) steps of one texel, at right angles.
     """
 
@@ -49,8 +48,8 @@ class Plane:
     across: Floats
     down: Floats
 
-    def meet(self, eye: Floats, rays: Floats) -> tuple[Floats, Floats]:
-        """Rays (…, 3) of depth 1 from `eye` (3,) → (…) depth at the plane, NaN if they miss it, and (…, 2) texels."""
+    def intersect(self, eye: Floats, rays: Floats) -> tuple[Floats, Floats]:
+        """Rays (…, 3) of depth 1 from `eye` (3,) → (…) depth at the plane, else NaN, and (…, 2) texels."""
         normal = np.cross(self.across, self.down)
         along = rays @ normal
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -68,14 +67,14 @@ class Plane:
         found = grid_sample(
             self.texture[None], where, "bilinear", "reflection" if endless else "zeros", align_corners=False
         )[0, :, 0]
-        met = torch.from_numpy(np.isfinite(texels).all(-1))
+        hit = torch.from_numpy(np.isfinite(texels).all(-1))
         colour = torch.cat([found, torch.ones_like(found[:1])]) if endless else found
-        return colour * met
+        return colour * hit
 
 
 @dataclass(frozen=True)
-class Scene:
-    """A still world and a camera that moves through it. path: of the first camera on, whose pose is the identity."""
+class CameraScene:
+    """A still scene and a camera that moves through it. path: begins at the identity pose."""
 
     lens: Lens
     path: CameraPath
@@ -95,15 +94,15 @@ class Scene:
         """One frame (H, W, 3) uint8, several rays a pixel."""
         width, height = self.lens.size
         fine = pixel_centres((width * SAMPLES, height * SAMPLES)) / SAMPLES
-        colour = self._shoot(frame, fine.reshape(-1, 2)).unflatten(1, (height, SAMPLES, width, SAMPLES)).mean((2, 4))
+        colour = self._render(frame, fine.reshape(-1, 2)).unflatten(1, (height, SAMPLES, width, SAMPLES)).mean((2, 4))
         return np.asarray(colour.permute(1, 2, 0).mul(255).add(0.5).clamp(0, 255).to(torch.uint8))
 
     def depth_map(self, frame: int = 0) -> Floats:
-        """(H, W) depth at the pixels' centres; NaN where no plane is met."""
+        """(H, W) depth at the pixels' centres; NaN where there is no plane."""
         return self.depth(frame, pixel_centres(self.lens.size))
 
     def depth(self, frame: int, xy: Floats) -> Floats:
-        """(…) depth of the nearest solid thing at places (…, 2) of a frame."""
+        """(…) depth of the nearest solid plane at positions (…, 2) of a frame."""
         nearest: Floats = np.fmin.reduce(self._solid(frame, xy))
         return nearest
 
@@ -122,24 +121,24 @@ class Scene:
     def _lens(self, frame: int) -> Lens:
         return self.lens.zoomed(float(self.path.zoom[frame]))
 
-    def _meet(self, frame: int, xy: Floats) -> list[tuple[Floats, Floats]]:
+    def _intersections(self, frame: int, xy: Floats) -> list[tuple[Floats, Floats]]:
         pose = self.path.poses[frame]
         rays = self._lens(frame).lift(xy, np.ones(xy.shape[:-1])) @ pose[:3, :3].T
-        return [plane.meet(pose[:3, 3], rays) for plane in self.planes]
+        return [plane.intersect(pose[:3, 3], rays) for plane in self.planes]
 
     def _solid(self, frame: int, xy: Floats) -> list[Floats]:
-        """(…) depth of each plane, NaN where it lets through."""
+        """(…) depth of each plane, NaN where it is transparent."""
         found = []
-        for plane, (depth, texels) in zip(self.planes, self._meet(frame, xy), strict=True):
+        for plane, (depth, texels) in zip(self.planes, self._intersections(frame, xy), strict=True):
             alpha = plane.sample(texels.reshape(-1, 2))[3].numpy().reshape(depth.shape)
             found.append(np.where(alpha >= SOLID, depth, np.nan))
         return found
 
-    def _shoot(self, frame: int, xy: Floats) -> Tensor:
-        """(3, M) colour in [0, 1] at places (M, 2): the planes each ray meets, near ones over far ones."""
-        met = self._meet(frame, xy)
-        layers = torch.stack([plane.sample(texels) for plane, (_, texels) in zip(self.planes, met, strict=True)])
-        order = torch.from_numpy(np.argsort([-np.nan_to_num(depth, nan=np.inf) for depth, _ in met], axis=0))
+    def _render(self, frame: int, xy: Floats) -> Tensor:
+        """(3, M) colour in [0, 1] at positions (M, 2): the planes on each ray, near ones over far ones."""
+        found = self._intersections(frame, xy)
+        layers = torch.stack([plane.sample(texels) for plane, (_, texels) in zip(self.planes, found, strict=True)])
+        order = torch.from_numpy(np.argsort([-np.nan_to_num(depth, nan=np.inf) for depth, _ in found], axis=0))
         colour = torch.zeros(3, len(xy))
         for rank in range(len(layers)):
             layer = layers.gather(0, order[rank].expand(1, 4, -1))[0]
@@ -147,40 +146,40 @@ class Scene:
         return colour
 
 
-class Scenes:
-    """Scenes by number: the same (seed, index) is the same scene. size (W, H), frames: of the video."""
+class CameraScenes:
+    """Scenes by number: the same (seed, index) gives the same scene. size (W, H), frames: of the video."""
 
     def __init__(self, library: AssetLibrary, size: Size, frames: int, seed: int = 0) -> None:
         if frames < 2:
             raise ValueError(f"{frames} frames: a camera moves over at least 2")
         self.library, self.size, self.frames, self.seed = library, size, frames, seed
 
-    def scene(self, index: int) -> Scene:
-        """A scene; its movements go in turn through all of `MOVES`, each way and more or less far."""
+    def scene(self, index: int) -> CameraScene:
+        """A scene; its camera movements take turns through all of `MOVES`, of random sign and amount."""
         rng = np.random.default_rng([self.seed, index])
         lens = Lens.of(self.size, float(rng.uniform(45, 65)))
-        backdrop, ground = self.library.choose_background(rng), self.library.choose_background(rng)
+        background, ground = self.library.choose_background(rng), self.library.choose_background(rng)
         standing = [self._standing(lens, rng) for _ in range(int(rng.integers(*STANDING, endpoint=True)))]
-        planes = (self._far(lens, backdrop), self._ground(lens, ground), *(plane for plane, _ in standing))
+        planes = (self._far(lens, background), self._ground(lens, ground), *(plane for plane, _ in standing))
         move = list(MOVES)[index % len(MOVES)]
         path = moved(move, self.frames, _amount(move, rng), distance=float(rng.uniform(NEAREST, FARTHEST * 0.7)))
-        return Scene(lens, path, planes, _caption([name for _, name in standing], backdrop), move)
+        return CameraScene(lens, path, planes, _caption([name for _, name in standing], background), move)
 
     def _far(self, lens: Lens, asset: Asset) -> Plane:
-        """A photograph across the background."""
-        texture = _texture(self._pixels(asset)[..., :3], BACKDROP * lens.size[0] * SHARPNESS)
+        """A photograph as the distant background."""
+        texture = _texture(self._pixels(asset)[..., :3], BACKGROUND * lens.size[0] * SHARPNESS)
         step = FARTHEST / lens.fx / SHARPNESS
         return Plane(texture, np.array([0, 0, FARTHEST]), np.array([step, 0, 0]), np.array([0, step, 0]))
 
     def _ground(self, lens: Lens, asset: Asset) -> Plane:
-        """A photograph on the floor."""
+        """A photograph as the ground."""
         middle = (GROUND_FROM + FARTHEST) / 2
         step = middle / lens.fx
         texture = _texture(self._pixels(asset)[..., :3], lens.size[0])
         return Plane(texture, np.array([0, _eye_height(lens), middle]), np.array([step, 0, 0]), np.array([0, 0, -step]))
 
     def _standing(self, lens: Lens, rng: np.random.Generator) -> tuple[Plane, str]:
-        """A cut-out on the ground, or a piece of a photograph where the library gives none."""
+        """A cut-out on the ground, or a photograph where the library has none."""
         asset = self.library.choose_cutout(rng) or self.library.choose_background(rng)
         pixels = self._pixels(asset)
         depth = float(rng.uniform(NEAREST, FARTHEST * 0.7))
@@ -203,7 +202,7 @@ def _eye_height(lens: Lens) -> float:
 
 
 def _texture(pixels: npt.NDArray[np.uint8], width: float) -> Tensor:
-    """(c, h, w) float32 in [0, 1], alpha premultiplied, `width` texels across, smoothed where that makes it smaller."""
+    """(c, h, w) float32 in [0, 1], alpha premultiplied, `width` texels across, antialiased."""
     texture = torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)
     if len(texture) == 4:
         texture = torch.cat([texture[:3] * texture[3:], texture[3:]])
@@ -214,14 +213,14 @@ def _texture(pixels: npt.NDArray[np.uint8], width: float) -> Tensor:
 
 
 def _amount(move: str, rng: np.random.Generator) -> float:
-    """Half to five quarters of the usual amount, either way; a crane only goes up, for the ground is near."""
-    usual, much, back = MOVES[move].amount, float(rng.uniform(0.5, 1.25)), bool(rng.integers(2)) and move != "crane"
+    """0.5 to 1.25 of the default amount, either sign; a crane only goes up, because the ground is near."""
+    usual, factor, back = MOVES[move].amount, float(rng.uniform(0.5, 1.25)), bool(rng.integers(2)) and move != "crane"
     if move == "zoom":
-        factor = float(usual**much)
-        return 1 / factor if back else factor
-    return -usual * much if back else usual * much
+        zoom = float(usual**factor)
+        return 1 / zoom if back else zoom
+    return -usual * factor if back else usual * factor
 
 
-def _caption(things: Sequence[str], backdrop: Asset) -> str:
-    named = list(dict.fromkeys(filter(None, [*things, backdrop.caption])))
+def _caption(objects: Sequence[str], background: Asset) -> str:
+    named = list(dict.fromkeys(filter(None, [*objects, background.caption])))
     return ", ".join(named) or "a picture"

@@ -1,4 +1,4 @@
-"""Pictures made ready to be drawn: resized to about the size they are shown at, premultiplied, as tensors.
+"""Pictures prepared for rendering: resized to about their size in the frame, premultiplied, as tensors.
 
 Legend: a texture is (4, h, w) float32 in [0, 1], colour premultiplied by alpha; a ground is (3, h, w).
 """
@@ -34,7 +34,7 @@ def cutout_texture(rgba: UInt8Array, long_side: float) -> Tensor:
 def ground_texture(rgba: UInt8Array, size: tuple[int, int], cover: float) -> Tensor:
     """(H, W, 4) uint8 photograph → (3, h, w) that covers a frame of `size` (W, H) `cover` times over.
 
-    Never enlarged beyond its own resolution unless it would not cover the frame otherwise.
+    Enlarged only where it would not cover the frame otherwise.
     """
     height, width = rgba.shape[:2]
     least = max(size[0] / width, size[1] / height)

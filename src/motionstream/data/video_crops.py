@@ -1,6 +1,6 @@
-"""Squares cut from a folder of videos, for networks that learn from pixels alone.
+"""Square crops of a folder of videos, to train networks on pixels alone.
 
-The same (seed, index) is the same crop, in any order and in any process, so `Loader` serves them like synthetic worlds.
+The same (seed, index) is the same crop, in any order and in any process, so `Loader` works as for synthetic worlds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from motionstream.stream.video import read_span
 
 SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi")
 DRAWS = 8
-"""Videos tried for one crop: of many, a few are damaged or too short."""
+"""Videos tried for one crop: some are damaged or too short."""
 _log = logging.getLogger(__name__)
 
 
@@ -45,7 +45,7 @@ class PlannedCrops:
 
 
 class VideoCrops:
-    """Crops of `side` × `side` pixels and `frames` frames, from anywhere in any video below a folder.
+    """Crops of `side` × `side` pixels and `frames` frames, from random positions in all videos below a folder.
 
     size: (W, H) that a video is first scaled to cover, never distorted. Raises ValueError if there is no video, or the
     crop is larger than that.
@@ -82,7 +82,7 @@ class VideoCrops:
         raise ValueError(f"{DRAWS} videos of {self.folder} in a row cannot be used, as {path}: check the folder")
 
     def _cut(self, video: np.ndarray, across: float, down: float) -> Tensor:
-        """The square at a place (0 … 1 of what is free, in x and y), scaled to its side."""
+        """The square at a position (0 … 1 of the free range in x and y), scaled to its side."""
         height, width = video.shape[1:3]
         source = min(round(self.side / Fit.of((width, height), self.size).scale), height, width)
         left, top = int(across * (width - source + 1)), int(down * (height - source + 1))

@@ -1,23 +1,46 @@
-"""What a model must beat: standing still, and pulling the first frame along the tracks.
+"""Generators: the model under test, and the two baselines it must beat.
 
-Both have the form of every generator that is measured:
-(first frame (H, W, 3) uint8, tracks, caption, seed) → (F, H, W, 3) uint8.
+All have one form: (first frame (H, W, 3) uint8, tracks, caption, seed) → (F, H, W, 3) uint8.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 
 from motionstream.evaluate.metrics import Video
+from motionstream.stream.offline import play
 from motionstream.tiny import warp as warped_anchor
 from motionstream.tiny.affinity import affinity
 from motionstream.tracks import Tracks
 from motionstream.vae.pixels import from_image, to_frames
 
 Generate = Callable[[Video, Tracks, str, int], Video]
+
+
+def by_model(model: Any) -> Generate:
+    """A generator from a model of the public contract (`model.open(...)`, `stream.step(tracks)`)."""
+
+    def generate(first: Video, tracks: Tracks, caption: str, seed: int) -> Video:
+        stream = model.open(first, prompt=caption, seed=seed)
+        return np.concatenate(list(play(stream, tracks, tracks.frames)))
+
+    return generate
+
+
+def generated(generate: Generate, first: Video, given: Tracks, caption: str, seed: int) -> Video:
+    """What a generator makes of these tracks. Raises ValueError on a video of another shape or type."""
+    return checked_video(generate(first, given, caption, seed), (given.frames, *first.shape))
+
+
+def checked_video(video: Video, shape: tuple[int, ...]) -> Video:
+    """The video as it is. Raises ValueError unless it is uint8 of this shape."""
+    if video.shape != shape or video.dtype != np.uint8:
+        raise ValueError(f"generated {video.dtype} of shape {video.shape}: send uint8 of shape {shape}")
+    return video
 
 
 def still(first: Video, tracks: Tracks, caption: str = "", seed: int = 0) -> Video:
@@ -27,15 +50,15 @@ def still(first: Video, tracks: Tracks, caption: str = "", seed: int = 0) -> Vid
 
 @torch.no_grad()
 def warp(first: Video, tracks: Tracks, caption: str = "", seed: int = 0) -> Video:
-    """The first frame pulled along the tracks, with a soft fall-off to standing still between them.
+    """The first frame warped by the tracks, with a soft fall-off to no motion between them.
 
-    Points born later say nothing about the first frame and are left out.
+    Points that appear later are left out: the first frame does not show them.
     """
     picture = from_image(first)[0]
-    frames, hangs = [picture], affinity(picture)
-    xy, visible = torch.from_numpy(tracks.xy)[None], torch.from_numpy(tracks.visible)[None]
+    frames, affinities = [picture], affinity(picture)
+    xy, visible = torch.tensor(tracks.xy)[None], torch.tensor(tracks.visible)[None]
     for frame in range(1, tracks.frames):
         span = slice(frame, frame + 1)
-        warped, _ = warped_anchor.warp(picture, hangs, xy[:, span], visible[:, span], xy[:, 0], visible[:, 0])
+        warped, _ = warped_anchor.warp(picture, affinities, xy[:, span], visible[:, span], xy[:, 0], visible[:, 0])
         frames.append(warped[:, 0])
     return to_frames(torch.cat(frames))

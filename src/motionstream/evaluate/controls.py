@@ -1,43 +1,50 @@
-"""Which points of a clip are given to a model: all of them, or the few that a hand would take hold of.
+"""Controls: which points of a clip are given to a model.
 
-dense: every point. A number: so many points that are visible at the beginning and stay for half of the clip, apart
-from one another; up to five are on what moves, of twenty half, of a hundred none in particular. object: points of the
-one object that moves most, as a hand drags, where the clip tells its objects.
+dense: every point. A number: so many points that are visible in the first frame and for at least half of the clip,
+spread over the frame; up to 5 are all on what moves, of 20 half, of 100 anywhere. object: points of the one object that
+moves most, where the clip says which points are on which object.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
-from motionstream.evaluate.clips import Clip
+from motionstream.evaluate.clips import Clip, EvaluationClip
 from motionstream.tracks import Tracks
 from motionstream.tracks.tracks import IntArray
 
 DENSE, OBJECT = "dense", "object"
-POINTS = {"1": 1, "5": 5, "20": 20, "100": 100, "few": 20}
-CONTROLS = (DENSE, "1", "5", "20", "100", OBJECT)
-NAMES = (DENSE, *POINTS, OBJECT)
+POINTS = {"1": 1, "5": 5, "20": 20, "100": 100}
+CONTROLS = (DENSE, *POINTS, OBJECT)
 MOVED = 4.0  # pixels from home from which on a point counts as moving
-LASTING = 0.5  # of the frames that a point must be visible in to be worth taking hold of
+LASTING = 0.5  # of the frames that a point must be visible in
 ALL_MOVING, HALF_MOVING = 5, 20
 ON_OBJECT, LEAST_ON_OBJECT = 25, 4
-CLOSER = 0.7  # from round to round, how much closer points may be where there is too little room
+CLOSER = 0.7  # factor on the least distance of points after each round that found too few
+
+
+def checked(controls: Iterable[str]) -> tuple[str, ...]:
+    """The controls, each once. Raises ValueError on an unknown one, or none."""
+    chosen = tuple(dict.fromkeys(controls))
+    if not chosen or set(chosen) - set(CONTROLS):
+        raise ValueError(f"controls {', '.join(chosen) or 'none'}: use {', '.join(CONTROLS)}")
+    return chosen
 
 
 def points_given(control: str, clip: Clip, rng: np.random.Generator) -> IntArray:
-    """Indices of the points of one control; none where the clip has none such. Raises ValueError on an unknown one."""
+    """Indices of the points of one of `CONTROLS`; none where the clip has no such points."""
     if control == DENSE:
         return np.flatnonzero(clip.tracks.visible.any(0))
     if control == OBJECT:
         return on_object(clip, rng)
-    if control not in POINTS:
-        raise ValueError(f"control {control!r}: use {', '.join(NAMES)}")
-    return by_hand(clip.tracks, POINTS[control], rng)
+    return spread(clip.tracks, POINTS[control], rng)
 
 
-def by_hand(tracks: Tracks, count: int, rng: np.random.Generator) -> IntArray:
-    """Up to `count` points that a hand would take hold of."""
+def spread(tracks: Tracks, count: int, rng: np.random.Generator) -> IntArray:
+    """Up to `count` lasting points, spread over the frame."""
     stays = tracks.visible[0] & (tracks.visible.mean(0) >= LASTING)
     ready = np.flatnonzero(stays if stays.any() else tracks.visible[0])
     moves = ready[travelled(tracks)[ready] >= MOVED]
@@ -49,7 +56,7 @@ def by_hand(tracks: Tracks, count: int, rng: np.random.Generator) -> IntArray:
     return np.sort(np.concatenate([first, rest]))
 
 
-def on_object(clip: Clip, rng: np.random.Generator) -> IntArray:
+def on_object(clip: EvaluationClip, rng: np.random.Generator) -> IntArray:
     """Up to 25 points of the object that moves most, if one does."""
     far = np.linalg.norm(clip.tracks.xy - clip.tracks.xy[:1], axis=-1).max(0)
     best, farthest = np.zeros(0, np.int64), MOVED
@@ -72,7 +79,7 @@ def apart(
 ) -> IntArray:
     """Indices of up to `count` of (N, 2) places, in random order, none close to another one or to those in `beside`.
 
-    How close they may be follows from the room there is, and shrinks until enough are found.
+    The least distance follows from the extent of the places, and shrinks until enough are found.
     """
     taken: list[int] = []
     wanted = min(count, len(xy))

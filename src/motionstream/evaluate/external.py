@@ -1,7 +1,7 @@
 """FVD and VBench through packages that the user has installed: adaptors only, none is a dependency.
 
 Neither package is imported before it is asked for, nothing is downloaded, and weights are read only from the file or
-folder that is named. What is not there is left out of the figures and said to be missing, never replaced.
+folder that is named. What is not there is left out of the figures and listed as missing.
 
 - Fréchet Video Distance (Unterthiner et al., 2018) by `cd-fvd` (Ge et al., CVPR 2024), on I3D features.
 - VBench (Huang et al., CVPR 2024), custom input: the dimensions that need no prompts of its own.
@@ -88,7 +88,7 @@ class Fvd:
         if not weights.is_file():
             raise ValueError(f"--fvd {weights}: no such file; name the I3D weights that {FVD.install} publishes")
         module = _imported(FVD, "cdfvd.fvd")
-        with _said_aside():
+        with _on_stderr():
             self._fvd = module.cdfvd("i3d", n_real="full", n_fake="full", ckpt_path=str(weights), device=device)
         self.clips = 0
 
@@ -96,16 +96,16 @@ class Fvd:
         """Take in one clip. Raises ValueError when it is too short for I3D."""
         if len(true) < LEAST_FRAMES:
             raise ValueError(f"{name}: FVD needs clips of at least {LEAST_FRAMES} frames, this one has {len(true)}")
-        with _said_aside():
+        with _on_stderr():
             self._fvd.add_real_stats(true[None])
             self._fvd.add_fake_stats(made[None])
         self.clips += 1
 
     def figures(self) -> tuple[dict[str, Any], list[str]]:
-        """`fvd` and the number of clips it is over; a Fréchet distance of one clip says nothing and is missing."""
+        """`fvd` and the number of clips it is over; a Fréchet distance needs two clips, of fewer it is missing."""
         if self.clips < 2:
             return {}, [self.name]
-        with _said_aside():
+        with _on_stderr():
             return {"fvd": {"value": float(self._fvd.compute_fvd_from_stats()), "clips": self.clips}}, []
 
 
@@ -151,7 +151,7 @@ class VBench:
     def _measured(self, dimension: str) -> float:
         bench = self._module.VBench(self.device, "", str(self._results))
         more = {"imaging_quality_preprocessing_mode": "longer"} if dimension == "imaging_quality" else {}
-        with _said_aside():
+        with _on_stderr():
             bench.evaluate(
                 videos_path=str(self._videos),
                 name=dimension,
@@ -170,7 +170,7 @@ def asked(
 ) -> tuple[list[Measure], list[str]]:
     """The measures whose weights are named, and names of those whose package is not there.
 
-    say: is told what to install. device: auto, cpu, cuda, … Raises ValueError when the weights are not there.
+    say: prints a line on what to install. device: auto, cpu, cuda, … Raises ValueError when the weights are not there.
     """
     import torch
 
@@ -196,7 +196,7 @@ def _imported(package: Package, name: str) -> Any:
 
 
 @contextlib.contextmanager
-def _said_aside() -> Iterator[None]:
-    """What a package prints goes to stderr: stdout is for figures."""
+def _on_stderr() -> Iterator[None]:
+    """Send what a package prints to stderr: stdout is for figures."""
     with contextlib.redirect_stdout(sys.stderr):
         yield

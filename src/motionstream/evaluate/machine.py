@@ -35,7 +35,7 @@ def today() -> str:
 
 
 def processor() -> str:
-    """The processor's own name where the system tells it."""
+    """The processor's name where the system has it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -45,7 +45,7 @@ def processor() -> str:
 
 
 def memory_gib() -> float | None:
-    """Memory that this process can have at most, to a tenth; None where the system does not say."""
+    """Memory that this process can have at most, to a tenth; None where it is not known."""
     try:
         total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (ValueError, OSError, AttributeError):
@@ -60,7 +60,7 @@ def memory_gib() -> float | None:
 
 
 def resident_mib() -> float | None:
-    """Memory of this process that is in RAM now; None where the system does not say."""
+    """Memory of this process that is in RAM now; None where it is not known."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):

@@ -5,18 +5,21 @@ Videos are (F, H, W, 3) uint8. The first frame is given to every model, so it is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from motionstream.trackers.lucas_kanade import track
 from motionstream.tracks import Tracks
 
 Video = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
+Follow = Callable[[Video, npt.ArrayLike, npt.ArrayLike | None], Tracks]
+"""A tracker: (video (F, H, W, 3), queries (N, 2), first frame (N,) or None) → tracks with an estimate everywhere."""
 
 BEST_PSNR = 100.0
 """dB that an identical frame counts as, so that a mean stays finite."""
@@ -54,23 +57,23 @@ def ssim(made: Video, true: Video) -> float:
     return float(value)
 
 
-def squares(made: Video, true: Video, where: Mask | None = None) -> Mean:
-    """Squared differences of levels (0…255) in the frames after the first: of the pixels in the (F, H, W) mask, or all.
+def squares(made: Video, true: Video, where: Mask | None = None) -> list[float]:
+    """[total, count] of squared differences of levels (0…255) in the frames after the first.
 
-    Sums of whole numbers, so that clips measured apart add up to exactly what they are together.
+    Of the pixels in the (F, H, W) mask, or all. Sums of whole numbers: the pooled result does not depend on the order.
     """
     if made.shape != true.shape or (where is not None and where.shape != true.shape[:3]):
         raise ValueError(f"videos of shape {made.shape} and {true.shape}: send two alike, and a mask of their frames")
     apart = made[1:].astype(np.int32) - true[1:]
     squared = np.square(apart) if where is None else np.square(apart[where[1:]])
-    return Mean(float(squared.sum(dtype=np.int64)), squared.size)
+    return [float(squared.sum(dtype=np.int64)), squared.size]
 
 
-def pooled_psnr(squared: Mean) -> float | None:
-    """dB of a mean of `squares`, over however many clips: still frames do not lift it as they lift a mean of dB."""
-    if squared.value is None:
+def psnr_of(mean_square: float | None) -> float | None:
+    """dB of a mean squared error of levels (0…255). Over several clips: still frames lift it less than a mean of dB."""
+    if mean_square is None:
         return None
-    return BEST_PSNR if squared.value == 0 else min(BEST_PSNR, 10 * float(np.log10(PEAK**2 / squared.value)))
+    return BEST_PSNR if mean_square == 0 else min(BEST_PSNR, 10 * float(np.log10(PEAK**2 / mean_square)))
 
 
 def near(xy: Floats | npt.NDArray[np.float32], shown: Mask, size: tuple[int, int], within: float) -> Mask:
@@ -94,7 +97,7 @@ def near(xy: Floats | npt.NDArray[np.float32], shown: Mask, size: tuple[int, int
 
 
 def distance(given: Tracks, found: Tracks) -> Floats:
-    """(T, N) pixels between where points were told to be and where they were found."""
+    """(T, N) pixels between the given tracks and those found."""
     if given.xy.shape != found.xy.shape:
         raise ValueError(f"tracks of shape {given.xy.shape} and {found.xy.shape}: send two alike")
     apart: Floats = np.linalg.norm(given.xy.astype(np.float64) - found.xy, axis=-1)
@@ -108,7 +111,7 @@ def births(tracks: Tracks) -> npt.NDArray[np.int64]:
 
 
 def after_birth(tracks: Tracks) -> Mask:
-    """(T, N) visible, and later than the point's first visible frame, where the error is nought by definition."""
+    """(T, N) visible, and later than the point's first visible frame, where the error is 0 by definition."""
     later: Mask = np.arange(tracks.frames)[:, None] > births(tracks)
     return later & tracks.visible
 
@@ -119,37 +122,20 @@ def measurable(given: Tracks, found_in_true: Tracks, within: float = 1.0) -> Mas
 
 
 def moving(given: Tracks, least: float = 4.0) -> Mask:
-    """(T, N) where a point is at least so many pixels from its place of birth: standing still must fail there."""
+    """(T, N) where a point is at least so many pixels from its first place: a still picture is wrong there."""
     home = given.xy[births(given), np.arange(given.points)]
     away: Mask = np.linalg.norm(given.xy - home, axis=-1) >= least
     return away
 
 
+def retrack(video: Video, given: Tracks, follow: Follow = track) -> Tracks:
+    """Track the points of `given` through a video, each from where and when it is first visible."""
+    born = births(given)
+    return follow(video, given.xy[born, np.arange(given.points)], born)
+
+
 def turned(given: Tracks) -> Tracks:
-    """A false track: every movement since birth turned by a right angle. As fast as the true one, and wrong."""
+    """False tracks: every displacement from the first place turned by a right angle, so as fast as the true ones."""
     home = given.xy[births(given), np.arange(given.points)]
     dx, dy = np.moveaxis(given.xy - home, -1, 0)
     return Tracks(home + np.stack([-dy, dx], -1), given.visible, given.ids)
-
-
-@dataclass
-class Mean:
-    """A mean that grows; None while nothing was added."""
-
-    total: float = 0.0
-    count: int = 0
-
-    def add(self, values: npt.ArrayLike) -> None:
-        """Take in numbers of any shape."""
-        array = np.asarray(values, np.float64)
-        self.total += float(array.sum())
-        self.count += array.size
-
-    def join(self, total: float, count: int) -> None:
-        """Take in what another mean has summed up."""
-        self.total += total
-        self.count += count
-
-    @property
-    def value(self) -> float | None:
-        return self.total / self.count if self.count else None

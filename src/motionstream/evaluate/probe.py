@@ -1,10 +1,10 @@
-"""Which effect does a clip show? A small classifier on figures made by hand, fitted on true clips.
+"""Which effect does a clip show? A small classifier on hand-made features, fitted on true clips.
 
-It looks at what changed since the clip's first frame: colour along the tracks (so that movement is not taken for
-change), texture over the frame, and what flickers. Multinomial logistic regression on standardised figures; how far
-to trust it is measured on true clips of other pictures, and reported before anything it says of a model.
+The features measure what changed since the clip's first frame: colour along the tracks (so that motion is not taken
+for change), texture over the frame, and flicker. Multinomial logistic regression on standardised features; its own
+accuracy is measured on true clips of other pictures.
 
-Legend: F frames, N points, K figures, M clips.
+Legend: F frames, N points, K features, M clips.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from motionstream.tracks import Tracks
 FEWEST_FRAMES = 9
 FEWEST_POINTS = 12
 """Visible points below which colours are compared place by place."""
-LOOKS = 5
+LATE_FRAMES = 5
 """Late frames whose colours are compared with the first."""
-DETAIL = 0.04  # of full brightness, from which a speck stands out from its surroundings
+DETAIL = 0.04  # of full brightness, by which a particle differs from its surroundings
 DECAY = 3e-3
 TINY = 1e-3
 
@@ -36,7 +36,7 @@ Features = Mapping[str, float]
 
 
 def features(video: Video, tracks: Tracks) -> dict[str, float]:
-    """Figures of a clip (F, H, W, 3), by name: its last third against its first frame.
+    """Features of a clip (F, H, W, 3), by name: its last third against its first frame.
 
     Raises ValueError on fewer than 9 frames, or tracks of another length.
     """
@@ -44,7 +44,7 @@ def features(video: Video, tracks: Tracks) -> dict[str, float]:
         raise ValueError(f"{len(video)} frames, tracks of {tracks.frames}: send as many, {FEWEST_FRAMES} or more")
     frames = unit_frames(video)
     third = len(video) // 3
-    late = np.linspace(len(video) - third, len(video) - 1, min(LOOKS, third)).round().astype(int)
+    late = np.linspace(len(video) - third, len(video) - 1, min(LATE_FRAMES, third)).round().astype(int)
     seen = [_colours(frames, tracks, int(frame)) | _texture(frames, int(frame)) for frame in late]
     mean = {name: float(np.mean([one[name] for one in seen])) for name in seen[0]}
     return mean | _flicker(frames[-third - 1 :], frames[: max(3, third // 2)])
@@ -56,7 +56,7 @@ def _light(frames: Tensor) -> Tensor:
 
 
 def _colours(frames: Tensor, tracks: Tracks, frame: int) -> dict[str, float]:
-    """What became of the colours of points that are visible in the first frame and in this one."""
+    """Change of the colours of points that are visible in the first frame and in this one."""
     before, after, height = _same_places(frames, tracks, frame)
     change = after - before
     light, now = before @ np.array(LUMA), after @ np.array(LUMA)
@@ -112,7 +112,7 @@ def _texture(frames: Tensor, frame: int) -> dict[str, float]:
 
 
 def _flicker(late: Tensor, early: Tensor) -> dict[str, float]:
-    """What is there in one frame and neither in the one before nor after: flakes, streaks, grain."""
+    """What is in one frame but neither in the one before nor after: flakes, streaks, grain."""
     (up, down, across, along, pulse), (up_early, down_early, *_) = (_moments(part) for part in (late, early))
     return {
         "flashes": float(torch.log(up + TINY)),
@@ -145,7 +145,7 @@ def _log_ratio(over: Tensor, under: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Probe:
-    """names: (K,) of the figures. classes: (C,). mean, scale: (K,). weight (K, C), bias (C,): all float64."""
+    """names: (K,) of the features. classes: (C,). mean, scale: (K,). weight (K, C), bias (C,): all float64."""
 
     names: tuple[str, ...]
     classes: tuple[str, ...]

@@ -1,58 +1,23 @@
-"""The same weights run in another way: other sizes of the rollout, or without part of what steers them."""
+"""The same weights run with other sizes of the rollout."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any, cast
-
-import torch
 
 from motionstream import model_folder, zoo
-from motionstream.conditioning import AnyConditioner, Conditioning, TrackBatch
 from motionstream.sampling import RolloutConfig
 from motionstream.stream.model import StreamingModel
-from motionstream.tiny.conditioner import AnchoredConditioning
-from motionstream.tiny.finisher import PhotoFinisher
 
 _SIZES = re.compile(r"c(\d+)s(\d+)w(\d+)")
 
 
 class Variant(StreamingModel):
-    """A model that shares everything with the one given, but for its rollout sizes and its network's conditioning.
+    """A model that shares everything with the one given, but for its rolling sizes."""
 
-    identity: whether the network gets the points' identity codes. anchor: whether it gets the warped anchor.
-    """
-
-    def __init__(
-        self, model: StreamingModel, rollout_config: RolloutConfig, identity: bool = True, anchor: bool = True
-    ) -> None:
+    def __init__(self, model: StreamingModel, rollout_config: RolloutConfig) -> None:
         self.__dict__.update(vars(model))
-        self.rollout_config, self.identity, self.anchor = rollout_config, identity, anchor
-        if not anchor and isinstance(model.finisher, PhotoFinisher):
-            self.finisher = model.finisher.without("detail")  # it reads the warped anchor too
-
-    def conditioner(self, seed: int) -> AnyConditioner:
-        return cast(AnyConditioner, _Partial(super().conditioner(seed), self.identity, self.anchor))
-
-
-class _Partial:
-    """A conditioner that leaves some conditioning out."""
-
-    def __init__(self, whole: AnyConditioner, identity: bool, anchor: bool) -> None:
-        self.whole, self.identity, self.anchor = whole, identity, anchor
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.whole, name)
-
-    def step(self, state: Any, tracks: TrackBatch, shown: torch.Tensor) -> tuple[Conditioning, Any]:
-        conditioning, following = self.whole.step(state, tracks, shown)
-        if not self.identity:
-            conditioning = replace(conditioning, volume=torch.zeros_like(conditioning.volume))
-        if not self.anchor and isinstance(conditioning, AnchoredConditioning):
-            everyone = torch.ones(len(conditioning.anchor), dtype=torch.bool, device=conditioning.anchor.device)
-            conditioning = conditioning.without_anchor(everyone)
-        return conditioning, following
+        self.rollout_config = rollout_config
 
 
 def sizes_name(rollout_config: RolloutConfig) -> str:

@@ -1,27 +1,27 @@
-"""What a model needs in memory, part by part, and how to run it on a GPU, here or not (`motionstream doctor --plan`).
+"""What a model costs: operations, bytes and time of a chunk, memory of a GPU that streams it or of GPUs that train it.
 
-Our own networks are built without storage and counted; others' (`others.py`) are counted from their published sizes.
-Nothing is loaded and no GPU is needed. Working memory and CUDA's own are estimates, said where they are made; the rest
-is exact (but for a detail network, 0.1 MiB, which is left out).
+Networks of this project are built without storage and counted by PyTorch; the sizes of published ones are written down
+(`external.py`). Nothing is loaded and no GPU is needed. Readers: `motionstream doctor --plan` (`choice.py`, `show.py`),
+`motionstream train --dry-run` (`training.py`) and the prediction of live speed (`speed.py`).
 """
 
-from motionstream.plan.choice import LADDER, Plan, choose, planned
-from motionstream.plan.needs import Choice, Part, parts
-from motionstream.plan.show import as_dict, rows, verdict
-from motionstream.plan.subject import Subject, names, subject
+from motionstream.plan.choice import Plan, choose, plan_of, setups
+from motionstream.plan.memory import Part, Setup, parts
+from motionstream.plan.models import ModelSizes, model_sizes, names
+from motionstream.plan.show import as_dict, rows, summary
 
 __all__ = [
-    "LADDER",
-    "Choice",
+    "ModelSizes",
     "Part",
     "Plan",
-    "Subject",
+    "Setup",
     "as_dict",
     "choose",
+    "model_sizes",
     "names",
     "parts",
-    "planned",
+    "plan_of",
     "rows",
-    "subject",
-    "verdict",
+    "setups",
+    "summary",
 ]

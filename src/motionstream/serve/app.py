@@ -1,4 +1,4 @@
-"""The application: the studio page, uploads, downloads, and one WebSocket a viewer."""
+"""The web application: the studio page, uploads, downloads, and one WebSocket a viewer."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
-from motionstream.serve.artifacts import FileShelf, Shelf
+from motionstream.serve.artifacts import Recent, RecentFiles
+from motionstream.serve.connection import Connection, Studio
 from motionstream.serve.errors import ErrorCode, ViewerError
 from motionstream.serve.guard import Guard
 from motionstream.serve.limits import Limits
+from motionstream.serve.model_thread import ModelLike, ModelThread
 from motionstream.serve.pictures import PictureStore
 from motionstream.serve.protocol import PROTOCOL
 from motionstream.serve.replays import parse_recording
 from motionstream.serve.settings import ServeSettings
-from motionstream.serve.viewer import Studio, Viewer
-from motionstream.serve.worker import ModelLike, Worker
 from motionstream.tracks.record import Recording
 
 DRAIN_SECONDS = 0.2
-"""How long what is still coming of a refused upload is taken in."""
+"""How long the rest of a refused upload is read."""
 
 
 def create_app(model: ModelLike, settings: ServeSettings, limits: Limits | None = None) -> FastAPI:
@@ -36,16 +36,16 @@ def create_app(model: ModelLike, settings: ServeSettings, limits: Limits | None 
     limits = limits or Limits()
     app = FastAPI(lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.make_studio = lambda folder: Studio(
-        worker=Worker(model),
+        model_thread=ModelThread(model),
         pictures=PictureStore(limits),
         limits=limits,
         token=settings.token,
         jpeg_quality=settings.jpeg_quality,
         sink=settings.sink,
         folder=folder,
-        recordings=FileShelf(limits.recordings_kept),
-        gesture_logs=Shelf[str](limits.recordings_kept),
-        replays=Shelf[Recording](limits.recordings_kept),
+        recordings=RecentFiles(limits.recordings_kept),
+        gesture_logs=Recent[str](limits.recordings_kept),
+        replays=Recent[Recording](limits.recordings_kept),
     )
     app.state.decoding = asyncio.Semaphore(limits.decodes_at_once)
     app.add_middleware(Guard, settings=settings)
@@ -57,20 +57,20 @@ def create_app(model: ModelLike, settings: ServeSettings, limits: Limits | None 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Recordings live in a folder of their own that goes with the server; the worker ends after its last job."""
+    """Recordings are in a temporary folder, deleted when the server ends; the model thread finishes its job first."""
     with tempfile.TemporaryDirectory(prefix="motionstream-") as folder:
         studio: Studio = app.state.make_studio(Path(folder))
-        studio.size, studio.fps = await studio.worker.warm_up()
+        studio.size, studio.fps = await studio.model_thread.warm_up()
         app.state.studio = studio
         try:
             yield
         finally:
-            await run_in_threadpool(studio.worker.close)
+            await run_in_threadpool(studio.model_thread.close)
 
 
 async def _answer_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ViewerError)
-    unread = {"Connection": "close"}  # whatever of the body is still to come is not waited for
+    unread = {"Connection": "close"}  # the rest of the body is not waited for
     return JSONResponse(error.as_message(), error.http_status, unread)
 
 
@@ -86,23 +86,23 @@ def _authorised(request: Request) -> None:
 
 
 async def _body(request: Request, limit: int, code: ErrorCode) -> bytes:
-    """The request's body; refused as soon as it, or what it announces, is over the limit."""
+    """The request's body; refused as soon as it, or its Content-Length, is over the limit."""
     data = bytearray()
     announced = request.headers.get("content-length", "0")
     too_large = ViewerError(code, f"file too large: send at most {limit} bytes")
     if announced.isdigit() and int(announced) > limit:
         raise too_large
     stream = request.stream()
-    async for piece in stream:
-        data += piece
+    async for part in stream:
+        data += part
         if len(data) > limit:
-            await _drained(stream)
+            await _drain(stream)
             raise too_large
     return bytes(data)
 
 
-async def _drained(stream: AsyncIterator[bytes]) -> None:
-    """Take in what is on its way: a line closed over unread bytes is reset, and the answer lost with it."""
+async def _drain(stream: AsyncIterator[bytes]) -> None:
+    """Read what still arrives: closing with unread bytes resets the connection, and the answer would be lost."""
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_SECONDS):
             async for _ in stream:
@@ -168,4 +168,4 @@ async def _gestures(request: Request, name: str) -> PlainTextResponse:
 
 
 async def _live(socket: WebSocket) -> None:
-    await Viewer(socket, socket.app.state.studio).serve()
+    await Connection(socket, socket.app.state.studio).serve()

@@ -1,4 +1,4 @@
-"""What a viewer may fetch afterwards: MP4 recordings and gesture logs, and the replays they upload."""
+"""The newest recordings, gesture logs and uploaded replays, under names that cannot be guessed."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from motionstream.serve.errors import ErrorCode, ViewerError
 T = TypeVar("T")
 
 
-class Shelf(Generic[T]):
-    """Keeps the newest `capacity` things under names that cannot be guessed."""
+class Recent(Generic[T]):
+    """Keeps the newest `capacity` items under random names."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._things: OrderedDict[str, T] = OrderedDict()
+        self._items: OrderedDict[str, T] = OrderedDict()
 
-    def put(self, thing: T) -> str:
-        """Keep it; returns its name. The oldest goes when the shelf is full."""
+    def put(self, item: T) -> str:
+        """Keep it; returns its name. The oldest is dropped when there are too many."""
         name = secrets.token_urlsafe(24)
-        self._things[name] = thing
-        while len(self._things) > self._capacity:
-            self.dropped(self._things.popitem(last=False)[1])
+        self._items[name] = item
+        while len(self._items) > self._capacity:
+            self.dropped(self._items.popitem(last=False)[1])
         return name
 
     def get(self, name: str) -> T:
-        """Raises ViewerError if there is no such thing (any more)."""
+        """Raises ViewerError if there is none of this name (any more)."""
         try:
-            return self._things[name]
+            return self._items[name]
         except KeyError:
             raise ViewerError(
                 ErrorCode.RECORDING_UNKNOWN, "no such recording: the newest few are kept; record again"
             ) from None
 
-    def dropped(self, thing: T) -> None:
-        """What to do with a thing that leaves the shelf."""
+    def dropped(self, item: T) -> None:
+        """Called for each item that is no longer kept."""
 
 
-class FileShelf(Shelf[Path]):
-    """A shelf of files, deleted when they leave it."""
+class RecentFiles(Recent[Path]):
+    """Files, deleted when they are no longer kept."""
 
-    def dropped(self, thing: Path) -> None:
-        thing.unlink(missing_ok=True)
+    def dropped(self, item: Path) -> None:
+        item.unlink(missing_ok=True)

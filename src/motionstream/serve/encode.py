@@ -1,4 +1,4 @@
-"""Frames → bytes: JPEG for the live view, H.264 in MP4 for a recording. Runs in the worker, never on the loop."""
+"""Frames → bytes: JPEG for the live view, H.264 in MP4 for a recording. Runs in the model thread."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def jpeg_frames(frames: Frames, quality: int) -> Iterator[bytes]:
 class Mp4Recorder:
     """Writes frames to an MP4 file in a folder, as they come.
 
-    size: (W, H) in pixels; an odd last row or column is left out. fps: frames a second of the file. limit_frames:
-    later frames are not written.
+    size: (W, H) in pixels; an odd last row or column is left out. fps: frames a second of the file. limit_frames: most
+    frames that are written.
     """
 
     def __init__(self, folder: Path, size: tuple[int, int], fps: float, limit_frames: int) -> None:
@@ -55,7 +55,7 @@ class Mp4Recorder:
             self._writer.add(frame[: self._height, : self._width])
 
     def close(self) -> Path:
-        """Finish the file; it is whole from here on. Raises ValueError without a frame."""
+        """Finish the file. Raises ValueError without a frame."""
         self._writer.finish()
         return self.path
 

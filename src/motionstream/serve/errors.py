@@ -1,4 +1,4 @@
-"""The closed list of things that can go wrong for a viewer, and how each ends or does not end the connection."""
+"""All errors that a viewer can get, and whether each closes the connection."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """Every `code` that an error message can carry; the value is the wire form."""
+    """Every `code` of an error message."""
 
     MESSAGE_INVALID = "message.invalid"
     MESSAGE_UNKNOWN = "message.unknown"
@@ -48,7 +48,7 @@ HTTP_STATUS: dict[ErrorCode, int] = {
 
 
 class ViewerError(Exception):
-    """A mistake of the viewer, or a limit reached, that is answered by one typed error message.
+    """A wrong input, or a limit reached, that is answered by one error message.
 
     message: what was wrong and what to send instead; never a path, a host name or a stack trace.
     """
@@ -73,5 +73,5 @@ class ViewerError(Exception):
         return HTTP_STATUS.get(self.code, 422)
 
     def as_message(self, ref: int | None = None) -> dict[str, object]:
-        """The error message as the protocol has it; `ref` is the `seq` of the message that caused it."""
+        """The message to send; ref: the `seq` of the message that caused it."""
         return {"type": "error", "code": self.code.value, "message": self.message, "fatal": self.fatal, "ref": ref}

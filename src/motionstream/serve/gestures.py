@@ -1,16 +1,16 @@
-"""Wire messages → gesture events of the model's frame."""
+"""Protocol messages → gesture events in pixels of the model's frame."""
 
 from __future__ import annotations
 
 from motionstream.serve import protocol
 from motionstream.serve.errors import ErrorCode, ViewerError
-from motionstream.tracks import gestures as events
+from motionstream.tracks import events
 
 
 class GestureMapper:
-    """Turns shares of the shown frame into pixels of the model's frame.
+    """Converts shares of the frame into pixels.
 
-    size: (W, H) of the model's frame. It remembers which gestures are pins, as those end by an event of their own.
+    size: (W, H) of the model's frame. It keeps which gestures are pins, because those end by `Unpin`.
     """
 
     def __init__(self, size: tuple[int, int]) -> None:
@@ -18,7 +18,7 @@ class GestureMapper:
         self._pins: set[int] = set()
 
     def translate(self, message: protocol.GestureMessage) -> list[events.Gesture]:
-        """The events that a message stands for, oldest first. Raises ViewerError where the values contradict."""
+        """The events of a message, oldest first. Raises ViewerError where its values are inconsistent."""
         try:
             return self._translate(message)
         except ValueError as error:

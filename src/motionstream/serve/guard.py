@@ -1,4 +1,4 @@
-"""Who may talk to the server at all: exact Host and Origin, and the headers that keep the page to itself."""
+"""Checks Host and Origin of every request, and sets the security headers of the page."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Guard:
         return not changes or self._origin_fits(headers)
 
     def _origin_fits(self, headers: Headers) -> bool:
-        """Exactly the address that the page came from; none at all only where a token is asked for later."""
+        """Whether Origin is the address of the page itself; no Origin is allowed only where a token is required."""
         origins = headers.getlist("origin")
         if not origins:
             return self._token_wanted

@@ -1,4 +1,4 @@
-"""What one viewer may ask of the server: every bound in one place."""
+"""All limits on what viewers may ask of the server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds that hold for each viewer, in the unit that the name says. All are inclusive."""
+    """Inclusive limits for each viewer, in the unit in the name. viewers: connections at once."""
 
     viewers: int = 4
     message_bytes: int = 64 * 1024

@@ -1,4 +1,4 @@
-"""Start pictures: the gallery in the package, and uploads checked before they are decoded."""
+"""First frames: the gallery in the package, and uploads, checked before they are decoded."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from motionstream.serve.limits import Limits
 
 Picture = npt.NDArray[np.uint8]
 
-FORMATS = ("PNG", "JPEG", "WEBP")
-KEPT_SIDE = 1_536  # pixels; larger than any model's frame, so that the fit loses nothing
+KEPT_SIDE = 1_536  # pixels; larger than any model's frame
 
 
 def _format_of(data: bytes) -> str:
-    """Format by magic bytes, whatever the name or the header says."""
+    """Format by magic bytes, whatever name or content type were given."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG"
     if data.startswith(b"\xff\xd8\xff"):
@@ -68,7 +67,7 @@ def decode_picture(data: bytes, limits: Limits) -> Picture:
 
 
 class PictureStore:
-    """The gallery, and the newest uploads of this run (in memory; the oldest goes when a new one comes)."""
+    """The gallery, and the newest uploads since the server started (in memory)."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -90,6 +89,7 @@ class PictureStore:
         """The picture as (H, W, 3) uint8. source: "gallery" or "upload". Raises ViewerError if there is none."""
         if source == "gallery" and name in self._titles:
             return decode_picture((self._folder / f"{name}.jpg").read_bytes(), self._limits)
-        if source == "upload" and name in self._uploads:
-            return self._uploads[name]
+        upload = self._uploads.get(name) if source == "upload" else None  # one look-up: another thread may drop it
+        if upload is not None:
+            return upload
         raise ViewerError(ErrorCode.PICTURE_UNKNOWN, "no such picture: choose one of the gallery or upload it again")

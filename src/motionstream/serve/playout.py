@@ -1,4 +1,4 @@
-"""When to make the next chunk: just before the viewer's player runs dry, so that pointer input is taken late."""
+"""When to start the next chunk: just before the viewer's play-out buffer is empty, so that pointer input is recent."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ FIRST_LEAD = 0.5  # seconds; until the first turnaround is known
 
 
 class Playout:
-    """The server's picture of one viewer's player, corrected by each acknowledgement.
+    """The server's estimate of one viewer's play-out buffer, corrected by each acknowledgement.
 
-    fps: frames the player shows a second. clock: monotonic seconds.
+    fps: frames shown a second. clock: monotonic seconds.
     """
 
     def __init__(self, fps: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._fps = fps
         self._clock = clock
-        self._held = 0.0  # frames in the player at `_since`
+        self._held = 0.0  # frames in the buffer at `_since`
         self._since = clock()
         self._running = True
         self._in_flight: OrderedDict[int, tuple[float, int]] = OrderedDict()
@@ -33,21 +33,21 @@ class Playout:
 
     @property
     def lead(self) -> float:
-        """Seconds from asking for a chunk to its arrival, with room for how much that varies."""
+        """Seconds from starting a chunk to its acknowledgement, plus a margin for how much that varies."""
         return self._lead + 2 * self._spread + SAFETY_SECONDS
 
-    def sent(self, chunk: int, frames: int, asked: float) -> None:
-        """A chunk that was asked for at clock time `asked` is on its way."""
-        self._in_flight[chunk] = asked, frames
+    def sent(self, chunk: int, frames: int, started: float) -> None:
+        """A chunk that was started at clock time `started` has been sent."""
+        self._in_flight[chunk] = started, frames
 
     def acknowledged(self, chunk: int, buffered: int) -> None:
         """The viewer has this chunk (and all before it) and holds `buffered` frames. Unknown chunks are ignored."""
         if chunk not in self._in_flight:
             return
-        asked, _ = self._in_flight[chunk]
+        started, _ = self._in_flight[chunk]
         while self._in_flight and next(iter(self._in_flight)) <= chunk:
             self._in_flight.popitem(last=False)
-        self._learn(self._clock() - asked)
+        self._learn(self._clock() - started)
         self._held, self._since = float(buffered), self._clock()
 
     def _learn(self, turnaround: float) -> None:
@@ -59,23 +59,23 @@ class Playout:
         self._lead += error / 8
         self._spread += (abs(error) - self._spread) / 4
 
-    def dry_in(self) -> float:
-        """Seconds until the player has shown all it holds and all that is on its way."""
-        coming = sum(frames for _, frames in self._in_flight.values())
-        return max(0.0, self._left()) / self._fps + coming / self._fps
+    def empty_in(self) -> float:
+        """Seconds until all frames that it holds, or that were sent, are shown."""
+        sent = sum(frames for _, frames in self._in_flight.values())
+        return max(0.0, self._left()) / self._fps + sent / self._fps
 
     def wait(self) -> float:
-        """Seconds to wait before asking for the next chunk."""
-        return max(0.0, self.dry_in() - self.lead)
+        """Seconds to wait before starting the next chunk."""
+        return max(0.0, self.empty_in() - self.lead)
 
     def _left(self) -> float:
         shown = (self._clock() - self._since) * self._fps if self._running else 0.0
         return self._held - shown
 
     def pause(self) -> None:
-        """The player stands still."""
+        """No more frames are shown."""
         self._held, self._since, self._running = self._left(), self._clock(), False
 
     def resume(self) -> None:
-        """The player goes on with what it held."""
+        """Frames are shown again."""
         self._since, self._running = self._clock(), True

@@ -1,7 +1,7 @@
-"""The wire: every message a viewer may send, the chunk that goes back, and nothing else.
+"""The live protocol: every message that a viewer may send, and the chunks that are sent back (docs/protocol.md).
 
-docs/protocol.md is this file in prose. Viewer messages are JSON text; positions are shares of the shown frame
-(x 0 left … 1 right, y 0 top … 1 bottom) and may leave it by half; times are stream seconds of the frame on display.
+Messages are JSON text; positions are shares of the frame (x 0 left … 1 right, y 0 top … 1 bottom), up to half a frame
+outside; times are stream seconds of the frame on display.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ class _Strict(BaseModel):
 
 
 class Message(_Strict):
-    """What all viewer messages have: `seq` grows with each message and comes back as `applied_seq` or `ref`."""
+    """All messages: `seq` grows with each message and is sent back as `applied_seq` or `ref`."""
 
     seq: Sequence_
 
 
 class Grid(_Strict):
-    """Square of points round the pressed place; lengths are shares of the frame's width.
+    """A square of points around the pressed place; lengths are shares of the frame's width.
 
-    falloff: radius at which a cosine lets points stand still; 0 moves all of them alike (rigid).
+    falloff: radius at which a cosine fall-off of the movement reaches 0; 0 moves all points alike (rigid).
     """
 
     size: Annotated[float, Field(ge=0, le=1)]
@@ -60,7 +60,7 @@ class Grid(_Strict):
 
 
 class PathPoint(_Strict):
-    """One place on a drawn path; `t` seconds after its start."""
+    """One position of a drawn path; `t` seconds after its start."""
 
     x: Coordinate
     y: Coordinate
@@ -76,7 +76,7 @@ class Sample(_Strict):
 
 
 class Hello(Message):
-    """First message: which protocol, and the token where the server wants one."""
+    """First message: the version of the protocol, and the token where the server has one."""
 
     type: Literal["hello"]
     protocol: int
@@ -84,7 +84,7 @@ class Hello(Message):
 
 
 class Open(Message):
-    """Choose the start picture; ends what was running."""
+    """Choose the first frame; ends the session before."""
 
     type: Literal["open"]
     source: Literal["gallery", "upload"]
@@ -122,7 +122,7 @@ class SetPrompt(Message):
 
 
 class Down(Message):
-    """Grab: a grid is born round (x, y) and follows the pointer until `up`."""
+    """Begin a drag: a grid of points around (x, y) follows the pointer until `up`."""
 
     type: Literal["down"]
     gesture: GestureId
@@ -145,7 +145,7 @@ class Up(Message):
 
 
 class Pin(Message):
-    """Hold the grid round (x, y) still until `remove`."""
+    """Keep a grid of points around (x, y) still until `remove`."""
 
     type: Literal["pin"]
     gesture: GestureId
@@ -156,7 +156,7 @@ class Pin(Message):
 
 
 class Path(Message):
-    """A movement drawn ahead, with its own timing, from stream second `at` on."""
+    """A movement drawn in advance, with its own timing, from stream second `at` on."""
 
     type: Literal["path"]
     gesture: GestureId
@@ -211,7 +211,7 @@ _PARSER: TypeAdapter[ClientMessage] = TypeAdapter(Annotated[ClientMessage, Field
 
 
 def parse(raw: str, limits: Limits) -> ClientMessage:
-    """One text frame → the message it holds. Raises ViewerError naming the field and the fix."""
+    """JSON text → message. Raises ViewerError naming the field and what to send."""
     size = len(raw.encode("utf-8", "surrogatepass"))
     if size > limits.message_bytes:
         raise ViewerError(
@@ -226,7 +226,7 @@ def parse(raw: str, limits: Limits) -> ClientMessage:
 
 
 def _explain(error: ValidationError) -> ViewerError:
-    """The first thing wrong, as one line that holds nothing of the input but field names."""
+    """The first error, as one line with nothing of the input but field names."""
     first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] == "union_tag_invalid":
         return ViewerError(ErrorCode.MESSAGE_UNKNOWN, "type: unknown kind of message; see docs/protocol.md")
@@ -235,7 +235,7 @@ def _explain(error: ValidationError) -> ViewerError:
 
 
 def seq_of(raw: str) -> int | None:
-    """The `seq` of a message that did not parse, where it has one: the `ref` of the error that answers it."""
+    """The `seq` of a message that was not accepted, where it has one: the `ref` of the answer."""
     try:
         value = _SEQ_PARSER.validate_json(raw[: Limits.message_bytes])
     except (ValueError, RecursionError):
@@ -255,11 +255,3 @@ def pack_chunk(header: Mapping[str, Any], frames: Sequence[bytes]) -> bytes:
     """Header and JPEG frames → one binary message: kind byte, then a MessagePack map with `frames` in it."""
     packed: bytes = msgpack.packb({**header, "frames": list(frames)})
     return bytes([CHUNK_KIND]) + packed
-
-
-def unpack_chunk(data: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """Inverse of `pack_chunk`, for clients in Python. Raises ValueError on another kind of message."""
-    if not data or data[0] != CHUNK_KIND:
-        raise ValueError(f"message of kind {data[:1].hex() or 'none'}: a chunk begins with {CHUNK_KIND:02x}")
-    header = msgpack.unpackb(data[1:])
-    return header, header.pop("frames")

@@ -1,4 +1,4 @@
-"""How often something may happen."""
+"""Rate limits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Bucket:
-    """A token bucket: `burst` at once, `rate` a second in the long run."""
+    """A token bucket: `burst` at once, `rate` a second on average."""
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate

@@ -1,4 +1,4 @@
-"""Gesture recordings at the wire: from an uploaded file to a scene to open and a script to play on it."""
+"""Uploaded gesture recordings, checked and fitted to the model's frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def parse_recording(data: bytes, size: tuple[int, int], fps: float) -> Recording
     try:
         recording = Recording.parse(data.decode("utf-8")).on(size)
     except UnicodeDecodeError:
-        raise ViewerError(ErrorCode.REPLAY_INVALID, "not a recording of gestures: it is no text") from None
+        raise ViewerError(ErrorCode.REPLAY_INVALID, "not a recording of gestures: not text") from None
     except ValueError as error:
         raise ViewerError(ErrorCode.REPLAY_INVALID, str(error)[:300]) from None
     if recording.header.fps != fps:
@@ -31,11 +31,11 @@ def parse_recording(data: bytes, size: tuple[int, int], fps: float) -> Recording
 
 
 def script_of(recording: Recording) -> Script:
-    """What is played on the scene."""
+    """Each event with the frame from which on it acts."""
     return deque(recording.script)
 
 
 def image_of(header: Header) -> tuple[str, str]:
-    """(source, picture) that a header's image stands for."""
+    """(source, picture) of a header's image."""
     source, _, picture = header.image.partition(":")
     return source, picture

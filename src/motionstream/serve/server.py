@@ -1,4 +1,4 @@
-"""Runs the application: binds the port, tells the address, opens the browser once the model is warm."""
+"""Runs the application: binds the port, prints the address, opens the browser once the model is warm."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import uvicorn
 
 from motionstream.serve.app import create_app
 from motionstream.serve.limits import Limits
+from motionstream.serve.model_thread import ModelLike
 from motionstream.serve.settings import ServeSettings
-from motionstream.serve.worker import ModelLike
 
 
 def bind(settings: ServeSettings) -> socket.socket:
-    """The listening socket. Raises ValueError if the address cannot be had."""
+    """The listening socket. Raises ValueError if the address is not available."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -30,7 +30,7 @@ def bind(settings: ServeSettings) -> socket.socket:
 
 
 def address(settings: ServeSettings) -> str:
-    """Where to point the browser, the token in the fragment, which browsers do not send or log."""
+    """The address to open; the token is in the fragment, which browsers do not send."""
     name = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     name = f"[{name}]" if ":" in name else name
     fragment = f"#token={settings.token.get_secret_value()}" if settings.token else ""
@@ -38,7 +38,7 @@ def address(settings: ServeSettings) -> str:
 
 
 class _Server(uvicorn.Server):
-    """Tells the address when requests are answered, not before."""
+    """Prints the address once requests are answered."""
 
     def __init__(self, config: uvicorn.Config, settings: ServeSettings) -> None:
         super().__init__(config)
@@ -53,14 +53,14 @@ class _Server(uvicorn.Server):
 
 
 def run(model: ModelLike, settings: ServeSettings, limits: Limits | None = None) -> None:
-    """Serve until interrupted. Raises ValueError if the port cannot be had."""
+    """Serve until interrupted. Raises ValueError if the port is not available."""
     limits = limits or Limits()
     listener = bind(settings)
     bound = settings.model_copy(update={"port": listener.getsockname()[1]})
     config = uvicorn.Config(
         create_app(model, bound, limits),
         ws="websockets-sansio",
-        ws_max_size=2 * limits.message_bytes,  # up to here a typed error answers; beyond, the connection closes
+        ws_max_size=2 * limits.message_bytes,  # larger ones close the connection without an error message
         ws_per_message_deflate=False,
         h11_max_incomplete_event_size=16 * 1024,
         timeout_graceful_shutdown=3,

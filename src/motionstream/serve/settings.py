@@ -1,4 +1,4 @@
-"""How the server is run: address, access, quality. From arguments or MOTIONSTREAM_* environment variables."""
+"""Settings of the server, from arguments or MOTIONSTREAM_* environment variables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ServeSettings(BaseSettings):
     host: address to bind; any but loopback needs a `token`. port: 0 takes a free one.
     allowed_hosts: exact `host[:port]` names under which viewers may reach the server besides its own.
     jpeg_quality: 1…95 of the frames sent. open_browser: open the studio when the server is ready.
-    sink: what streams do when the view leaves the first scene, "fixed" or "refresh".
+    sink: which keys the attention sink keeps once the view has left the first scene, "fixed" or "refresh".
     """
 
     model_config = SettingsConfigDict(env_prefix="MOTIONSTREAM_", extra="forbid")
@@ -59,7 +59,7 @@ class ServeSettings(BaseSettings):
 
     @cached_property
     def host_names(self) -> frozenset[str]:
-        """Every Host header that is answered, in lower case, with the port unless it is the scheme's own."""
+        """Every Host header that is accepted, in lower case, with the port unless it is 80 or 443."""
         names = set(LOOPBACK_NAMES)
         if not self.loopback:
             names |= {self.host, socket.gethostname().lower(), *_own_addresses()}
@@ -69,7 +69,7 @@ class ServeSettings(BaseSettings):
 
 
 def _own_addresses() -> set[str]:
-    """IPv4 addresses under which this machine knows itself."""
+    """IPv4 addresses of this machine's own name."""
     try:
         return {str(entry[4][0]) for entry in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
     except OSError:

@@ -1,1 +1,1 @@
-"""Points followed through videos: OpenCV's Lucas-Kanade, and published trackers that a user has."""
+"""Point trackers: OpenCV's Lucas-Kanade, and external networks that the user has installed."""

@@ -1,8 +1,8 @@
-"""CoTracker3 (Karaev et al., arXiv 2410.11831), offline and online, through its published package or a checkout of it.
+"""CoTracker3 (Karaev et al., arXiv 2410.11831), offline and online, through its own package or a checkout of it.
 
-It takes (1, T, 3, H, W) pixels from 0 to 255 and queries (1, N, 3) of frame, x, y, and answers with tracks
-(1, T, N, 2) and visibility (1, T, N). It counts pixel centres from 0, we from 0.5. The online one works on windows of
-`2 · step` frames, `step` apart, and keeps its answers for all frames so far: its memory grows with the video.
+It takes (1, T, 3, H, W) pixels from 0 to 255 and queries (1, N, 3) of frame, x, y, and returns tracks (1, T, N, 2) and
+visibility (1, T, N). Its pixel centres are at 0, ours at 0.5. The online one works on windows of `2 · step` frames,
+`step` apart, and keeps its output for all frames so far: its memory grows with the video.
 """
 
 from __future__ import annotations
@@ -17,19 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from motionstream.trackers.following import (
-    Births,
-    Mask,
-    Over,
-    Points,
-    Video,
-    check_frame,
-    checked,
-    checked_points,
-    every,
-    inside,
-    known,
-)
+from motionstream.trackers import following
+from motionstream.trackers.following import Births, Mask, Over, Points, Video, every
 from motionstream.trackers.source import Source, chosen_device, hash_of, load_weights, package
 from motionstream.tracks.tracks import Tracks
 
@@ -38,13 +27,13 @@ LICENCE = "CC BY-NC 4.0, code and weights: not for commercial use"
 OFFLINE, ONLINE = "cotracker3", "cotracker3-online"
 ENTRIES = {OFFLINE: "cotracker3_offline", ONLINE: "cotracker3_online"}
 WEIGHTS = {OFFLINE: "scaled_offline.pth", ONLINE: "scaled_online.pth"}
-CENTRE = 0.5  # where we count the centre of column 0 and they count 0
+CENTRE = 0.5  # our coordinate of the first pixel's centre; theirs is 0
 
 Frames = list[Video]
 
 
 def open_cotracker(name: str, source: Source) -> CoTracker:
-    """The tracker `OFFLINE` or `ONLINE`. Raises ValueError saying what is missing and how to come by it."""
+    """The tracker `OFFLINE` or `ONLINE`. Raises ValueError saying what is missing and where to get it."""
     device = chosen_device(source.device)
     network = _network(name, source).to(device).eval()
     return (CoTrackerOnline if name == ONLINE else CoTracker)(name, network, device)
@@ -63,20 +52,20 @@ class CoTracker:
         self, video: Video, queries: npt.ArrayLike, births: npt.ArrayLike | None = None, over: Over = every
     ) -> Tracks:
         """As `PointTracker.track`."""
-        points, born = checked(video, queries, births)
+        points, born = following.checked(video, queries, births)
         if not len(points):
             return Tracks.empty(len(video))
         xy, visible = self._whole(video, points, born, over)
-        return known(xy, visible, points, born, video[0])
+        return following.tracks_of(xy, visible, points, born, video[0])
 
     def track_frames(self, frames: Iterable[Video], queries: npt.ArrayLike) -> Iterator[tuple[Points, Mask]]:
         """Refused: this network needs the whole video."""
-        raise ValueError(f"{self.name} looks at a whole video, it cannot follow live: use {ONLINE} or lucas-kanade")
+        raise ValueError(f"{self.name} needs the whole video, it cannot track live: use {ONLINE} or lucas-kanade")
 
     @torch.no_grad()
     def _whole(self, video: Video, points: Points, born: Births, over: Over) -> tuple[Points, Mask]:
         tracks, visible = self.network(self._pixels(list(over(video))), queries=self._queries(points, born))
-        return _answer(tracks, visible, 0)
+        return _converted(tracks, visible, 0)
 
     def _pixels(self, frames: Frames) -> Tensor:
         """(T,) frames → (1, T, 3, H, W) float, 0 … 255."""
@@ -89,16 +78,16 @@ class CoTracker:
 
 
 class CoTrackerOnline(CoTracker):
-    """The online network. Live, a position comes as soon as its window is full: after 2 · step frames, then every step.
+    """The online network. Live, positions come when a window is full: after 2 · step frames, then every step.
 
-    `track` gives the last estimate of every frame, `track_frames` the first, which the next window may still better.
+    `track` returns the last estimate of every frame, `track_frames` the first, which the next window may improve.
     """
 
     live = True
 
     def track_frames(self, frames: Iterable[Video], queries: npt.ArrayLike) -> Iterator[tuple[Points, Mask]]:
         """As `PointTracker.track_frames`, late by up to two steps of the network."""
-        points = checked_points(queries)
+        points = following.checked_points(queries)
         return self._live(iter(frames), points)
 
     def _live(self, frames: Iterator[Video], points: Points) -> Iterator[tuple[Points, Mask]]:
@@ -111,22 +100,22 @@ class CoTrackerOnline(CoTracker):
             return
         done = 0
         for tracks, visible in self._windows(chain([first], frames), points, born):
-            xy, seen = _answer(tracks, visible, done)
-            for place, here in zip(xy, seen & inside(xy, first), strict=True):
-                yield (points, inside(points, first)) if done == 0 else (place, here)
+            xy, seen = _converted(tracks, visible, done)
+            for place, here in zip(xy, seen & following.inside(xy, first), strict=True):
+                yield (points, following.inside(points, first)) if done == 0 else (place, here)
                 done += 1
 
     def _whole(self, video: Video, points: Points, born: Births, over: Over) -> tuple[Points, Mask]:
         *_, (tracks, visible) = self._windows(over(video), points, born)
-        return _answer(tracks, visible, 0)
+        return _converted(tracks, visible, 0)
 
     def _windows(self, frames: Iterable[Video], points: Points, born: Births) -> Iterator[tuple[Tensor, Tensor]]:
-        """The network's answers for all frames so far, after each window."""
+        """The network's output for all frames so far, after each window."""
         step = int(self.network.step)
         held: Frames = []
         new, first = 0, True
         for frame in frames:
-            check_frame(frame)
+            following.check_frame(frame)
             held.append(frame)
             new += 1
             if len(held) == 2 * step:
@@ -138,14 +127,14 @@ class CoTrackerOnline(CoTracker):
     @torch.no_grad()
     def _window(self, frames: Frames, points: Points, born: Births, first: bool) -> tuple[Tensor, Tensor]:
         pixels = self._pixels(frames)
-        if first:  # this call only remembers the queries
+        if first:  # this call only stores the queries
             self.network(pixels, is_first_step=True, queries=self._queries(points, born))
         tracks, visible = self.network(pixels)
         return tracks, visible
 
 
-def _answer(tracks: Tensor, visible: Tensor, begin: int) -> tuple[Points, Mask]:
-    """(1, T, N, 2), (1, T, N) of the network → (T − begin, N, 2) pixels of ours and (T − begin, N) visible."""
+def _converted(tracks: Tensor, visible: Tensor, begin: int) -> tuple[Points, Mask]:
+    """(1, T, N, 2), (1, T, N) of the network → (T − begin, N, 2) in our pixels and (T − begin, N) visible."""
     xy = tracks[0, begin:].float().cpu().numpy() + np.float32(CENTRE)
     return xy, visible[0, begin:].reshape(xy.shape[:2]).bool().cpu().numpy()
 
@@ -190,7 +179,7 @@ def _from_package(name: str) -> Any:
 
 
 def _cached(name: str) -> Path:
-    """The weights that torch.hub has downloaded before."""
+    """The weights in the cache of torch.hub."""
     file = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS[name]
     if not file.is_file():
         raise ValueError(f"the weights of {name} are not on this machine: {_how(name)}")

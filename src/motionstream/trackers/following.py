@@ -1,4 +1,4 @@
-"""Following points frame by frame: what all trackers that see no future have in common, and what every tracker checks.
+"""Tracking points frame by frame: the common part of causal trackers, and the checks of all trackers.
 
 Legend: F frames, N points, H W height and width. Positions are pixels, centres at +0.5 (docs/conventions.md).
 """
@@ -18,18 +18,18 @@ Points = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Births = npt.NDArray[np.int64]
 Over = Callable[[Iterable[Video]], Iterable[Video]]
-"""Hands frames on, one by one, and may count them: a progress bar."""
+"""Passes frames on, one by one, and may count them: a progress bar."""
 
 
 def every(frames: Iterable[Video]) -> Iterable[Video]:
-    """An `Over` that counts nothing."""
+    """An `Over` without a progress bar."""
     return frames
 
 
 class Follower(Protocol):
-    """A tracker at work on one video, given one frame at a time.
+    """A tracker during one video, given one frame at a time.
 
-    xy: (N, 2) float32 pixels and kept: (N,) bool, of all points in the order in which they were added.
+    xy: (N, 2) float32 pixels, kept: (N,) bool whether each is still tracked, in the order in which they were added.
     """
 
     @property
@@ -38,14 +38,14 @@ class Follower(Protocol):
     def kept(self) -> Mask: ...
 
     def add(self, queries: npt.ArrayLike) -> None:
-        """Follow these (N, 2) points too, at home in the frame given last."""
+        """Track these (N, 2) points of the last frame too."""
 
     def step(self, frame: Video) -> tuple[Points, Mask]:
-        """Move all points to the (H, W, 3) uint8 frame: positions (N, 2), and whether each is seen there."""
+        """Track all points to the (H, W, 3) uint8 frame: positions (N, 2), and whether each is visible there."""
 
 
 def follow_frames(follower: Follower, frames: Iterable[Video], queries: npt.ArrayLike) -> Iterator[tuple[Points, Mask]]:
-    """Follow (N, 2) points of the first frame; yields positions (N, 2) and kept (N,) a frame, as frames come."""
+    """Track (N, 2) points of the first frame; yields positions (N, 2) and kept (N,) frame by frame."""
     for number, frame in enumerate(frames):
         xy, kept = follower.step(frame)
         if number == 0:
@@ -57,11 +57,11 @@ def follow_frames(follower: Follower, frames: Iterable[Video], queries: npt.Arra
 def follow(
     follower: Follower, video: Video, queries: npt.ArrayLike, births: npt.ArrayLike | None, over: Over = every
 ) -> Tracks:
-    """Follow points through a (F, H, W, 3) uint8 video, each from its own frame on; see `checked` for the rest."""
+    """Track points through a (F, H, W, 3) uint8 video, each from its own frame on. Raises ValueError as `checked`."""
     points, born = checked(video, queries, births)
     xy = np.repeat(points[None], len(video), axis=0)
     visible = np.zeros((len(video), len(points)), bool)
-    order = np.zeros(0, np.int64)  # which query the follower's n-th point is
+    order = np.zeros(0, np.int64)  # of the queries, as the follower has them
     for number, frame in enumerate(over(video)):
         follower.step(frame)
         new = np.flatnonzero(born == number)
@@ -73,7 +73,7 @@ def follow(
 
 
 def checked(video: Video, queries: npt.ArrayLike, births: npt.ArrayLike | None) -> tuple[Points, Births]:
-    """(N, 2) float32 points and the (N,) frames in which they are, 0 by default, fit for this video.
+    """(N, 2) float32 points and the (N,) frames in which they are born, 0 by default, checked for this video.
 
     Raises ValueError when the video is not (F, H, W, 3) uint8, on queries or births of another shape or out of range.
     """
@@ -107,10 +107,10 @@ def inside(xy: Points, frame: Video) -> Mask:
     return within
 
 
-def known(xy: Points, visible: Mask, points: Points, born: Births, frame: Video) -> Tracks:
-    """Whole tracks as a network says them (F, N, 2), (F, N) → Tracks by our rules.
+def tracks_of(xy: Points, visible: Mask, points: Points, born: Births, frame: Video) -> Tracks:
+    """A network's positions (F, N, 2) and visibility (F, N) → `Tracks`.
 
-    Nothing is visible before its birth or outside the (H, W, 3) frame, and at birth a point is where it was asked for.
+    A point is not visible before its birth or outside the (H, W, 3) frame; at birth it is at its query.
     """
     number = np.arange(len(xy))[:, None]
     xy = np.where((number <= born)[..., None], points, xy).astype(np.float32)

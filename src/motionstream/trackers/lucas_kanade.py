@@ -1,9 +1,9 @@
-"""A point tracker that needs no weights: pyramidal Lucas–Kanade with a forward–backward check, through OpenCV.
+"""A point tracker without weights: pyramidal Lucas–Kanade with a forward–backward check, through OpenCV.
 
 B. D. Lucas and T. Kanade, IJCAI 1981, in Bouguet's pyramidal form; Z. Kalal et al., "Forward-Backward Error",
-ICPR 2010. Used to take motion from a video and to measure what a generated video did. Each point is carried
-from frame to frame and then settled on the patch it was born with, which keeps it from drifting; where the patch
-no longer matches, the frame-to-frame estimate stands.
+ICPR 2010. Used to take the motion of a video and to measure the motion of a generated one. Each point is tracked from
+frame to frame and then refined against the patch in which it was born, which prevents drift; where that patch no
+longer matches, the frame-to-frame estimate is kept.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from motionstream.tracks.tracks import Tracks
 
 Grey = npt.NDArray[np.uint8]
 
-NEIGHBOURHOOD = 8.0  # pixels, standard deviation: over which light is evened
-FLAT = 2.0  # grey levels of contrast below which a place counts as flat
+NEIGHBOURHOOD = 8.0  # pixels, standard deviation of the local mean and contrast
+FLAT = 2.0  # grey levels added to the contrast, so that flat areas are not amplified
 
 
 @dataclass(frozen=True)
 class Settings:
     """window: side of the patch in pixels. levels: halvings of the pyramid.
 
-    tolerance: pixels that a point may miss its start by when tracked there and back, before it counts as lost.
-    settle: pixels that the patch of birth may correct the frame-to-frame estimate by; 0 switches that off.
+    tolerance: largest forward-backward error in pixels; beyond it a point is lost.
+    settle: pixels by which the patch of birth may correct the frame-to-frame estimate; 0 switches that off.
     """
 
     window: int = 21
@@ -47,7 +47,7 @@ class Settings:
 
 
 class LucasKanade:
-    """A tracker that is given one frame at a time. A lost point keeps its last estimate and goes on from there."""
+    """A `Follower`. A lost point is tracked on from its last estimate."""
 
     def __init__(self, settings: Settings = Settings()) -> None:
         self.settings = settings
@@ -60,7 +60,7 @@ class LucasKanade:
         self._frame = -1
 
     def add(self, queries: npt.ArrayLike) -> None:
-        """Follow these (N, 2) points too, at home in the frame given last."""
+        """Track these (N, 2) points of the last frame too."""
         if self._last is None:
             raise ValueError("no frame yet: give the tracker the frame in which the points are")
         new = checked_points(queries)
@@ -71,26 +71,26 @@ class LucasKanade:
         self._births[self._frame] = self._last
 
     def step(self, frame: Video) -> tuple[Points, Mask]:
-        """Move all points to the (H, W, 3) uint8 frame: positions (N, 2), and whether each is still followed."""
+        """Track all points to the (H, W, 3) uint8 frame: positions (N, 2), and whether each is not lost."""
         import cv2
 
         check_frame(frame)
-        grey = evened(np.asarray(cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY), np.uint8))
+        grey = normalised(np.asarray(cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY), np.uint8))
         if self._last is not None and len(self.xy):
-            moved, found = self._there_and_back(self._last, grey, self.xy, self.xy)
+            moved, found = self._forward_backward(self._last, grey, self.xy, self.xy)
             moved = np.where(np.isfinite(moved), moved, self.xy)
-            self.xy = self._settled(grey, moved)
+            self.xy = self._refined(grey, moved)
             self.kept = self.kept & found & inside(self.xy, frame)
         self._last = grey
         self._frame += 1
         return self.xy.copy(), self.kept.copy()
 
-    def _there_and_back(self, old: Grey, new: Grey, start: Points, guess: Points) -> tuple[Points, Mask]:
-        """Points at `start` in `old` → their places in `new`, and whether the way back leads home."""
+    def _forward_backward(self, old: Grey, new: Grey, start: Points, guess: Points) -> tuple[Points, Mask]:
+        """Points at `start` in `old` → positions in `new`, and whether tracking back ends at the start."""
         forward = self._flow(old, new, start, guess)
         backward = self._flow(new, old, forward[0], start)
-        miss = np.linalg.norm(backward[0] - start, axis=-1)
-        return forward[0], forward[1] & backward[1] & (miss <= self.settings.tolerance)
+        error = np.linalg.norm(backward[0] - start, axis=-1)
+        return forward[0], forward[1] & backward[1] & (error <= self.settings.tolerance)
 
     def _flow(self, old: Grey, new: Grey, start: Points, guess: Points) -> tuple[Points, Mask]:
         import cv2
@@ -109,21 +109,21 @@ class LucasKanade:
         )
         return moved[:, 0] + np.float32(0.5), found[:, 0].astype(bool)
 
-    def _settled(self, grey: Grey, moved: Points) -> Points:
-        """`moved`, corrected towards the patch each point was born with where that patch is found nearby."""
+    def _refined(self, grey: Grey, moved: Points) -> Points:
+        """`moved`, corrected by the patch in which each point was born where that is found nearby."""
         if self.settings.settle == 0:
             return moved
-        settled = moved.copy()
-        for birth, home in self._births.items():
+        refined = moved.copy()
+        for birth, first in self._births.items():
             mine = np.flatnonzero(self._birth_frame == birth)
-            exact, found = self._there_and_back(home, grey, self._birth_xy[mine], moved[mine])
+            exact, found = self._forward_backward(first, grey, self._birth_xy[mine], moved[mine])
             near = found & (np.linalg.norm(exact - moved[mine], axis=-1) <= self.settings.settle)
-            settled[mine[near]] = exact[near]
-        return settled
+            refined[mine[near]] = exact[near]
+        return refined
 
 
-def evened(grey: Grey) -> Grey:
-    """Grey levels less their local mean, over their local contrast: dusk or fog then does not look like motion."""
+def normalised(grey: Grey) -> Grey:
+    """Grey levels minus their local mean, divided by their local contrast, so that a change of light is no motion."""
     import cv2
 
     level = grey.astype(np.float32)
@@ -135,7 +135,7 @@ def evened(grey: Grey) -> Grey:
 def track_frames(
     frames: Iterable[Video], queries: npt.ArrayLike, settings: Settings | None = None
 ) -> Iterator[tuple[Points, Mask]]:
-    """Follow (N, 2) points of the first frame; yields positions (N, 2) and kept (N,) a frame, as frames come."""
+    """Track (N, 2) points of the first frame; yields positions (N, 2) and kept (N,) frame by frame."""
     return follow_frames(LucasKanade(settings or Settings()), frames, queries)
 
 
@@ -145,7 +145,7 @@ def track(
     births: npt.ArrayLike | None = None,
     settings: Settings | None = None,
 ) -> Tracks:
-    """Follow points through a video.
+    """Track points through a video.
 
     video: (F, H, W, 3) uint8. queries: (N, 2) pixels of the frame. births: (N,) frame in which each query is,
     all 0 by default. A point is visible from its birth until it is lost or leaves the frame; lost points keep

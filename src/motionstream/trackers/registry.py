@@ -1,6 +1,6 @@
-"""Point trackers behind one interface, by name: ours (OpenCV), and published ones that the user has (docs/trackers.md).
+"""Point trackers by name behind one interface: our own, and external ones that the user has (docs/trackers.md).
 
-`open_tracker("lucas-kanade")` is always there. The others are imported only when they are opened; none is a dependency.
+`open_tracker("lucas-kanade")` always works. The others are imported only when they are opened; none is a dependency.
 """
 
 from __future__ import annotations
@@ -21,39 +21,37 @@ DEFAULT = "lucas-kanade"
 
 
 class PointTracker(Protocol):
-    """Whatever can follow points through a video.
+    """Anything that tracks points through a video.
 
     licence: of its code and weights, "" where it is part of this project. live: whether `track_frames` works.
     hash: twelve hex digits; the same tracker with the same hash finds the same tracks.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def licence(self) -> str: ...
-    @property
-    def live(self) -> bool: ...
+    name: str
+    licence: str
+    live: bool
+
     @property
     def hash(self) -> str: ...
 
     def track(
         self, video: Video, queries: npt.ArrayLike, births: npt.ArrayLike | None = None, over: Over = every
     ) -> Tracks:
-        """Follow points through a whole video.
+        """Track points through a whole video.
 
         video: (F, H, W, 3) uint8. queries: (N, 2) pixels, centres at +0.5. births: (N,) frame in which each query is,
-        all 0 by default. over: told of the frames as they are worked on. A point is not visible before its birth,
-        outside the frame, or where it is not seen; `xy` then holds an estimate. Raises ValueError on wrong shapes.
+        all 0 by default. over: iterates over the frames (a progress bar). A point is not visible before its birth,
+        outside the frame, or where it is occluded; `xy` then holds an estimate. Raises ValueError on wrong shapes.
         """
 
     def track_frames(self, frames: Iterable[Video], queries: npt.ArrayLike) -> Iterator[tuple[Points, Mask]]:
-        """Follow (N, 2) points of the first (H, W, 3) uint8 frame; yields positions (N, 2) and visible (N,) a frame.
+        """Track (N, 2) points of the first (H, W, 3) uint8 frame; yields positions (N, 2) and visible (N,) a frame.
 
-        Some trackers answer a few frames late. Raises ValueError where the tracker needs the whole video.
+        Some trackers are a few frames late. Raises ValueError where the tracker needs the whole video.
         """
 
 
-@dataclass(frozen=True)
+@dataclass
 class LucasKanadeTracker:
     """Our own tracker (lucas_kanade.py)."""
 
@@ -116,14 +114,14 @@ TRACKERS: Mapping[str, Callable[[Path | None, bool, str], PointTracker]] = {
 def open_tracker(
     name: str = DEFAULT, path: Path | None = None, download: bool = False, device: str = "auto"
 ) -> PointTracker:
-    """A tracker by name, ready to follow.
+    """A tracker by name, ready to track.
 
     path: a checkout or a file of weights, as docs/trackers.md says for each. download: what is missing may be fetched
     through torch.hub. Raises ValueError for an unknown name, and one that says what to install and under which licence
-    when a published tracker is not there; FileNotFoundError when `path` is not.
+    when an external tracker is missing; FileNotFoundError when `path` is.
     """
     if name not in TRACKERS:
         raise ValueError(f"tracker {name!r} is unknown: use one of {', '.join(TRACKERS)}")
     if path is not None:
-        path.stat()  # a missing file is said before anything is imported
+        path.stat()  # raises for a missing file before anything is imported
     return TRACKERS[name](path, download, device)

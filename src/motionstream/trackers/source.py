@@ -1,4 +1,4 @@
-"""Trackers that others publish: their package, their weights and a device, each only if the user has it.
+"""External trackers: their package, their weights and a device, each only if the user has it.
 
 Nothing of them comes with this project, and nothing is downloaded unless the user asks for it.
 """
@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from motionstream.tensor_file import read_tensors
 
 
 @dataclass(frozen=True)
 class Source:
     """Where a tracker is taken from.
 
-    path: a folder with its code (a checkout) or a file of weights, as the tracker says. download: it may be fetched.
+    path: a folder with its code (a checkout) or a file of weights, as the tracker needs. download: whether it may be.
     device: auto, cpu, cuda, cuda:1, …
     """
 
@@ -30,7 +31,7 @@ class Source:
 
 
 def chosen_device(name: str) -> torch.device:
-    """The device of this name; "auto" is a GPU if there is one. Raises ValueError where there is none such."""
+    """The device of this name; "auto" is a GPU if there is one. Raises ValueError where it does not exist."""
     try:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
         torch.empty(0, device=device)
@@ -40,10 +41,7 @@ def chosen_device(name: str) -> torch.device:
 
 
 def package(name: str, how: str) -> Any:
-    """The module of this dotted name. how: what to do when it, or something that it needs, is not installed.
-
-    Raises ValueError saying so.
-    """
+    """The module of this dotted name. Raises ValueError saying `how` to install it where it is missing."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -51,38 +49,16 @@ def package(name: str, how: str) -> Any:
         raise ValueError(f"the package {missing} is not installed, or too old: {how}") from None
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file of weights, by name: .safetensors, or PyTorch's own format.
-
-    The latter through PyTorch's reader of bare tensors, which builds nothing else and runs nothing.
-    Raises FileNotFoundError, or ValueError when the file holds anything else.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):
-        raise ValueError(f"{path}: not a file of weights that can be read; download it again") from None
-    for wrapper in ("state_dict", "model"):
-        state = state.get(wrapper, state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path}: holds more than weights; send the file that its authors publish")
-    return state
-
-
 def load_weights(network: nn.Module, path: Path, tracker: str) -> None:
-    """Put a file of weights into a network. Raises ValueError when they are another network's."""
+    """Load a file of weights into a network. Raises ValueError when they are another network's."""
     try:
-        network.load_state_dict(read_weights(path))
+        network.load_state_dict(read_tensors(path))
     except RuntimeError:
         raise ValueError(f"{path}: not the weights of {tracker}; see docs/trackers.md for the file it needs") from None
 
 
 def hash_of(network: nn.Module) -> str:
-    """Twelve hex digits that tell one set of weights from another."""
+    """Twelve hex digits that identify the weights."""
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
         digest.update(name.encode())

@@ -1,7 +1,7 @@
-"""Causal TAPIR (Doersch et al., ICCV 2023) and TAPNext (Zholus et al., 2025) through the published package `tapnet`.
+"""Causal TAPIR (Doersch et al., ICCV 2023) and TAPNext (Zholus et al., 2025) through the package `tapnet`.
 
-Both see squares of 256 × 256 pixels in [−1, 1], (1, 1, S, S, 3) a frame, and queries (1, N, 3) of frame, y, x. Their
-raster coordinates have pixel centres at +0.5, as ours: only the size is converted. TAPIR answers x, y; TAPNext y, x.
+Both take squares of 256 × 256 pixels in [−1, 1], (1, 1, S, S, 3) a frame, and queries (1, N, 3) of frame, y, x. Their
+pixel centres are at +0.5, as ours: only the size is converted. TAPIR returns x, y; TAPNext y, x.
 """
 
 from __future__ import annotations
@@ -16,18 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from motionstream.trackers.following import (
-    Mask,
-    Over,
-    Points,
-    Video,
-    check_frame,
-    checked_points,
-    every,
-    follow,
-    follow_frames,
-    inside,
-)
+from motionstream.trackers import following
+from motionstream.trackers.following import Mask, Over, Points, Video, every
 from motionstream.trackers.source import Source, chosen_device, hash_of, load_weights, package
 from motionstream.tracks.tracks import Tracks
 
@@ -35,10 +25,10 @@ REPOSITORY = "google-deepmind/tapnet"
 LICENCE = "Apache-2.0, code and weights"
 TAPIR, TAPNEXT = "tapir", "tapnext"
 WEIGHTS = {TAPIR: "causal_bootstapir_checkpoint.pt", TAPNEXT: "bootstapnext_ckpt.npz"}
-SIDE = 256  # pixels of the square that the published weights were trained on
+SIDE = 256  # pixels of the square that the weights were trained on
 AT_ONCE = 64  # queries of TAPIR that are compared with a frame together
 
-Answer = tuple[Tensor, Tensor, Any]  # (n, 2) x, y in the square; (n,) visible; the state for the next frame
+Tracked = tuple[Tensor, Tensor, Any]  # (n, 2) x, y in the square; (n,) visible; the state for the next frame
 
 
 class _Network(Protocol):
@@ -46,13 +36,13 @@ class _Network(Protocol):
 
     module: Any
 
-    def seen(self, pixels: Tensor) -> Any:
+    def features(self, pixels: Tensor) -> Any:
         """What all points need of a (1, 1, S, S, 3) frame, computed once."""
 
-    def begin(self, seen: Any, queries: Tensor) -> Any:
+    def begin(self, features: Any, queries: Tensor) -> Any:
         """The state after the frame in which the (1, n, 3) queries (0, y, x) are."""
 
-    def advance(self, seen: Any, state: Any) -> Answer:
+    def advance(self, features: Any, state: Any) -> Tracked:
         """The next frame."""
 
 
@@ -70,7 +60,7 @@ def open_tapnet(name: str, source: Source) -> Tapnet:
 
 
 class Tapnet:
-    """A `PointTracker` that is given one frame at a time."""
+    """Both networks as a `PointTracker`."""
 
     licence = LICENCE
     live = True
@@ -83,11 +73,11 @@ class Tapnet:
         self, video: Video, queries: npt.ArrayLike, births: npt.ArrayLike | None = None, over: Over = every
     ) -> Tracks:
         """As `PointTracker.track`."""
-        return follow(_Following(self._network, self._device), video, queries, births, over)
+        return following.follow(_Following(self._network, self._device), video, queries, births, over)
 
     def track_frames(self, frames: Iterable[Video], queries: npt.ArrayLike) -> Iterator[tuple[Points, Mask]]:
         """As `PointTracker.track_frames`."""
-        return follow_frames(_Following(self._network, self._device), frames, queries)
+        return following.follow_frames(_Following(self._network, self._device), frames, queries)
 
 
 class _Following:
@@ -99,35 +89,37 @@ class _Following:
         self._network, self._device = network, device
         self._states: list[Any] = []
         self._frame: Video | None = None
-        self._seen: Any = None
+        self._features: Any = None
 
     def add(self, queries: npt.ArrayLike) -> None:
         if self._frame is None:
             raise ValueError("no frame yet: give the tracker the frame in which the points are")
-        new = checked_points(queries)
+        new = following.checked_points(queries)
         self.xy = np.concatenate([self.xy, new])
-        self.kept = np.concatenate([self.kept, inside(new, self._frame)])
+        self.kept = np.concatenate([self.kept, following.inside(new, self._frame)])
         if len(new):
             y, x = (new / self._scale()).T[::-1]
             asked = torch.from_numpy(np.stack([np.zeros_like(y), y, x], axis=-1).astype(np.float32))
             with torch.inference_mode():
-                self._states.append(self._network.begin(self._seen, asked[None].to(self._device)))
+                self._states.append(self._network.begin(self._features, asked[None].to(self._device)))
 
     def step(self, frame: Video) -> tuple[Points, Mask]:
-        check_frame(frame)
+        following.check_frame(frame)
         self._frame = frame
         with torch.inference_mode():
-            self._seen = self._network.seen(self._square(frame))
-            answers = [self._network.advance(self._seen, state) for state in self._states]
-        if answers:
-            self._states = [state for _, _, state in answers]
-            xy = torch.cat([xy for xy, _, _ in answers]).float().cpu().numpy()
+            self._features = self._network.features(self._square(frame))
+            tracked = [self._network.advance(self._features, state) for state in self._states]
+        if tracked:
+            self._states = [state for _, _, state in tracked]
+            xy = torch.cat([xy for xy, _, _ in tracked]).float().cpu().numpy()
             self.xy = (xy * self._scale()).astype(np.float32)
-            self.kept = torch.cat([seen for _, seen, _ in answers]).cpu().numpy() & inside(self.xy, frame)
+            self.kept = torch.cat([visible for _, visible, _ in tracked]).cpu().numpy() & following.inside(
+                self.xy, frame
+            )
         return self.xy.copy(), self.kept.copy()
 
     def _square(self, frame: Video) -> Tensor:
-        """(H, W, 3) uint8 → (1, 1, S, S, 3) in [−1, 1]; its corners stay corners, which is what `_scale` undoes."""
+        """(H, W, 3) uint8 → (1, 1, S, S, 3) in [−1, 1]; the whole frame is stretched, which `_scale` undoes."""
         pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(self._device).permute(2, 0, 1)[None].float()
         square = F.interpolate(pixels, size=(SIDE, SIDE), mode="bilinear", align_corners=False, antialias=True)
         return (square / 127.5 - 1).permute(0, 2, 3, 1)[None]
@@ -145,31 +137,31 @@ class _Tapir:
     def __init__(self, module: Any) -> None:
         self.module = module
 
-    def seen(self, pixels: Tensor) -> Any:
+    def features(self, pixels: Tensor) -> Any:
         return pixels, self.module.get_feature_grids(pixels, is_training=False)
 
-    def begin(self, seen: Any, queries: Tensor) -> Any:
-        pixels, grids = seen
-        features = self.module.get_query_features(pixels, is_training=False, query_points=queries, feature_grids=grids)
-        empty = self.module.construct_initial_causal_state(queries.shape[1], len(features.resolutions) - 1)
+    def begin(self, features: Any, queries: Tensor) -> Any:
+        pixels, grids = features
+        queried = self.module.get_query_features(pixels, is_training=False, query_points=queries, feature_grids=grids)
+        empty = self.module.construct_initial_causal_state(queries.shape[1], len(queried.resolutions) - 1)
         memory = [{name: value.to(queries.device) for name, value in level.items()} for level in empty]
-        return self.advance(seen, (features, memory))[2]
+        return self.advance(features, (queried, memory))[2]
 
-    def advance(self, seen: Any, state: Any) -> Answer:
-        features, memory = state
+    def advance(self, features: Any, state: Any) -> Tracked:
+        queried, memory = state
         made = self.module.estimate_trajectories(
             (SIDE, SIDE),
             is_training=False,
-            feature_grids=seen[1],
-            query_features=features,
+            feature_grids=features[1],
+            query_features=queried,
             query_points_in_video=None,
             query_chunk_size=AT_ONCE,
             causal_context=memory,
             get_causal_context=True,
         )
-        doubt = [torch.sigmoid(made[name][-1][0, :, 0]) for name in ("occlusion", "expected_dist")]
-        visible = (1 - doubt[0]) * (1 - doubt[1]) > 0.5
-        return made["tracks"][-1][0, :, 0], visible, (features, made["causal_context"])
+        unsure = [torch.sigmoid(made[name][-1][0, :, 0]) for name in ("occlusion", "expected_dist")]
+        visible = (1 - unsure[0]) * (1 - unsure[1]) > 0.5
+        return made["tracks"][-1][0, :, 0], visible, (queried, made["causal_context"])
 
 
 class _TapNext:
@@ -178,14 +170,14 @@ class _TapNext:
     def __init__(self, module: Any) -> None:
         self.module = module
 
-    def seen(self, pixels: Tensor) -> Any:
+    def features(self, pixels: Tensor) -> Any:
         return pixels
 
-    def begin(self, seen: Any, queries: Tensor) -> Any:
-        return self.module(video=seen, query_points=queries)[-1]
+    def begin(self, features: Any, queries: Tensor) -> Any:
+        return self.module(video=features, query_points=queries)[-1]
 
-    def advance(self, seen: Any, state: Any) -> Answer:
-        tracks, _, visible, after = self.module(video=seen, state=state)
+    def advance(self, features: Any, state: Any) -> Tracked:
+        tracks, _, visible, after = self.module(video=features, state=state)
         return tracks[0, 0].flip(-1), visible[0, 0].reshape(-1) > 0, after
 
 
@@ -196,10 +188,10 @@ def _tapir(how: str, path: Path | None, device: torch.device) -> _Network:
 
 
 def _tapnext(how: str, path: Path | None, device: torch.device) -> _Network:
-    published = package("tapnet.tapnext.tapnext_torch", how)
+    module = package("tapnet.tapnext.tapnext_torch", how)
     weights = _named(path, TAPNEXT, how)
     try:
-        model = published.TAPNext(image_size=(SIDE, SIDE))
+        model = module.TAPNext(image_size=(SIDE, SIDE))
     except (AssertionError, RuntimeError) as error:
         if torch.cuda.is_available():
             raise
@@ -216,7 +208,7 @@ def _from_arrays(model: Any, weights: Path, how: str) -> Any:
     reader = package("tapnet.tapnext.tapnext_torch_utils", how)
     try:
         with np.load(weights, allow_pickle=False):
-            pass  # whatever their reader does with the file, it is an archive of plain arrays
+            pass  # whatever their reader does with the file, it is an archive of arrays without pickle
         return reader.restore_model_from_jax_checkpoint(model, str(weights))
     except (KeyError, ValueError, RuntimeError, EOFError):
         raise ValueError(f"{weights}: not the weights of {TAPNEXT}; it needs {WEIGHTS[TAPNEXT]}") from None
@@ -224,7 +216,7 @@ def _from_arrays(model: Any, weights: Path, how: str) -> Any:
 
 def _named(path: Path | None, name: str, how: str) -> Path:
     if path is None:
-        raise ValueError(f"the weights of {name} are not named: {how}")
+        raise ValueError(f"the weights of {name} are missing: {how}")
     path.stat()  # FileNotFoundError with its name
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name the file {WEIGHTS[name]} itself")

@@ -1,4 +1,4 @@
-"""The control: points over time, from a hand, a file, a camera or a tracker."""
+"""Point tracks, the control signal: from gestures, recordings and files."""
 
 from motionstream.tracks.gestures import GestureSession
 from motionstream.tracks.tracks import Tracks

@@ -1,8 +1,8 @@
-"""What a user does, as data: the closed set of events that a live session is made of, and their JSON form.
+"""Gesture events: all that a user can do in a live session, as checked dataclasses, and their JSON form.
 
-Every event is frozen, checks itself, and carries `time`: seconds of the display clock of the stream, that is
-the stream time of the frame the user was looking at. That clock stands still while the stream is paused.
-Lengths and positions are pixels of the model's frame; `fitted` maps an event from the picture the user sees.
+`time` of every event is in seconds of the display clock: the stream time of the frame that the user was looking at.
+That clock stops while the stream is paused. Lengths and positions are pixels of the model's frame; `fitted` maps an
+event from another frame to it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _number(owner: object, name: str, value: object, low: float, high: float) ->
 
 
 class _Checked:
-    """Turns fields into plain floats within their ranges and checks the name of the gesture."""
+    """Checks that numbers are within their ranges, and the name of the gesture."""
 
     RANGES: ClassVar = {
         "x": (-FARTHEST, FARTHEST),
@@ -58,67 +58,80 @@ class _Checked:
 
 
 @dataclass(frozen=True)
-class GridDown(_Checked):
-    """The hand takes hold at (x, y) of a square grid of points, `size` wide, `spacing` apart.
+class _Timed(_Checked):
+    """Something that happens at a time and has nothing else to it."""
 
-    falloff: 0 moves the grid rigidly; otherwise the radius at which a cosine fall-off reaches standing still.
-    """
+    time: float = 0.0
+
+
+@dataclass(frozen=True)
+class _End(_Checked):
+    """The end of a gesture."""
+
+    gesture: str
+    time: float = 0.0
+
+
+@dataclass(frozen=True)
+class _At(_Checked):
+    """A position of a gesture."""
 
     gesture: str
     x: float
     y: float
+
+
+@dataclass(frozen=True)
+class _GridAt(_At):
+    """A square grid of points around (x, y), `size` wide, `spacing` apart."""
+
     spacing: float = 12.0
     size: float = 48.0
+
+
+@dataclass(frozen=True)
+class GridDown(_GridAt):
+    """A drag of a grid begins.
+
+    falloff: 0 moves the grid rigidly; otherwise the radius at which a cosine fall-off of the movement reaches 0.
+    """
+
     falloff: float = 0.0
     time: float = 0.0
 
 
 @dataclass(frozen=True)
-class Move(_Checked):
-    """The hand of a drag is now at (x, y)."""
+class Move(_At):
+    """The pointer of a drag is now at (x, y)."""
 
-    gesture: str
-    x: float
-    y: float
     time: float = 0.0
 
 
 @dataclass(frozen=True)
-class Up(_Checked):
-    """The hand lets go of a drag, or a path is taken away."""
+class Up(_End):
+    """A drag or a path ends."""
 
-    gesture: str
+
+@dataclass(frozen=True)
+class Pin(_GridAt):
+    """A grid that does not move."""
+
     time: float = 0.0
 
 
 @dataclass(frozen=True)
-class Pin(_Checked):
-    """A grid of points around (x, y) that stays where it is."""
-
-    gesture: str
-    x: float
-    y: float
-    spacing: float = 12.0
-    size: float = 48.0
-    time: float = 0.0
-
-
-@dataclass(frozen=True)
-class Unpin(_Checked):
-    """A pin is taken away."""
-
-    gesture: str
-    time: float = 0.0
+class Unpin(_End):
+    """A pin ends."""
 
 
 @dataclass(frozen=True)
 class Path(_Checked):
-    """A grid of points that follows a path drawn ahead, with its own timing.
+    """A grid of points that follows a path drawn in advance, with its own timing.
 
     knots: (x, y, seconds) in order of time, seconds counted from the start of the path.
     start: stream seconds at which it starts; None, or a time already generated, means at the next chunk.
-    loop: round and round if the path ends where it began, otherwise there and back.
-    hold: points stay at the end of the path rather than being released there.
+    loop: repeat the path; if it does not end where it began, forth and back.
+    hold: points stay at the end of the path instead of being released there.
     """
 
     gesture: str
@@ -161,15 +174,13 @@ class Path(_Checked):
 
 
 @dataclass(frozen=True)
-class Clear(_Checked):
-    """Everything is let go at once: drags, pins and paths."""
-
-    time: float = 0.0
+class Clear(_Timed):
+    """All drags, pins and paths end."""
 
 
 @dataclass(frozen=True)
 class Prompt(_Checked):
-    """The words change; takes effect at the next chunk."""
+    """The prompt changes; takes effect at the next chunk."""
 
     text: str
     time: float = 0.0
@@ -181,17 +192,13 @@ class Prompt(_Checked):
 
 
 @dataclass(frozen=True)
-class Pause(_Checked):
-    """The stream, and with it the display clock, stops."""
-
-    time: float = 0.0
+class Pause(_Timed):
+    """The stream, and with it the display clock, is paused."""
 
 
 @dataclass(frozen=True)
-class Resume(_Checked):
-    """The stream goes on where it stopped."""
-
-    time: float = 0.0
+class Resume(_Timed):
+    """The stream is resumed."""
 
 
 Gesture = GridDown | Move | Up | Pin | Unpin | Path | Clear
@@ -218,7 +225,7 @@ def to_json(event: Event) -> dict[str, Any]:
 
 
 def from_json(message: Any) -> Event:
-    """The event a JSON object stands for.
+    """The event of a JSON object.
 
     Raises ValueError naming the field on an unknown type, an unknown, missing or wrong field.
     """
@@ -238,7 +245,7 @@ def from_json(message: Any) -> Event:
 
 
 def fitted(event: Event, fit: Fit) -> Event:
-    """The same event with positions and lengths taken from the source picture to the model's frame."""
+    """The same event with positions and lengths mapped from the source picture to the model's frame."""
     changes: dict[str, Any] = {
         name: getattr(event, name) * fit.scale for name in ("size", "falloff") if hasattr(event, name)
     }
@@ -265,5 +272,5 @@ def grid_points(spacing: float, size: float) -> np.ndarray[Any, np.dtype[np.floa
 
 
 def grid_count(spacing: float, size: float) -> int:
-    """Points that `grid_points` returns, without making them."""
+    """How many points `grid_points` returns."""
     return (2 * math.floor(size / 2 / spacing + 1e-9) + 1) ** 2

@@ -1,4 +1,4 @@
-"""Even grids of points over a whole frame: what a tracker is asked to follow when nobody points at anything."""
+"""Even grids of points over a whole frame, for trackers and camera paths."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 def even_grid(size: tuple[int, int], along: int) -> npt.NDArray[np.float32]:
     """(N, 2) float32 points, row by row, in a frame of (W, H) pixels: `along` of them on its longer side.
 
-    They stand in the middle of equal square cells, as nearly as the shorter side allows.
+    They are the centres of cells that are square, as nearly as the shorter side allows.
     Raises ValueError for along < 1.
     """
     if along < 1:

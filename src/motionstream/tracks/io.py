@@ -1,7 +1,7 @@
-"""Tracks in files: our npz, Wan-Move's npy pair, and the JSON that ComfyUI's track nodes exchange.
+"""Tracks in files: our npz, Wan-Move's npy pair, and the JSON of ComfyUI's track nodes.
 
-Nothing here can run code from a file: numpy reads with pickle switched off. A file that is not what it should
-be answers in one ValueError that names it; a file that is not there in FileNotFoundError.
+No code in a file is run: numpy reads without pickle. A file with wrong content raises ValueError with its name; a
+missing file FileNotFoundError.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def save(path: AnyPath, tracks: Tracks, size: Size) -> None:
 def load(path: AnyPath, size: Size | None = None, mismatch: str = "fit") -> Tracks:
     """Read tracks for a frame of `size` (W, H); without it, as they are in the file.
 
-    mismatch: what to do when the file is for another frame: "fit" maps the points as a picture of that size
+    mismatch: what to do when the file is for a frame of another size: "fit" maps the points as a picture of that size
     would be fitted (resized and centre-cropped), "refuse" raises ValueError.
     A file without ids gets 0 … N−1.
     """
@@ -114,8 +114,8 @@ def load_comfy(path: AnyPath) -> Tracks:
 def save_comfy(path: AnyPath, tracks: Tracks) -> None:
     """Write ComfyUI track coordinates.
 
-    The format knows no visibility: each point ends with its last visible frame, and where it is hidden
-    before that, its last seen position stands. Points that are never visible are left out.
+    The format has no visibility: each point ends with its last visible frame, and where it is hidden before that, its
+    last visible position is repeated. Points that are never visible are left out.
     """
     lists = [_coordinates(tracks, n) for n in range(tracks.points) if tracks.visible[:, n].any()]
     Path(path).write_text(json.dumps(lists, allow_nan=False), encoding="utf-8")
@@ -130,7 +130,7 @@ def _coordinates(tracks: Tracks, point: int) -> list[dict[str, float]]:
 
 @contextmanager
 def _reading(path: AnyPath) -> Iterator[None]:
-    """Whatever a broken file raises becomes a ValueError with its name."""
+    """Turns what a broken file raises into a ValueError with its name."""
     try:
         yield
     except (
@@ -142,7 +142,7 @@ def _reading(path: AnyPath) -> Iterator[None]:
         RecursionError,
         NotImplementedError,
     ) as error:
-        raise ValueError(f"{path}: not tracks that can be read ({' '.join(str(error).split())})") from None
+        raise ValueError(f"{path}: no tracks can be read from it ({' '.join(str(error).split())})") from None
     except (MemoryError, OverflowError, zlib.error) as error:
         raise ValueError(f"{path}: damaged ({type(error).__name__})") from None
 

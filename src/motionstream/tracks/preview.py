@@ -1,4 +1,4 @@
-"""Frames with tracks drawn on them, so that a person can judge a tracker."""
+"""Frames with tracks drawn on them, to check a tracker by eye."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from motionstream.trackers.following import Video
 from motionstream.tracks.tracks import Tracks
 
 WIDEST = 480  # pixels of a drawn frame
 TAIL = 8  # frames of past positions behind each dot
 MOST = 900  # points drawn
-DOT = 1.5  # pixels
+RADIUS = 1.5  # pixels of a dot
 
 Colour = tuple[int, int, int]
+Video = npt.NDArray[np.uint8]
 
 
 def drawn(video: Video, tracks: Tracks, pictures: int = 12, widest: int = WIDEST) -> npt.NDArray[np.uint8]:
     """(P, h, w, 3) uint8: up to `pictures` of the (F, H, W, 3) frames, evenly spread, not wider than `widest`.
 
-    A dot where a point is visible, with its last places behind it; neighbours at birth have like colours.
+    A dot where a point is visible, with a trail of its last positions; the colour is given by where it was born.
     Raises ValueError when tracks and video differ in length.
     """
     if tracks.frames != len(video):
@@ -51,12 +51,12 @@ def _frame(pixels: Video, tracks: Tracks, frame: int, widest: int) -> npt.NDArra
         if len(places) > 1:
             pen.line(places, fill=colour)
         x, y = places[-1]
-        pen.ellipse((x - DOT, y - DOT, x + DOT, y + DOT), fill=colour)
+        pen.ellipse((x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS), fill=colour)
     return np.asarray(image)
 
 
-def _colour(home: npt.NDArray[np.floating]) -> Colour:
-    """Hue by x and brightness by y of a home in 0 … 1."""
-    across, down = (float(value) for value in np.clip(home, 0, 1))
+def _colour(birth_place: npt.NDArray[np.floating]) -> Colour:
+    """Hue by x and brightness by y of a place of birth in 0 … 1."""
+    across, down = (float(value) for value in np.clip(birth_place, 0, 1))
     red, green, blue = colorsys.hsv_to_rgb(0.85 * across, 0.85, 1 - 0.35 * down)
     return round(255 * red), round(255 * green), round(255 * blue)

@@ -1,8 +1,8 @@
-"""Sessions of gestures in a file, and their exact replay.
+"""Recorded gesture sessions in files, and their exact replay.
 
-A recording is JSON lines: a header, then in the order in which they happened the events that were applied
-(`events.to_json`) and the chunks that were built ({"type": "chunk", "first_frame": …, "frames": …}). An event
-acts on the chunk lines below it, so replaying needs no clock and gives the same tracks, number for number.
+A recording is JSON lines: a header, then in order the events that were applied (`events.to_json`) and the chunks for
+which tracks were made ({"type": "chunk", "first_frame": …, "frames": …}). An event acts on the chunks after it, so
+replaying needs no clock and gives exactly the same tracks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LARGEST = 64 << 20  # bytes of a recording; hours of dragging
 
 @dataclass(frozen=True)
 class Header:
-    """What a session was recorded on. size: (W, H) of the model's frame, in whose pixels the events are."""
+    """What a session was recorded with. size: (W, H) of the model's frame, in whose pixels the events are."""
 
     size: tuple[int, int]
     fps: float = 24.0
@@ -37,25 +37,25 @@ class Header:
     max_points: int = 2500
 
     def session(self) -> GestureSession:
-        """A fresh session as the recorded one was at its start."""
+        """A new session, as the recorded one was at its start."""
         return GestureSession(self.size, self.fps, self.max_points)
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Frames [first_frame, first_frame + frames) were built with all events before."""
+class ChunkMark:
+    """Tracks for the frames [first_frame, first_frame + frames) were made here, with all events before."""
 
     first_frame: int
     frames: int
 
 
-Entry = Event | Chunk
+Entry = Event | ChunkMark
 
 
 class Recorder:
-    """A gesture session that writes down what happens to it, line by line as it happens.
+    """A gesture session that records what is applied to it.
 
-    file: an open text file, or None to keep the entries in memory only.
+    file: an open text file, written line by line; None keeps the entries in memory.
     """
 
     def __init__(self, header: Header, file: TextIO | None = None) -> None:
@@ -67,7 +67,7 @@ class Recorder:
             _write(file, {"type": "header", "format": FORMAT, **asdict(header)})
 
     def apply(self, event: Event) -> None:
-        """Apply a gesture, or note a prompt, pause or resume. What the session refuses is not recorded."""
+        """Apply a gesture, or record a prompt, pause or resume. What the session refuses is not recorded."""
         if isinstance(event, Gesture):
             self.session.apply(event)
         self._keep(event)
@@ -75,7 +75,7 @@ class Recorder:
     def tracks(self, first_frame: int, frames: int) -> Tracks:
         """As `GestureSession.tracks`."""
         made = self.session.tracks(first_frame, frames)
-        self._keep(Chunk(first_frame, frames))
+        self._keep(ChunkMark(first_frame, frames))
         return made
 
     def _keep(self, entry: Entry) -> None:
@@ -85,13 +85,13 @@ class Recorder:
             _write(self._file, _line(entry))
 
     def recording(self) -> Recording:
-        """What was recorded so far, when it is kept in memory."""
+        """The entries so far, where they are kept in memory."""
         return Recording(self.header, tuple(self.entries))
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A session as it was: header and entries in order."""
+    """A recorded session: header and entries in order."""
 
     header: Header
     entries: tuple[Entry, ...]
@@ -100,21 +100,23 @@ class Recording:
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read a file written by `Recorder` or `save`.
 
-        Raises FileNotFoundError, or ValueError naming the first line that is wrong. A last line cut short by a
-        crash counts as wrong.
+        Raises FileNotFoundError, or ValueError naming the first line that is wrong. An incomplete last line
+        is wrong too.
         """
         if Path(path).stat().st_size > LARGEST:
             raise ValueError(f"{path}: over {LARGEST >> 20} MiB; not a recording of gestures")
         try:
             text = Path(path).read_text(encoding="utf-8")
         except UnicodeDecodeError:
-            raise ValueError(f"{path}: not a recording of gestures; it is no text") from None
+            raise ValueError(f"{path}: not a recording of gestures: not text") from None
         return cls.parse(text, str(path))
 
     @classmethod
     def parse(cls, text: str, name: str = "recording") -> Self:
-        """From its text, whose lines end at line feeds alone: a prompt may hold other characters that some call ends
-        of lines. Raises ValueError naming the first line that is wrong."""
+        """From its text. Only line feeds end lines, because a prompt may contain other line separators.
+
+        Raises ValueError naming the first line that is wrong.
+        """
         header: Header | None = None
         entries: list[Entry] = []
         for number, line in enumerate(io.StringIO(text), 1):
@@ -142,12 +144,12 @@ class Recording:
     @property
     def events(self) -> tuple[Event, ...]:
         """All events in order, without the chunks."""
-        return tuple(entry for entry in self.entries if not isinstance(entry, Chunk))
+        return tuple(entry for entry in self.entries if not isinstance(entry, ChunkMark))
 
     @property
     def frames(self) -> int:
-        """Frames that were built."""
-        return sum(entry.frames for entry in self.entries if isinstance(entry, Chunk))
+        """Frames for which tracks were made."""
+        return sum(entry.frames for entry in self.entries if isinstance(entry, ChunkMark))
 
     @property
     def script(self) -> tuple[tuple[int, Event], ...]:
@@ -155,7 +157,7 @@ class Recording:
         script: list[tuple[int, Event]] = []
         waiting: list[Event] = []
         for entry in self.entries:
-            if isinstance(entry, Chunk):
+            if isinstance(entry, ChunkMark):
                 script.extend((entry.first_frame, event) for event in waiting)
                 waiting = []
             else:
@@ -163,14 +165,14 @@ class Recording:
         return tuple(script)
 
     def replay(self) -> Iterator[tuple[tuple[Event, ...], Tracks]]:
-        """Chunk by chunk: the events that came before it (prompts, pauses and gestures), and its tracks.
+        """Chunk by chunk: the events before it (prompts, pauses and gestures), and its tracks.
 
         Raises ValueError when the entries do not follow from one another.
         """
         session = self.header.session()
         before: list[Event] = []
         for entry in self.entries:
-            if isinstance(entry, Chunk):
+            if isinstance(entry, ChunkMark):
                 yield tuple(before), session.tracks(entry.first_frame, entry.frames)
                 before = []
             else:
@@ -179,16 +181,16 @@ class Recording:
                 before.append(entry)
 
     def on(self, size: tuple[int, int]) -> Recording:
-        """The same gestures on a frame of another (W, H), fitted as the picture would be."""
+        """The same gestures on a frame of another size (W, H), fitted as the picture would be."""
         if size == self.header.size:
             return self
         fit = Fit.of(self.header.size, size)
-        moved = (entry if isinstance(entry, Chunk) else fitted(entry, fit) for entry in self.entries)
+        moved = (entry if isinstance(entry, ChunkMark) else fitted(entry, fit) for entry in self.entries)
         return Recording(replace(self.header, size=size), tuple(moved))
 
 
 def _line(entry: Entry) -> dict[str, Any]:
-    return {"type": "chunk", **asdict(entry)} if isinstance(entry, Chunk) else to_json(entry)
+    return {"type": "chunk", **asdict(entry)} if isinstance(entry, ChunkMark) else to_json(entry)
 
 
 def _dump(message: dict[str, Any]) -> str:
@@ -215,7 +217,7 @@ def _header(message: Any) -> Header:
         raise ValueError(f"size is {size!r}: two positive whole numbers, width and height")
     texts = isinstance(values["image"], str) and isinstance(values["prompt"], str)
     if not texts or not _counts(values["max_points"]) or not _counts(values["seed"], 0):
-        raise ValueError("the header's image and prompt are texts, seed and max_points whole numbers")
+        raise ValueError("the header's image and prompt must be texts, seed and max_points whole numbers")
     fps = values["fps"]
     if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < 1000 or not math.isfinite(fps):
         raise ValueError(f"fps is {fps!r}: a positive number")
@@ -229,7 +231,7 @@ def _entry(message: Any) -> Entry:
         raise ValueError("a chunk has first_frame and frames, nothing else")
     if not _counts(message["first_frame"], 0) or not _counts(message["frames"]):
         raise ValueError("first_frame and frames of a chunk are whole numbers")
-    return Chunk(message["first_frame"], message["frames"])
+    return ChunkMark(message["first_frame"], message["frames"])
 
 
 def _counts(value: object, least: int = 1) -> bool:

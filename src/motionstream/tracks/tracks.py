@@ -1,4 +1,4 @@
-"""`Tracks`: where points are, frame by frame. The one form in which control reaches a model."""
+"""`Tracks`: positions and visibility of points over frames, the control signal of every model."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ class Tracks:
     """N points over T pixel frames.
 
     xy: (T, N, 2) float32, pixels of the model's frame, x right, y down, pixel centres at +0.5.
-    visible: (T, N) bool; False means occluded, outside, not yet born or already released.
+    visible: (T, N) bool; False means occluded, outside, not yet born or released.
     ids: (N,) int64, the same number for the same point in every chunk of a stream.
 
+    The arrays are read-only copies of those given: what was checked stays true. Copy one to change it.
     Raises ValueError on wrong shapes, repeated ids, or a non-finite position of a visible point.
     """
 
@@ -43,9 +44,13 @@ class Tracks:
         if not finite[visible].all():
             frame, point = np.argwhere(visible & ~finite)[0]
             raise ValueError(f"tracks.xy[{frame}, {point}] is not finite: send numbers, or mark it not visible")
-        object.__setattr__(self, "xy", np.where(finite[..., None], xy, np.float32(0)))
-        object.__setattr__(self, "visible", visible)
-        object.__setattr__(self, "ids", ids.astype(np.int64))
+        for name, array in (
+            ("xy", np.where(finite[..., None], xy, np.float32(0))),
+            ("visible", visible.copy()),
+            ("ids", ids.astype(np.int64)),
+        ):
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
 
     @classmethod
     def empty(cls, frames: int) -> Tracks:

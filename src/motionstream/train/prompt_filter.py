@@ -19,7 +19,7 @@ from torch import Tensor
 
 from motionstream.conditioning.text_encoder import PAD
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.captions import joined, ways_to_say
+from motionstream.data.captions import with_phrase, wordings
 from motionstream.data.effects import BY_NAME, NONE
 from motionstream.data.loader import PROBE_FIRST
 from motionstream.data.synthetic import SyntheticWorlds
@@ -97,7 +97,7 @@ class PromptFilterStage(UpdatingStage):
         """Frames of these numbers without an effect and under each; the particles of each are of another time."""
         recipe = self.recipe
         drawn, rng = self.worlds.world(world), np.random.default_rng([recipe.seed, world])
-        clips = [to_model(clip[torch.tensor(numbers)]) for clip in drawn.under(CASES)]
+        clips = [to_model(clip[torch.tensor(numbers)]) for clip in drawn.under_effects(CASES)]
         prompts = [_prompt(drawn.caption, case, rng) for case in CASES]
         phrases = _padded([phrase_numbers(prompt, recipe.prompt_filter.phrases) for prompt in prompts])
         particles, begins = Particles.of(world, recipe.size), rng.integers(0, 10_000, len(CASES)).tolist()
@@ -150,8 +150,8 @@ def _prompt(scene: str, effect: str, rng: np.random.Generator) -> str:
     """The scene's caption with the effect named in it, in any of its words."""
     if effect == NONE:
         return scene
-    ways = ways_to_say(effect)
-    return joined(scene, ways[int(rng.integers(len(ways)))])
+    ways = wordings(effect)
+    return with_phrase(scene, ways[int(rng.integers(len(ways)))])
 
 
 def _padded(numbers: Sequence[Sequence[int]]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Batches for the stages that train a DiT, of clips that were encoded before (`data/shards.py`): Wan's training data.
+"""Batches for the stages that train a DiT, of clips encoded before (`data/clip_shards.py`): Wan's training data.
 
 Passes are numbered over all ranks, and each draws by its number alone: which clips, which of their points, what is
 dropped, what noise. So a run is the same however many processes share it, as long as passes a step (accumulate ×
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from motionstream.conditioning import Conditioning, EncodedPrompts, TrackBatch, first_and_tracks
-from motionstream.data.shards import EncodedClip, Shards
+from motionstream.data.clip_shards import ClipShards, EncodedClip
 from motionstream.geometry import Geometry
 from motionstream.tracks import Tracks
 from motionstream.train.motion_data import Drops, Sample, draw_drops
@@ -49,7 +49,7 @@ class ShardData:
 
     def __init__(
         self,
-        clips: Shards,
+        clips: ClipShards,
         geometry: Geometry,
         batch: int,
         choice: Choice,
@@ -64,7 +64,7 @@ class ShardData:
     @classmethod
     def of(cls, recipe: MotionRecipe, folder: Path, choice: Choice, drops: Drops) -> ShardData:
         """What a recipe asks for. Raises ValueError if the clips were prepared for another one."""
-        clips = Shards(folder)
+        clips = ClipShards(folder)
         made, geometry = clips.prepared, geometry_of(recipe)
         for what, has, wants in (
             ("vae", made.vae, recipe.vae),
@@ -114,13 +114,13 @@ class ShardData:
         latents = torch.stack([clip.latents for clip in clips]).to(self.device, torch.float32)
         given = self._conditioning(latents, tracks.hidden(torch.from_numpy(track)), identities)
         everyone = torch.ones(len(clips), dtype=torch.bool)
-        said = [self.clips.unsaid if drop else clip.text for clip, drop in zip(clips, text, strict=True)]
+        rows = [self.clips.null_prompt if drop else clip.text for clip, drop in zip(clips, text, strict=True)]
         return Sample(
             latents=latents,
             conditioning=given,
             no_motion=self._conditioning(latents, tracks.hidden(everyone), identities) if no_motion else None,
-            prompts=self._prompts(said),
-            null_prompt=self._prompts([self.clips.unsaid]),
+            prompts=self._prompts(rows),
+            null_prompt=self._prompts([self.clips.null_prompt]),
             seen=self._seen(clips),
             key=key,
         )

@@ -53,15 +53,6 @@ def test_more_curves_than_colours_can_still_be_told_apart(tmp_path: Path) -> Non
     assert inked[1] < 0.98 * inked[0]  # the same colour, dashed
 
 
-def test_marks_are_joined_and_labelled(tmp_path: Path) -> None:
-    series = {"w_t 0": [(0.1, 5.0, "0"), (0.2, 3.0, "1.5")], "w_t 3": [(0.3, 4.0, "0")]}
-    plots.scatter(tmp_path / "one.png", series, x="LPIPS", y="EPE, pixels", title="guidance")
-    plots.scatter(tmp_path / "other.png", {"w_t 0": series["w_t 0"]}, x="LPIPS", y="EPE, pixels")
-    one, other = drawn(tmp_path / "one.png"), drawn(tmp_path / "other.png")
-    assert has(one, plots.COLOURS[1])
-    assert not has(other, plots.COLOURS[1])
-
-
 def test_the_same_figures_give_the_same_file(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         plots.lines(tmp_path / name, {"p": plots.Panel("x", "y", {"a": ([0, 1], [0, 1])})})
@@ -71,8 +62,6 @@ def test_the_same_figures_give_the_same_file(tmp_path: Path) -> None:
 def test_nothing_to_draw_and_wrong_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no curves"):
         plots.lines(tmp_path / "a.png", {"p": plots.Panel("x", "y", {})})
-    with pytest.raises(ValueError, match="no marks"):
-        plots.scatter(tmp_path / "a.png", {"p": []}, x="x", y="y")
     with pytest.raises(ValueError, match=r"ends in \.png"):
         plots.check_target("a.pdf")
     assert list(tmp_path.iterdir()) == []

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.report.kinds import kind_of
+from benchmarks.report.results import read
 from motionstream import cli, errors
-from motionstream.evaluate.reporting.results import read
-from motionstream.evaluate.reporting.subjects import kind_of
 from motionstream.evaluate.speed import gpu
 from motionstream.evaluate.speed.gpu import OPERATIONS, Stage, bench_gpu, fp8_check, kernel_checks, stages
 from motionstream.evaluate.speed.untrained import shape_of
@@ -46,7 +46,7 @@ def test_a_rehearsal_writes_every_file(tmp_path: Path, capsys: pytest.CaptureFix
     assert checks["rollout"]["same"]
     assert checks["rollout"]["difference_float32"] < 1e-4
     assert checks["fp8"]["difference"] > 0
-    kinds = {name: kind_of(read(tmp_path / f"gpu_{name}_wan2.1-1.3b.json")) for name in ("step", "compare")}
+    kinds = {name: kind_of(read(tmp_path / f"gpu_{name}_wan2.1-1.3b.json").figures) for name in ("step", "compare")}
     assert [kind.title for kind in kinds.values() if kind] == ["Chunk step", "Beside Diffusers"]
     assert "gpu_step_wan2.1-1.3b.json" in capsys.readouterr().out
 
@@ -113,7 +113,6 @@ def test_a_stage_that_fails_or_comes_too_late_is_named_and_the_others_run() -> N
         (["gpu", "--json-folder", "x", "--device", "cpu"], "use --rehearse"),
         (["gpu", "--json-folder", "x", "--device", "cpu", "--rehearse", "--config", "wan9"], "use one of"),
         (["gpu", "--json-folder", "x", "--device", "cpu", "--rehearse", "--stage", "lunch"], "use step, checks"),
-        (["predict", "--machine", "abacus"], "'abacus': use a100"),
     ],
 )
 def test_wrong_requests_are_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,22 +124,19 @@ def test_the_page_of_commands_is_what_the_program_takes(tmp_path: Path) -> None:
     program = tmp_path / "motionstream"
     program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/said\n')
     program.chmod(0o755)
-    given = {"MOTIONSTREAM": str(program), "RESULTS": "figures", "CONFIGS": "wan2.1-1.3b", "REHEARSE": "1"}
+    given = {
+        "MOTIONSTREAM": str(program),
+        "PYTHON": str(program),
+        "RESULTS": "figures",
+        "CONFIGS": "wan2.1-1.3b",
+        "REHEARSE": "1",
+    }
     script = Path(__file__).parents[3] / "runs" / "bench_gpu.sh"
     subprocess.run(["bash", str(script)], env={**os.environ, **given, "SELF_FORCING": "theirs"}, check=True, timeout=60)
     first, second, third = (tmp_path / "said").read_text().splitlines()
-    predicted = "bench predict --results figures --json figures/gpu_predicted.json"
+    predicted = "-m benchmarks.speed.predict --results figures --json figures/gpu_predicted.json"
     assert first == predicted
     assert third == f"{predicted} --markdown figures/gpu_predicted.md"
     assert second == (
         "bench gpu --config wan2.1-1.3b --json-folder figures --self-forcing theirs --rehearse --device cpu"
     )
-
-
-def test_the_program_predicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out, page = tmp_path / "predicted.json", tmp_path / "page.md"
-    arguments = ["--config", "wan2.1-1.3b", "--results", str(tmp_path), "--json", str(out), "--markdown", str(page)]
-    assert cli.run(["bench", "predict", *arguments]) == errors.DONE
-    assert json.loads(out.read_text())["measured"] == {}
-    assert "FPS, measured" in page.read_text()
-    assert "h200-kernels" in capsys.readouterr().out

@@ -12,22 +12,24 @@ from motionstream.cli.options import (
     AssetsHeldOut,
     Device,
     Download,
-    EvaluationJournal,
     JsonOut,
     LpipsWeights,
     Model,
+    ResumeFile,
     Seed,
     Tracker,
     TrackerPath,
     Variety,
-    controls_of,
     grid_of,
+    load_lpips,
     load_model,
     open_tracker,
+    parts_of,
     weights_of,
 )
 
-WORLDS, WORLDS_FOR_TRACKER = 16, 4  # by default, and beside real clips to know the tracker's own error
+WORLDS, WORLDS_FOR_TRACKER = 16, 4  # by default, and beside real clips for the tracker's own error
+WORLD_FRAMES = 45
 
 
 def evaluate_motion_command(
@@ -45,12 +47,12 @@ def evaluate_motion_command(
     controls: Annotated[
         str | None, typer.Option(help="Of dense, 1, 5, 20, 100 points and object, with commas; all by default.")
     ] = None,
-    grid: Annotated[str, typer.Option(metavar="COLSxROWS", help="Points followed in real clips.")] = "50x50",
+    grid: Annotated[str, typer.Option(metavar="COLSxROWS", help="Points tracked in real clips.")] = "50x50",
     tracker: Tracker = "lucas-kanade",
     tracker_path: TrackerPath = None,
     download: Download = False,
     seed: Seed = 0,
-    journal: EvaluationJournal = None,
+    resume_file: ResumeFile = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw true, model and warp side by side, .png.")] = None,
     worst: Annotated[int, typer.Option(help="Draw so many clips of the largest error, not the first.", min=0)] = 0,
     videos: Annotated[Path | None, typer.Option(help="A folder for videos: true, model and warp side by side.")] = None,
@@ -59,11 +61,11 @@ def evaluate_motion_command(
     vbench: Annotated[Path | None, typer.Option(help="Folder of weights for your package vbench.")] = None,
     json_out: JsonOut = None,
 ) -> None:
-    """Measure whether a model follows tracks, beside standing still and warping the first frame.
+    """Measure whether a model follows tracks, beside a still picture and a warp of the first frame.
 
     [bold]motionstream evaluate motion --assets pictures --clips 16 --json motion.json --sheet motion.png[/]
 
-    [bold]motionstream evaluate motion -d DAVIS --assets pictures --journal davis.jsonl --json davis.json[/]
+    [bold]motionstream evaluate motion -d DAVIS --assets pictures --resume-file davis.jsonl --json davis.json[/]
 
     [bold]motionstream evaluate motion -d clips --controls dense,5 --worst 4 --sheet worst.png --videos side[/]
 
@@ -71,45 +73,47 @@ def evaluate_motion_command(
     that are played at 16 frames a second (sora). With --assets the tracker's own error is measured beside them.
     """
     from motionstream.data.assets import AssetLibrary
-    from motionstream.evaluate import clips as reading
     from motionstream.evaluate import external, motion
-    from motionstream.evaluate.controls import CONTROLS, OBJECT
-    from motionstream.evaluate.journal import Journal
-    from motionstream.evaluate.lpips import Lpips
+    from motionstream.evaluate.baselines import by_model
+    from motionstream.evaluate.clip_folders import Found, Reading, find
+    from motionstream.evaluate.clips import worlds as synthetic_worlds
+    from motionstream.evaluate.controls import CONTROLS, OBJECT, checked
+    from motionstream.evaluate.harness import Results
     from motionstream.evaluate.pictures.illustrate import Pictures
 
     exact = data == "worlds"
     if exact and assets is None:
         raise ValueError("worlds are made of pictures: name a folder of them with --assets, or real clips with --data")
     library = AssetLibrary(assets, split=split) if assets else None
-    perceptual = Lpips.load(lpips) if lpips else None
+    perceptual = load_lpips(lpips)
     usual = [name for name in CONTROLS if exact or name != OBJECT]
-    chosen = motion.checked(controls_of(controls) if controls else usual)
+    chosen = checked(parts_of(controls) if controls else usual)
     columns_rows = grid_of(grid)
     opened = open_tracker(tracker, tracker_path, download, device)
     loaded = load_model(model, device)
     measures, missing = external.asked(fvd, vbench, device, lambda line: typer.echo(line, err=True))
-    length = frames if exact and frames else reading.MOST_FRAMES["worlds"]
+
+    length = frames if exact and frames else WORLD_FRAMES
     number = (clips or WORLDS) if exact else WORLDS_FOR_TRACKER
-    worlds = reading.worlds(library, loaded.size, length, seed, number, variety) if library else []
+    worlds = synthetic_worlds(library, loaded.size, length, seed, number, variety) if library else []
     if exact:
-        found = reading.Found("worlds", worlds)
+        found = Found("worlds", worlds)
     else:
         least = loaded.geometry.frames(loaded.rollout_config.chunk)
-        how = reading.Reading(loaded.geometry, frames, least, columns_rows, opened.track)
-        found = reading.find(Path(data), how, layout)
+        how = Reading(loaded.geometry, frames, least, columns_rows, opened.track)
+        found = find(Path(data), how, layout)
     sources = found.sources[:clips]
-    settings = {**weights_of(model, loaded), "data": Path(data).name, "layout": found.layout, "tracker_name": tracker}
-    settings |= {"split": split} if library else {}
-    key = {"evaluation": "motion", **settings, "tracker_hash": opened.hash, "folder": data, "assets": str(assets)}
-    key |= {"frames": frames, "grid": columns_rows, "seed": seed, "lpips": str(lpips)}
-    if variety:
-        settings, key = settings | {"variety": variety}, key | {"variety": variety}
-    generate = motion.by_model(loaded)
+
+    head = {**weights_of(model, loaded), "data": Path(data).name, "layout": found.layout, "tracker_name": tracker}
+    head |= ({"split": split} if library else {}) | ({"variety": variety} if variety else {})
+    settings = {"evaluation": "motion", **head, "tracker_hash": opened.hash, "folder": data, "assets": str(assets)}
+    settings |= {"frames": frames, "grid": columns_rows, "seed": seed, "lpips": str(lpips)}
+    generate, results = by_model(loaded), Results(resume_file, settings)
     with console.progress("clips × controls", len(sources) * len(chosen)) as bar:
         figures = motion.evaluate_motion(
-            generate, sources, seed, chosen, perceptual, Journal(journal, key), opened.track, worlds, bar.over
+            generate, sources, seed, chosen, perceptual, results, opened.track, worlds, bar.over
         )
+
     first = [source.name for source in sources][: motion.EXAMPLES]
     pictures = Pictures(sheet, motion.worst(figures, worst, chosen[0]) if worst else first, videos, measures)
     needed = pictures.needed(sources)
@@ -118,7 +122,7 @@ def evaluate_motion_command(
         measured, lacking = pictures.take(shown, loaded.fps)
     figures["skipped"] = [{"name": each.name, "reason": each.reason} for each in found.skipped] + figures["skipped"]
     figures["missing"] += missing + lacking
-    report = {**settings, **figures, **measured}
+    report = {**head, **figures, **measured}
     lists = {name: len(value) for name, value in report.items() if name in ("per_clip", "skipped")}
     console.report(f"{model}, motion", {**report, **lists}, None)
     console.write_json(report, json_out)

@@ -8,17 +8,7 @@ from typing import Annotated
 import typer
 
 from motionstream import console
-from motionstream.cli.options import (
-    Assets,
-    Device,
-    EvaluationJournal,
-    HeldOut,
-    JsonOut,
-    Model,
-    Seed,
-    load_model,
-    weights_of,
-)
+from motionstream.cli.options import Assets, Device, HeldOut, JsonOut, Model, ResumeFile, Seed, load_model, weights_of
 
 
 def evaluate_text_command(
@@ -31,22 +21,22 @@ def evaluate_text_command(
     points: Annotated[int, typer.Option(help="Tracks in each world.", min=16)] = 150,
     split: HeldOut = "heldout",
     seed: Seed = 0,
-    journal: EvaluationJournal = None,
-    sheet: Annotated[Path | None, typer.Option(help="Also draw each effect, true and made, .png.")] = None,
+    resume_file: ResumeFile = None,
+    sheet: Annotated[Path | None, typer.Option(help="Also draw each effect, true and generated, .png.")] = None,
     json_out: JsonOut = None,
 ) -> None:
-    """Measure whether the prompt does what it says (snow, fog, dusk, …), also midway, and spares the motion.
+    """Measure whether the prompt does what it says (snow, fog, dusk, …), also midway, and keeps the motion.
 
-    [bold]motionstream evaluate text --assets pictures --journal text.jsonl --json text.json --sheet text.png[/]
+    [bold]motionstream evaluate text --assets pictures --resume-file text.jsonl --json text.json --sheet text.png[/]
 
-    A probe fitted on true clips of the training pictures says which effect a video shows; its own accuracy on true
-    held-out clips stands beside every figure. A model that does not read prompts is recognised one time in eight.
+    A probe fitted on true clips of the training pictures recognises the effect in a video; its own accuracy on true
+    held-out clips stands beside every figure. A model that ignores prompts is recognised one time in eight.
     """
     from motionstream.data.assets import AssetLibrary
     from motionstream.data.synthetic import SyntheticWorlds
     from motionstream.evaluate import text
-    from motionstream.evaluate.journal import Journal
-    from motionstream.evaluate.motion import by_model
+    from motionstream.evaluate.baselines import by_model
+    from motionstream.evaluate.harness import Results
     from motionstream.evaluate.pictures.sheets import strips
 
     libraries = AssetLibrary(assets, split="train"), AssetLibrary(assets, split=split)
@@ -56,12 +46,11 @@ def evaluate_text_command(
         for library in libraries
     )
     head = {**weights_of(model, loaded), "split": split}
-    key = {"evaluation": "text", **head, "assets": str(assets), "frames": frames, "points": points, "seed": seed}
-    kept = Journal(journal, key)
-    generate = by_model(loaded)
+    settings = {"evaluation": "text", **head, "assets": str(assets), "frames": frames, "points": points, "seed": seed}
+    generate, results = by_model(loaded), Results(resume_file, settings)
     with console.progress("worlds", probe_clips + clips) as bar:
         figures = text.evaluate_text(
-            generate, text.by_changing(loaded), training, heldout, probe_clips, clips, seed, kept, bar.over
+            generate, text.by_changing(loaded), training, heldout, probe_clips, clips, seed, results, bar.over
         )
     if sheet:
         strips(text.shown(heldout, generate, seed=seed), sheet)

@@ -10,8 +10,8 @@ import numpy as np
 
 from motionstream.evaluate.clips import Source
 from motionstream.evaluate.external import Measure
-from motionstream.evaluate.motion import Example
 from motionstream.evaluate.pictures import sheets
+from motionstream.evaluate.pictures.sheets import Example
 from motionstream.stream.video import write_frames
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from motionstream.evaluate.metrics import Video
-from motionstream.evaluate.motion import Example
 from motionstream.tracks import Tracks
 
 COLUMNS = 6
@@ -19,6 +19,16 @@ LABEL = 14  # pixels of height of a line of text
 GAP = 2
 BACKGROUND, INK = "#181818", "#e0e0e0"
 COLOURS = ("#ff5252", "#40c4ff", "#ffd740", "#69f0ae", "#e040fb", "#ffab40")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One clip of a contact sheet: its videos by row name, and the tracks that were given."""
+
+    videos: Mapping[str, Video]
+    tracks: Tracks
+    caption: str
+    name: str = ""
 
 
 def draw(examples: Sequence[Example], path: str | os.PathLike[str], columns: int = COLUMNS) -> None:

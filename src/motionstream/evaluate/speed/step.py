@@ -25,7 +25,7 @@ from motionstream.conditioning import Conditioning, TrackBatch
 from motionstream.dit import RollingCache, VideoDiT
 from motionstream.dit.attention import attention_backend
 from motionstream.evaluate import machine
-from motionstream.evaluate.latency.session import Coming, recorded_session, textured_picture
+from motionstream.evaluate.live.session import LoopedSession, recorded_session, textured_picture
 from motionstream.evaluate.speed.ceiling import ATTENTION, CONVOLUTION, MATRIX, Ceiling, Sizes
 from motionstream.evaluate.speed.stopwatch import Stopwatch, Took, accelerator, figures
 from motionstream.evaluate.speed.untrained import Shape, Untrained, untrained_decoder
@@ -344,7 +344,7 @@ class Hand:
 
     def __init__(self, stream: Stream) -> None:
         recording = recorded_session().on(stream.size)
-        self.session, self.coming, self.fps = recording.header.session(), Coming(recording), stream.fps
+        self.session, self.coming, self.fps = recording.header.session(), LoopedSession(recording), stream.fps
 
     def tracks(self, frames: int) -> Tracks:
         """Of the next frames."""

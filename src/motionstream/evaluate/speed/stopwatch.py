@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from motionstream.evaluate.latency.live import percentiles
+from motionstream.evaluate.live.in_process import percentiles
 
 RANKS = (50, 95)
 

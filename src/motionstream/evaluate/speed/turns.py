@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
 
-from motionstream.evaluate.latency.session import textured_picture
+from motionstream.evaluate.live.session import textured_picture
 from motionstream.evaluate.speed.remote import Remote
 from motionstream.evaluate.speed.step import SETTLING, Hand
 from motionstream.evaluate.speed.stopwatch import Stopwatch, Took

@@ -1,4 +1,4 @@
-// The few things that go over HTTP: facts, uploads, downloads.
+// HTTP requests: server info, uploads, downloads.
 
 export class Api {
   constructor(token) {

@@ -1,4 +1,4 @@
-// The WebSocket: greeting, numbering, reconnecting. docs/protocol.md is the other half of this file.
+// The WebSocket: hello, message numbers, reconnecting (docs/protocol.md).
 
 import { decode } from "./msgpack.js";
 
@@ -62,12 +62,12 @@ export class Connection extends EventTarget {
     return seq;
   }
 
-  // Remembers when a pointer movement was sent, so that its latency can be told.
+  // Keeps when a pointer movement was sent, to measure its latency.
   time(seq) {
     if (seq >= 0) this.sentAt.set(seq, performance.now());
   }
 
-  // Milliseconds since each timed message up to `applied`, all of which are then forgotten.
+  // Milliseconds since each timed message up to `applied`; those are removed.
   latencies(applied) {
     const now = performance.now();
     const waits = [];

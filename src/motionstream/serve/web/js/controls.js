@@ -1,4 +1,4 @@
-// What the hand has put on the picture: drags, pins, drawn paths. Turns pointer events into messages.
+// Drags, pins and drawn paths on the picture. Turns pointer events into messages.
 
 import { along } from "./grid.js";
 
@@ -18,21 +18,21 @@ export class Controls {
     this.forget();
   }
 
-  // Everything off the picture, without telling the server: the scene is gone.
+  // Remove everything without sending a message: the session has ended.
   forget() {
     this.placed = [];
-    this.hands = new Map();
+    this.active = new Map();
   }
 
-  // The stream runs or does not; a drag in hand when it stops is let go.
+  // The stream runs or is paused; drags end when it pauses.
   setLive(live) {
-    if (this.live && !live) for (const pointer of [...this.hands.keys()]) this.up(pointer);
+    if (this.live && !live) for (const pointer of [...this.active.keys()]) this.up(pointer);
     this.live = live;
   }
 
-  // A new scene of the same picture: put pins and paths that are not over on it again.
+  // A new session of the same picture: send pins and unfinished paths again.
   restore() {
-    this.hands.clear();
+    this.active.clear();
     for (const item of this.placed) {
       item.id = this.nextId;
       this.nextId += 1;
@@ -55,7 +55,7 @@ export class Controls {
     }
     if (tool === "path" || !this.live) this.beginPath(item, tool);
     else this.beginDrag(item);
-    this.hands.set(pointer, item);
+    this.active.set(pointer, item);
   }
 
   beginPath(item, tool) {
@@ -74,7 +74,7 @@ export class Controls {
 
   // Pointer positions since the last event, oldest first.
   move(pointer, places) {
-    const item = this.hands.get(pointer);
+    const item = this.active.get(pointer);
     if (!item) return;
     for (const place of places) {
       const x = clamp(place.x);
@@ -92,9 +92,9 @@ export class Controls {
     item.points.push({ x, y, t });
   }
 
-  // Once a display frame: send what the hands did since.
+  // Once a display frame: send the pointer positions since the last one.
   flush() {
-    for (const item of this.hands.values()) {
+    for (const item of this.active.values()) {
       if (item.drawing || item.samples.length === 0) continue;
       const samples = item.samples.splice(0).slice(-MOST_SAMPLES);
       this.send({ type: "move", gesture: item.id, samples }, true);
@@ -102,17 +102,17 @@ export class Controls {
   }
 
   up(pointer) {
-    const item = this.hands.get(pointer);
+    const item = this.active.get(pointer);
     if (!item) return;
     if (!item.drawing) {
       this.flush();
       this.send({ type: "up", gesture: item.id, at: this.clock() });
     } else this.finishPath(item);
-    this.hands.delete(pointer);
+    this.active.delete(pointer);
   }
 
   finishPath(item) {
-    this.extend(item, item.x, item.y, performance.now()); // resting at the end is part of the timing
+    this.extend(item, item.x, item.y, performance.now()); // a rest at the end is part of the timing
     item.drawing = false;
     const last = item.points[item.points.length - 1];
     if (item.points.length < 2 || last.t < SHORTEST_PATH_SECONDS) return;
@@ -150,12 +150,12 @@ export class Controls {
     this.send({ type: "clear", at: this.clock() });
   }
 
-  // A message was refused: what it put down is not there.
+  // A message was refused: remove its pin or path.
   refused(seq) {
     this.placed = this.placed.filter((item) => item.seq !== seq);
   }
 
-  // A frame is shown: paths begin with the first chunk that knows them, and leave when they are over.
+  // A frame is shown: paths begin with the first chunk that includes them, and are removed at their end.
   shown(frame, fps) {
     this.placed = this.placed.filter((item) => {
       if (item.kind !== "path") return true;

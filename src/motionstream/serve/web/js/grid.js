@@ -1,4 +1,4 @@
-// The grid of points round a place: the same arithmetic as the server's, for drawing.
+// The grid of points around a place, for drawing; as the server computes it.
 
 // Offsets in shares of the frame's width.
 export function offsets({ size, spacing }) {
@@ -7,7 +7,7 @@ export function offsets({ size, spacing }) {
   return line.flatMap((y) => line.map((x) => [x, y]));
 }
 
-// Share of the hand's movement that a point at this distance takes.
+// Share of the pointer's movement that a point at this distance makes.
 export function share(distance, falloff) {
   return falloff ? (1 + Math.cos(Math.PI * Math.min(distance / falloff, 1))) / 2 : 1;
 }

@@ -1,4 +1,4 @@
-// Keyboard shortcuts; none while someone writes, none that hides a button's own key.
+// Keyboard shortcuts; none while a text is written, none that a focused button uses.
 
 export function bindKeys({ startOrEnd, toggle, record, undo, clear, tools, overlay, fullscreen, focusPrompt }) {
   const actions = {

@@ -97,7 +97,7 @@ function start() {
 }
 
 function pause() {
-  setState("paused"); // the display stands still at once, whatever the connection does
+  setState("paused"); // the display stops at once, whatever the connection does
   connection.send({ type: "pause" });
 }
 
@@ -170,13 +170,13 @@ function showTake(blob, frames) {
 }
 
 connection.addEventListener("link", ({ detail }) => {
-  const words = { connecting: "Connecting", open: "Live", lost: "Reconnecting", refused: "No access" };
+  const texts = { connecting: "Connecting", open: "Live", lost: "Reconnecting", refused: "No access" };
   $("link").dataset.link = detail;
-  $("link").querySelector("span").textContent = words[detail];
+  $("link").querySelector("span").textContent = texts[detail];
   if (detail === "open" && studio.entry) sendOpen();
   if (detail === "lost" && studio.state !== "none") {
     studio.startWhenReady = studio.state === "running";
-    toast("The connection was lost. The scene begins again as soon as it is back.", "error");
+    toast("The connection was lost. The video begins again once it is back.", "error");
     setState("none");
   }
 });

@@ -1,4 +1,4 @@
-// Draws what the hand has put on the picture, over the video.
+// Draws drags, pins and paths over the video.
 
 import { along, offsets, share } from "./grid.js";
 
@@ -21,8 +21,8 @@ export class Overlay {
     this.context.clearRect(0, 0, width, height);
     if (this.showPoints && frame) this.modelPoints(frame.points, size);
     for (const item of controls.placed) this.item(item);
-    for (const item of controls.hands.values()) this.item(item);
-    if (this.hover && controls.hands.size === 0) this.grid(this.hover, this.hover, preview.grid, COLOURS[preview.tool], 0.45);
+    for (const item of controls.active.values()) this.item(item);
+    if (this.hover && controls.active.size === 0) this.grid(this.hover, this.hover, preview.grid, COLOURS[preview.tool], 0.45);
   }
 
   item(item) {
@@ -47,12 +47,12 @@ export class Overlay {
     this.ring(place, COLOURS.path, 1);
   }
 
-  // Points of a grid born round `origin`, whose hand is now at `hand`.
-  grid(origin, hand, grid, colour, opacity) {
+  // Points of a grid around `origin`, whose centre is now at `pointer`.
+  grid(origin, pointer, grid, colour, opacity) {
     const { context } = this;
     const ratio = this.canvas.height / this.unit;
-    const dx = hand.x - origin.x;
-    const dy = (hand.y - origin.y) * ratio;
+    const dx = pointer.x - origin.x;
+    const dy = (pointer.y - origin.y) * ratio;
     context.globalAlpha = opacity;
     for (const pass of [SHADE, colour]) {
       context.fillStyle = pass;

@@ -1,4 +1,4 @@
-// Shows frames at the stream's own pace from a small queue, and keeps the display clock.
+// The play-out buffer: shows frames at the stream's rate from a small queue, and keeps the display clock.
 
 const HIDDEN = -32768;
 const STEPS = 8;
@@ -16,11 +16,11 @@ export class Player extends EventTarget {
     requestAnimationFrame(loop);
   }
 
-  // A new scene: nothing queued, clock at zero.
+  // A new session: nothing queued, clock at zero.
   reset(size, fps) {
     this.queue?.forEach((frame) => frame.bitmap.close());
     this.queue = [];
-    this.scene = (this.scene ?? 0) + 1;
+    this.session = (this.session ?? 0) + 1;
     this.size = size;
     this.fps = fps;
     this.playing = false;
@@ -31,7 +31,7 @@ export class Player extends EventTarget {
     this.decoding = Promise.resolve();
   }
 
-  // Stream seconds of what is on display, running on between frames but never past the next one.
+  // Stream seconds of what is on display, advancing between frames but never past the next one.
   get seconds() {
     if (!this.shown) return 0;
     const since = this.playing ? Math.min((performance.now() - this.shownAt) / 1000, 1 / this.fps) : 0;
@@ -46,13 +46,13 @@ export class Player extends EventTarget {
   }
 
   add(chunk) {
-    const scene = this.scene;
+    const session = this.session;
     const bitmaps = Promise.all(chunk.frames.map((data) => createImageBitmap(new Blob([data], { type: "image/jpeg" }))));
-    this.decoding = this.decoding.then(async () => this.enqueue(scene, chunk, await bitmaps));
+    this.decoding = this.decoding.then(async () => this.enqueue(session, chunk, await bitmaps));
   }
 
-  enqueue(scene, chunk, bitmaps) {
-    if (scene !== this.scene) { bitmaps.forEach((bitmap) => bitmap.close()); return; }
+  enqueue(session, chunk, bitmaps) {
+    if (session !== this.session) { bitmaps.forEach((bitmap) => bitmap.close()); return; }
     bitmaps.forEach((bitmap, index) => this.queue.push({
       bitmap,
       number: chunk.first_frame + index,
@@ -66,7 +66,7 @@ export class Player extends EventTarget {
   tick(now) {
     if (!this.playing || this.queue.length === 0 || now < this.due) return;
     const step = 1000 / this.fps;
-    const late = now - this.due > LATE_FRAMES * step; // after a gap the pace starts afresh, it does not rush
+    const late = now - this.due > LATE_FRAMES * step; // after a gap the rate starts anew, it does not catch up
     this.due = late ? now + step : this.due + step;
     this.show(this.queue.shift(), now);
   }

@@ -1,4 +1,4 @@
-// The prompt: a line of words and effect chips, joined, sent when they change.
+// The prompt: a text line and effect chips, joined, sent when they change.
 
 const EFFECTS = [
   ["Snow", "snow is falling"], ["Rain", "it is raining"], ["Fog", "fog rolls in"], ["Dusk", "dusk falls"],

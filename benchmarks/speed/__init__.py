@@ -1,0 +1,1 @@
+"""How fast a model streams on a machine, and what makes it so."""

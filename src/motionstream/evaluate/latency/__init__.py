@@ -1,1 +1,0 @@
-"""What a viewer of a live stream sees, and when."""

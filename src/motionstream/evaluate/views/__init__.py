@@ -1,1 +1,0 @@
-"""Scenes seen by a moving camera: poses, depth and photographs."""

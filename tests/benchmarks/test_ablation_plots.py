@@ -1,0 +1,39 @@
+"""Plots of marks show what they are given, and say what they cannot show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.ablation.plots import scatter
+from motionstream.evaluate.pictures.plots import COLOURS
+
+pytest.importorskip("matplotlib", reason="plots need Matplotlib (extra: evaluate)")
+
+
+def drawn(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        return np.asarray(picture.convert("RGB")).astype(int)
+
+
+def has(picture: np.ndarray, colour: str) -> bool:
+    wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+    return bool((np.abs(picture - wanted).max(-1) < 30).any())
+
+
+def test_marks_are_joined_and_labelled(tmp_path: Path) -> None:
+    series = {"w_t 0": [(0.1, 5.0, "0"), (0.2, 3.0, "1.5")], "w_t 3": [(0.3, 4.0, "0")]}
+    scatter(tmp_path / "one.png", series, x="LPIPS", y="EPE, pixels", title="guidance")
+    scatter(tmp_path / "other.png", {"w_t 0": series["w_t 0"]}, x="LPIPS", y="EPE, pixels")
+    one, other = drawn(tmp_path / "one.png"), drawn(tmp_path / "other.png")
+    assert has(one, COLOURS[1])
+    assert not has(other, COLOURS[1])
+
+
+def test_no_marks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no marks"):
+        scatter(tmp_path / "a.png", {"p": []}, x="x", y="y")

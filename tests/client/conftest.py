@@ -1,0 +1,5 @@
+"""The `serve` fixture: real servers on free ports."""
+
+from tests.serve.conftest import serve
+
+__all__ = ["serve"]

@@ -1,0 +1,33 @@
+"""Contact sheets of examples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.evaluate.discs import FRAMES, HEIGHT, SOURCES, WIDTH, perfect
+
+from motionstream.evaluate.motion import examples
+from motionstream.evaluate.pictures import sheets
+from motionstream.tracks import Tracks
+
+pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
+
+pytest.importorskip("torchmetrics", reason="PSNR and SSIM need torchmetrics (extra: evaluate)")
+
+
+def test_a_sheet_has_a_row_for_each_video(tmp_path: Path) -> None:
+    shown = list(examples(perfect, SOURCES[:1]))
+    assert [(each.name, list(each.videos)) for each in shown] == [("clip 0", ["true", "model", "warp"])]
+    sheets.draw(shown, tmp_path / "sheet.png", columns=3)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width == 3 * (WIDTH + sheets.GAP)
+        assert sheet.height > 3 * HEIGHT
+        drawn = np.asarray(sheet)
+    sheets.draw([replace(shown[0], tracks=Tracks.empty(FRAMES))], tmp_path / "plain.png", columns=3)
+    assert (drawn != np.asarray(Image.open(tmp_path / "plain.png"))).any(-1).sum() > 50
+    with pytest.raises(ValueError, match="no examples"):
+        sheets.draw([], tmp_path / "none.png")
