@@ -16,6 +16,8 @@ from benchmarks.ablation import cli as ablation
 from benchmarks.counterfactual import cli as counterfactual
 from benchmarks.llff import cli as llff
 from benchmarks.report import cli as report
+from benchmarks.speed import predict
+from benchmarks.speed.cli import app as speed
 from motionstream import cli
 
 app = typer.Typer(
@@ -34,6 +36,8 @@ app.command("limits")(limits.limits_command)
 app.command("vae")(vae.vae_command)
 app.command("tracker")(tracker.tracker_command)
 app.command("llff")(llff.llff_command)
+app.command("predict")(predict.predict_command)
+app.add_typer(speed, name="speed")
 app.command("report")(report.report_command)
 app.command("figures")(report.figures_command)
 

@@ -40,7 +40,6 @@ def findings(**changes: Any) -> dict[str, Any]:
         "packages": dict.fromkeys(doctor.OPTIONAL, "1.0"),
         "programs": {"chromium": True},
         "weights": {"status": "ok", "files": {"network.safetensors": "ok"}},
-        "allocator": "on",
         **changes,
     }
 

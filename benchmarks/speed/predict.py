@@ -151,7 +151,7 @@ def predict_command(
 ) -> None:
     """Predict FPS and latency of a live stream from the operations of a chunk and a machine's rates.
 
-    [bold]python -m benchmarks.speed.predict --tflops 700 --json predictions.json[/]
+    [bold]python -m benchmarks predict --tflops 700 --json predictions.json[/]
     """
     found, figures = predict(_names(config), _names(machines), tflops), measured(results)
     add_measured_rates(found, figures)
@@ -173,4 +173,4 @@ if __name__ == "__main__":
 
     app = typer.Typer(rich_markup_mode="rich", add_completion=False, pretty_exceptions_enable=False)
     app.command()(predict_command)
-    sys.exit(cli.run(sys.argv[1:], app, "python -m benchmarks.speed.predict"))
+    sys.exit(cli.run(sys.argv[1:], app, "python -m benchmarks predict"))

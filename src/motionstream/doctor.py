@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motionstream import allocator, console
+from motionstream import console
 from motionstream.evaluate import machine
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ def examine() -> dict[str, Any]:
         "packages": {name: installed(name) for name in OPTIONAL},
         "programs": {name: shutil.which(name) is not None for name in PROGRAMS},
         "weights": weights(TINY),
-        "allocator": allocator.state(),
     }
 
 
@@ -237,7 +236,6 @@ def _rows(findings: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("torch", f"{where['torch']}, {where['threads']} threads, {build['capability']}"),
         *(("gpu", _gpu_row(gpu)) for gpu in findings["accelerators"]),
         ("weights", _weights_row(findings["weights"])),
-        ("allocator", _allocator_row(findings["allocator"])),
     ]
     rows += [(name, f"{found or 'missing'}: {OPTIONAL[name][0]}") for name, found in findings["packages"].items()]
     rows += [
@@ -254,11 +252,3 @@ def _gpu_row(gpu: Mapping[str, Any]) -> str:
 def _weights_row(found: Mapping[str, Any]) -> str:
     wrong = [f"{name}: {state}" for name, state in found["files"].items() if state != "ok"]
     return ", ".join([f"tiny {found['status']}", *wrong])
-
-
-def _allocator_row(state: str) -> str:
-    meaning = {
-        "on": "keeps its pages",
-        "off": "glibc's defaults; demo, serve, train, bench, generate and evaluate restart with better ones",
-    }
-    return f"{state}: {meaning[state]}" if state in meaning else state

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from motionstream.fast.products import fastest_dtype
+from motionstream.fast.dtype import dtype_for
 from motionstream.model_folder import WAN, read_header
 from motionstream.stream.model import StreamingModel
 from motionstream.tiny.bundle import load_bundle
@@ -45,7 +45,7 @@ def load(model: str | Path, device: str = "auto", dtype: torch.dtype | None = No
     chosen, folder = _device(device), folder_of(model)
     if dtype not in (None, torch.float32, torch.bfloat16):
         raise ValueError(f"dtype {dtype}: use torch.float32, torch.bfloat16, or None for the faster one here")
-    dtype = dtype or fastest_dtype(chosen)
+    dtype = dtype or dtype_for(chosen)
     if read_header(folder)["kind"] == WAN:
         from motionstream.wan.model import load_wan
 

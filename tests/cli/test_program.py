@@ -17,7 +17,7 @@ from PIL import Image
 from tests.cli.program import ASSETS, error_line
 
 import motionstream
-from motionstream import allocator, cli, errors
+from motionstream import cli, errors
 from motionstream.stream.video import read_video
 from motionstream.tracks import Tracks
 from motionstream.tracks.events import GridDown, Move
@@ -354,18 +354,3 @@ def test_python_m_is_the_same_program() -> None:
     done = start("-m", "motionstream", "generate", "-i", "nowhere.png", "-o", "out.mp4")
     assert (done.returncode, done.stdout) == (errors.WRONG_INPUT, "")
     assert done.stderr == "motionstream: nowhere.png: No such file or directory\n"
-
-
-@pytest.mark.skipif(not allocator.is_glibc(), reason="only glibc reads these settings")
-@pytest.mark.parametrize(
-    ("switch", "own", "expected"),
-    [("", "", allocator.SETTINGS["MALLOC_TOP_PAD_"]), ("", "77", "77"), ("0", "", "None")],
-)
-def test_heavy_commands_restart_once_with_memory_settings(switch: str, own: str, expected: str) -> None:
-    program = (
-        "import os, sys\nfrom motionstream import allocator\nprint('started', flush=True)\n"
-        "allocator.restart_with_settings()\nprint(os.environ.get('MALLOC_TOP_PAD_') or None, sys.argv[1])"
-    )
-    clean = dict.fromkeys((*allocator.SETTINGS, allocator.SWITCH), "")
-    done = start("-c", program, "kept", **{**clean, "MALLOC_TOP_PAD_": own, allocator.SWITCH: switch})
-    assert done.stdout.split() == ["started"] * (1 if switch == "0" else 2) + [expected, "kept"], done.stderr

@@ -8,10 +8,8 @@ import torch
 from tests.equal.dit_small import small_config, small_model
 
 from motionstream.dit import ChunkMask, RollingCache, VideoDiT
-from motionstream.fast.fuse import KEPT_PROMPTS, KEPT_TIMESTEPS, FusedDiT, fuse
-from motionstream.fast.fuse_block import Said, Unheard, rms_norm
-from motionstream.fast.fuse_past import highest_score
-from motionstream.fast.products import fastest_dtype
+from motionstream.fast.fuse import KEPT_TIMESTEPS, FusedDiT, fuse
+from motionstream.fast.fuse_block import ConstantContext
 
 TOLERANCE = 1e-5
 CHUNKS = [(0, 3), (3, 3), (6, 3), (9, 2), (11, 1), (12, 3), (15, 3)]
@@ -74,56 +72,6 @@ def test_equals_the_reference_with_a_picture_and_without_packed_products() -> No
         torch.testing.assert_close(out, expected, atol=TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize("highest", [0.0, 1e9])
-@torch.inference_mode()
-def test_both_ways_to_attend_equal_the_reference(highest: float) -> None:
-    model = small_model()
-    x, text = clip(model, 2)
-    t, caches = torch.full((2,), 700.0), [cache_for(model, 2) for _ in range(2)]
-    with patch("motionstream.fast.fuse_block.HIGHEST_SCORE", highest):
-        fused = fuse(model)
-    assert {block.bounded for block in fused.fused_blocks} == {highest > 0}
-    expected = stream(model, x, text, caches[0], t)
-    torch.testing.assert_close(stream(fused, x, text, caches[1], t), expected, atol=TOLERANCE, rtol=0)
-
-
-@torch.inference_mode()
-def test_no_score_is_above_the_highest() -> None:
-    torch.manual_seed(0)
-    norm_q, norm_k = torch.rand(32) + 0.5, torch.rand(32) + 0.5
-    bound = highest_score(norm_q, norm_k, 16)
-    alike = torch.zeros(32)
-    alike[2 * int((norm_q * norm_k).view(-1, 2).amax(-1).argmax())] = 1.0
-    tokens = torch.cat([alike[None], torch.randn(500, 32)])
-    q, k = (rms_norm(tokens, norm, 0.0).unflatten(-1, (2, 16)) for norm in (norm_q, norm_k))
-    highest = torch.einsum("ihd,jhd->hij", q, k).amax() / 4
-    assert 0.5 * bound < highest <= bound
-
-
-@pytest.mark.parametrize("words", [7, 60])
-@torch.inference_mode()
-def test_prompts_short_and_long_equal_the_reference(words: int) -> None:
-    """Short ones are merged with the output product, long ones are not."""
-    model = small_model()
-    x, text = clip(model, 2)[0], torch.randn(2, words, model.config.text_dim)
-    fused, context, cache = fuse(model), model.text_context(text), cache_for(model, 2)
-    assert Said.pays(fused.fused_blocks[0], context.layers[0]) == (words == 7)
-    for t in (torch.full((2,), 300.0), torch.rand(2, 3) * 1000):
-        expected = model(x[:, :3], t, context, cache=cache)
-        torch.testing.assert_close(fused(x[:, :3], t, context, cache=cache), expected, atol=TOLERANCE, rtol=0)
-
-
-@torch.inference_mode()
-def test_many_prompts_in_turn_are_each_heard() -> None:
-    model = small_model()
-    fused, cache, x = fuse(model), cache_for(model, 1), clip(model, 1)[0][:, :1]
-    contexts = [model.text_context(torch.randn(1, 7, model.config.text_dim)) for _ in range(KEPT_PROMPTS + 3)]
-    for context in [*contexts, *contexts]:
-        expected = model(x, torch.zeros(1), context, cache=cache)
-        torch.testing.assert_close(fused(x, torch.zeros(1), context, cache=cache), expected, atol=TOLERANCE, rtol=0)
-    assert len(fused._heard) == KEPT_PROMPTS
-
-
 @torch.inference_mode()
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_commit_for_the_caches_sake_equals_a_whole_pass(fused: bool) -> None:
@@ -175,7 +123,7 @@ def test_streams_that_take_turns_do_not_meet() -> None:
 
 @torch.inference_mode()
 def test_changes_behind_its_back_are_seen() -> None:
-    """Commits by the reference, restored snapshots and forgotten windows change the past that a fused model joins."""
+    """Commits by the reference, restored snapshots and forgotten windows change the past that a fused model sees."""
     model = small_model()
     fused, cache, (x, text) = fuse(model), cache_for(model, 1), clip(model, 1)
     t, context = torch.full((1,), 300.0), model.text_context(text)
@@ -198,42 +146,12 @@ def test_changes_behind_its_back_are_seen() -> None:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("alike", [True, False])
-def test_a_text_that_is_not_to_be_heard_is_a_constant_if_all_of_it_says_the_same(alike: bool) -> None:
-    """Else it is heard as ever: the tokens are the reference's in both."""
-    model = small_model()
-    if alike:
-        for block in model.blocks:
-            block.cross_attn.v.weight.zero_()  # type: ignore[union-attr]
-    x, text = clip(model, 2)
-    t, caches = torch.full((2,), 700.0), [cache_for(model, 2) for _ in range(2)]
-    expected = stream(model, x, text, caches[0], t)
-    with patch.object(Unheard, "onto", autospec=True, side_effect=Unheard.onto) as added:
-        made = stream(fuse(model, prompted=False), x, text, caches[1], t)
-    assert added.called is alike
-    torch.testing.assert_close(made, expected, atol=TOLERANCE, rtol=0)
-    torch.testing.assert_close(caches[1].keys, caches[0].keys, atol=TOLERANCE, rtol=0)
-
-
-@torch.inference_mode()
-def test_a_picture_is_heard_where_the_text_is_not_to_be() -> None:
-    model = small_model(image_dim=24)
-    x, text = clip(model, 1)
-    context = model.text_context(text, torch.randn(1, 5, 24))
-    first, t = x[:, :3], torch.full((1,), 400.0)
-    expected, made = (
-        form(first, t, context, cache=cache_for(model, 1)) for form in (model, fuse(model, prompted=False))
-    )
-    torch.testing.assert_close(made, expected, atol=TOLERANCE, rtol=0)
-
-
-@torch.inference_mode()
 def test_any_timestep_works_and_few_are_kept() -> None:
     model = small_model()
     fused, cache, (x, text) = fuse(model), cache_for(model, 1), clip(model, 1)
     for t in torch.linspace(0, 1000, KEPT_TIMESTEPS + 5):
         out = fused(x[:, :1], t[None], text, cache=cache)
-    assert len(fused._steers) == KEPT_TIMESTEPS
+    assert len(fused._modulations) == KEPT_TIMESTEPS
     torch.testing.assert_close(out, model(x[:, :1], t[None], text, cache=cache), atol=TOLERANCE, rtol=0)
 
 
@@ -242,9 +160,9 @@ def test_refuses_what_it_was_not_built_for() -> None:
     fused, cache, (x, text) = fuse(model), cache_for(model, 1), clip(model, 1)
     t = torch.zeros(1)
     with torch.inference_mode():
-        with pytest.raises(ValueError, match="rolling cache only"):
+        with pytest.raises(ValueError, match="with a cache only"):
             fused(x[:, :3], t, text)
-        with pytest.raises(ValueError, match="rolling cache only"):
+        with pytest.raises(ValueError, match="with a cache only"):
             fused(x[:, :3], t, text, mask=ChunkMask.regular(3, 3, 1, 1))
         with pytest.raises(ValueError, match="latents of shape"):
             fused(x[:, :3, :1], t, text, cache=cache)
@@ -254,6 +172,43 @@ def test_refuses_what_it_was_not_built_for() -> None:
         fuse(VideoDiT(replace(small_config(), qk_norm=False)))
 
 
-def test_fastest_dtype_is_one_that_the_model_runs_in() -> None:
-    assert fastest_dtype("cpu") in (torch.float32, torch.bfloat16)
-    assert fastest_dtype("cuda") is torch.bfloat16
+@torch.inference_mode()
+@pytest.mark.parametrize("alike", [True, False])
+def test_the_prompt_of_a_network_without_prompts_is_a_constant_if_its_tokens_are_alike(alike: bool) -> None:
+    """Else it is attended to as ever: the tokens are the reference's in both."""
+    model = small_model()
+    if alike:
+        for block in model.blocks:
+            block.cross_attn.v.weight.zero_()  # type: ignore[union-attr]
+    x, text = clip(model, 2)
+    t, caches = torch.full((2,), 700.0), [cache_for(model, 2) for _ in range(2)]
+    fused = fuse(model, prompted=False)
+    assert isinstance(fused.text_context(text), ConstantContext) is alike
+    assert not isinstance(fuse(model).text_context(text), ConstantContext)
+    expected = stream(model, x, text, caches[0], t)
+    torch.testing.assert_close(stream(fused, x, text, caches[1], t), expected, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(caches[1].keys, caches[0].keys, atol=TOLERANCE, rtol=0)
+
+
+@torch.inference_mode()
+def test_a_picture_is_attended_to_where_there_are_no_prompts() -> None:
+    model = small_model(image_dim=24)
+    x, text = clip(model, 1)
+    fused, image = fuse(model, prompted=False), torch.randn(1, 5, 24)
+    first, t = x[:, :3], torch.full((1,), 400.0)
+    expected, made = (
+        form(first, t, form.text_context(text, image), cache=cache_for(model, 1)) for form in (model, fused)
+    )
+    torch.testing.assert_close(made, expected, atol=TOLERANCE, rtol=0)
+
+
+@torch.inference_mode()
+def test_the_same_timesteps_in_another_arrangement_are_others() -> None:
+    """Four numbers for one clip of four latents, two of two, or four of one."""
+    model = small_model()
+    fused, times = fuse(model), torch.tensor([100.0, 200.0, 300.0, 400.0])
+    for t in (times[None], times.view(2, 2), times[:, None], times, times[None]):
+        batch = len(t)
+        x, text = torch.randn(batch, 4 // batch, model.config.in_channels, 6, 10), clip(model, batch)[1]
+        expected, made = (form(x, t, text, cache=cache_for(model, batch)) for form in (model, fused))
+        torch.testing.assert_close(made, expected, atol=TOLERANCE, rtol=0)

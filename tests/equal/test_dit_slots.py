@@ -53,7 +53,7 @@ def stream(
 FORMS: dict[str, Callable[[VideoDiT], VideoDiT | FusedDiT]] = {
     "plain": lambda model: model,
     "fused": fuse,
-    "lean": lambda model: fuse(model, REFERENCE),
+    "kernels": lambda model: fuse(model, REFERENCE),
 }
 
 
@@ -175,7 +175,7 @@ def test_one_key_stands_for_all_pads(lengths: list[int], image: bool) -> None:
         assert (model(x, t, deaf) - expected).abs().max() > 100 * TOLERANCE, "pads are heard"
 
 
-@pytest.mark.parametrize("form", ["fused", "lean"])
+@pytest.mark.parametrize("form", ["fused", "kernels"])
 @torch.inference_mode()
 def test_a_known_first_latent_has_its_own_timestep(form: str) -> None:
     """As in a stream's first chunk: modulations then differ within the chunk."""

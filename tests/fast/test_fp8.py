@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,6 @@ from motionstream.fast.fp8 import (
     _tensor_core,
     gate,
     quantise_products,
-    quantised,
     relative_difference,
     runs_on,
 )
@@ -37,6 +38,15 @@ def call(model: VideoDiT) -> dict[str, object]:
     return {"x_BTCHW": x, "t": torch.tensor([600.0]), "context": text}
 
 
+def rounded(model: VideoDiT) -> VideoDiT:
+    """A copy whose blocks' linear layers are in fp8, but for those that only run when the prompt changes."""
+    twin = copy.deepcopy(model)
+    for name, part in model.named_modules():
+        if isinstance(part, nn.Linear) and "blocks." in name and not name.endswith(("cross_attn.k", "cross_attn.v")):
+            twin.set_submodule(name, Fp8Linear(part.weight, part.bias))
+    return twin
+
+
 def test_a_row_is_scaled_to_the_range_and_rounded_to_four_bits() -> None:
     x = draw(0, 40, 64) * torch.logspace(-6, 6, 40, device=DEVICE)[:, None]
     values, scale = quantise_rows(x)
@@ -56,7 +66,7 @@ def test_a_products_error_is_bounded_and_not_nothing() -> None:
     """Each factor is off by 2.6 % of its size on average, independently: 3.7 % of a sum over many."""
     linear, x = nn.Linear(512, 256, bias=False, device=DEVICE).requires_grad_(False), draw(0, 2, 33, 512)
     linear.weight *= torch.logspace(-3, 3, 256, device=DEVICE)[:, None]  # one scale for all would lose most rows
-    got, expected = Fp8Linear.of(linear)(x), linear(x)
+    got, expected = Fp8Linear(linear.weight, None)(x), linear(x)
     assert got.shape == expected.shape
     for row in (0, 100, 255):
         assert 0.01 < relative_difference(got[..., row], expected[..., row]) < 0.05
@@ -82,27 +92,8 @@ def test_the_tensor_cores_products_are_the_simulated_ones() -> None:
 
 
 @torch.inference_mode()
-def test_blocks_are_quantised_and_the_rest_is_shared() -> None:
-    model = small_model().to(DEVICE)
-    twin = quantised(model)
-    kinds = {name: type(part) for name, part in twin.named_modules()}
-    assert kinds["blocks.1.ffn.2"] is kinds["blocks.0.self_attn.q"] is kinds["blocks.0.cross_attn.o"] is Fp8Linear
-    assert kinds["head.head"] is kinds["text_embedding.0"] is kinds["blocks.0.cross_attn.k"] is nn.Linear
-    assert twin.head.head.weight is model.head.head.weight
-    assert isinstance(model.get_submodule("blocks.0.ffn.0"), nn.Linear)
-    less = quantised(model, skip=["blocks.0.", "ffn.2"])
-    assert isinstance(less.get_submodule("blocks.0.ffn.0"), nn.Linear)
-    assert isinstance(less.get_submodule("blocks.1.ffn.2"), nn.Linear)
-    assert isinstance(less.get_submodule("blocks.1.ffn.0"), Fp8Linear)
-    given = call(model)
-    assert 0 < relative_difference(less(**given), model(**given)) < relative_difference(twin(**given), model(**given))
-    with pytest.raises(ValueError, match="'fnn'"):
-        quantised(model, skip=["fnn"])
-
-
-@torch.inference_mode()
 def test_a_fused_model_takes_products_in_fp8() -> None:
-    """As near to the quantised plain model as that is to itself in another order of rounding."""
+    """No farther from the exact model than the plain one, in fp8, is, but for the order of rounding."""
     model = small_model().to(DEVICE)
     fused = fuse(model)
     assert quantise_products(fused.fused_blocks) >= 6 * model.config.layers
@@ -110,7 +101,7 @@ def test_a_fused_model_takes_products_in_fp8() -> None:
     cache = RollingCache(model.config, batch=1, tokens=6, sink=3, window=3, device=DEVICE)
     exact = model(**given, cache=cache)
     apart = relative_difference(fused(**given, cache=cache), exact)
-    plain = relative_difference(quantised(model)(**given, cache=cache), exact)
+    plain = relative_difference(rounded(model)(**given, cache=cache), exact)
     assert 0 < apart < 2 * plain
 
 
@@ -127,7 +118,7 @@ def test_a_pass_over_slots_takes_products_in_fp8_too() -> None:
 
 def test_the_gate_lets_pass_and_refuses_with_the_figure() -> None:
     model = small_model().to(DEVICE)
-    twin, given = quantised(model), call(model)
+    twin, given = rounded(model), call(model)
     figure = gate(model, twin, [given], limit=0.5)
     assert 0 < figure < 0.5
     with pytest.raises(ValueError, match=f"by {figure:.3g} of its size, over the limit of {figure / 2:g}"):

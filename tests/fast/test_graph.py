@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -125,3 +127,23 @@ def test_buffers_can_be_written_in_and_out_of_inference_mode() -> None:
     assert not buffer.any()
     assert not buffer.is_inference()
     buffer.copy_(torch.ones(3, 2))
+
+
+def test_threads_do_not_write_over_one_another() -> None:
+    """A work function that waits between its first and its last look at the buffers, as a device would."""
+
+    def work(inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        first = inputs[0].clone()
+        time.sleep(0.001)
+        result.copy_(first + inputs[0])
+        time.sleep(0.001)
+        return (result,)
+
+    result = torch.zeros(4)
+    replayed = Replayed(work, CPU)
+
+    def double(value: int) -> list[float]:
+        return replayed([torch.full((4,), float(value))])[0].tolist()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(double, range(40))) == [[2.0 * value] * 4 for value in range(40)]

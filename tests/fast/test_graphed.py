@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pytest
 import torch
@@ -104,8 +105,10 @@ def test_streams_in_turn_do_not_meet_and_share_all_buffers(clean_pass: bool) -> 
 def buffers_of(step: GraphedStep) -> set[int]:
     """Where everything lies that a recording would read or write."""
     inputs = [part for each in step._inputs.values() for part in (*each.noise, each.clean, each.conditioning.volume)]
-    heard = [part for each in step._heard.values() for layer in each.context.layers for pair in layer for part in pair]
-    return {each.data_ptr() for each in (*inputs, *heard, step.desk.keys, step.desk.values)}
+    prompts = [
+        part for each in step._prompts.values() for layer in each.context.layers for pair in layer for part in pair
+    ]
+    return {each.data_ptr() for each in (*inputs, *prompts, step.slots.keys, step.slots.values)}
 
 
 @pytest.mark.parametrize("clean_pass", [True, False])
@@ -119,7 +122,8 @@ def test_a_prompt_changed_half_way_equals_the_plain_loop(sink: int, clean_pass: 
             one.go_on()
         one.context = step.model.context(["a boat, snow"]).detach()
         one.cache.reset_window()
-        step.recommit(one.cache, one.made[-1], one.conditioning.slice(6, 9), one.context)
+        again = one.conditioning.slice(6, 9)
+        step.recommit(one.cache, one.made[-1], again, one.context, partial(keyed(one.seed), 2))
         one.go_on(), one.go_on()
         after.append(one.all)
     torch.testing.assert_close(after[1], after[0], atol=TOLERANCE, rtol=0)
@@ -166,7 +170,7 @@ def test_prompts_of_differing_length_share_a_buffer() -> None:
         torch.testing.assert_close(outputs[0], outputs[1], atol=TOLERANCE, rtol=0)
         made.append(outputs[0])
     assert (made[0] - made[2]).abs().max() > 100 * TOLERANCE
-    assert sorted(step._heard) == [(1, 128), (1, 256)]
+    assert sorted(step._prompts) == [(1, 128), (1, 256)]
 
 
 def test_sizes_of_buffers_for_prompts() -> None:
@@ -180,7 +184,11 @@ def test_sizes_of_buffers_for_prompts() -> None:
 
 
 def test_which_step_a_model_gets(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(chunk_step(model(), rollout_config(), GRID), PlainStep), "on a CPU nothing changes"
+    on_cpu = chunk_step(model(), rollout_config(), GRID)
+    assert isinstance(on_cpu, PlainStep), "on a CPU nothing is recorded"
+    assert isinstance(on_cpu.cache(), SlotCache)
+    assert isinstance(chunk_step(model(), rollout_config(1, 3, 1), GRID).cache(), SlotCache)
+    assert type(chunk_step(model(), rollout_config(1, 1, 3), GRID).cache()) is RollingCache, "longer than a chunk"
     assert isinstance(chunk_step(model(), rollout_config(), GRID, graphs=True), GraphedStep)
     monkeypatch.setenv(SETTING, "0")
     assert isinstance(chunk_step(model(), rollout_config(), GRID), PlainStep)
@@ -203,7 +211,7 @@ def test_a_stream_keeps_two_of_three_slots() -> None:
     step = GraphedStep(model(), rollout_config(), GRID)
     cache = step.cache()
     assert isinstance(cache, SlotCache)
-    assert cache.keys.shape[2] * 3 == step.desk.keys.shape[2] * 2
+    assert cache.keys.shape[2] * 3 == step.slots.keys.shape[2] * 2
 
 
 def test_host_times_are_sent_once() -> None:
@@ -220,16 +228,16 @@ class StandIn:
     """A recording as CUDA makes it: without effect on tensors; its replay writes to the recorded result, and to no
     count on the host."""
 
-    def __init__(self, recorded: Recorded[Tensor | None], desk: SlotCache) -> None:
-        self.recorded, self.desk = recorded, desk
-        kept = desk.keys.clone(), desk.values.clone()
+    def __init__(self, recorded: Recorded[Tensor | None], slots: SlotCache) -> None:
+        self.recorded, self.slots = recorded, slots
+        kept = slots.keys.clone(), slots.values.clone()
         recorded._result = recorded.work()
-        desk.keys.copy_(kept[0])
-        desk.values.copy_(kept[1])
+        slots.keys.copy_(kept[0])
+        slots.values.copy_(kept[1])
 
     def replay(self) -> None:
-        counts, made, result = self.desk.counts, self.recorded.work(), self.recorded._result
-        self.desk.recount(counts)
+        counts, made, result = self.slots.counts, self.recorded.work(), self.recorded._result
+        self.slots.recount(counts)
         if isinstance(made, Tensor) and isinstance(result, Tensor):
             result.copy_(made)
 
@@ -246,7 +254,7 @@ def test_warming_up_and_replaying_leave_the_streams_as_they_should_be(
             self.work()
         if self.after_warm_up is not None:
             self.after_warm_up()
-        self._graph = StandIn(self, step.desk)  # type: ignore[assignment]
+        self._graph = StandIn(self, step.slots)  # type: ignore[assignment]
 
     monkeypatch.setattr(Recorded, "_record", record)
     step = GraphedStep(model(), rollout_config(*sizes, clean_pass), GRID)

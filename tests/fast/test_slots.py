@@ -9,7 +9,6 @@ import torch
 from tests.equal.dit_small import small_config, small_model
 from torch.nn.attention import sdpa_kernel
 
-from motionstream.dit import RollingCache
 from motionstream.dit.attention import (
     BIASED,
     SETTING,
@@ -24,7 +23,7 @@ from motionstream.dit.attention import (
 )
 from motionstream.dit.padding import collapse, pad_biases
 from motionstream.fast.fuse import fuse
-from motionstream.fast.slots import SlotCache, stream_cache
+from motionstream.fast.slots import SlotCache
 
 GRID = (3, 5)
 
@@ -96,32 +95,20 @@ def test_it_refuses_what_it_was_not_built_for() -> None:
 
 @torch.inference_mode()
 def test_a_cache_takes_anothers_slots_and_a_copy_goes_its_own_way() -> None:
-    model, desk, kept = small_model(), slots(), slots(room=False)
+    model, shared, kept = small_model(), slots(), slots(room=False)
     x, context = torch.randn(1, 12, 9, 6, 10), model.text_context(torch.randn(1, 7, 20))
     for begin in range(0, 9, 3):
-        written = desk.written(3)
-        model(x[:, begin : begin + 3], torch.zeros(1), context, cache=desk, commit=True)
-        kept.take(desk, written)
+        written = shared.written(3)
+        model(x[:, begin : begin + 3], torch.zeros(1), context, cache=shared, commit=True)
+        kept.take(shared, written)
     assert kept.keys.shape[2] == 6
-    assert torch.equal(kept.keys, desk.keys[:, :, :6])
-    copy = desk.clone()
-    expected = model(x[:, 9:], torch.zeros(1), context, cache=desk, commit=True)
+    assert torch.equal(kept.keys, shared.keys[:, :, :6])
+    copy = shared.clone()
+    expected = model(x[:, 9:], torch.zeros(1), context, cache=shared, commit=True)
     for other in (copy, slots()):
         other.take(kept)
         assert torch.equal(expected, model(x[:, 9:], torch.zeros(1), context, cache=other, commit=True))
-    assert not torch.equal(kept.keys, desk.keys[:, :, :6])
-
-
-def test_the_rule_which_streams_have_slots() -> None:
-    def kind(chunk: int, sink: int, window: int, slots: bool | None = True) -> type:
-        sizes = {"batch": 1, "grid": GRID, "dtype": torch.float32, "device": "cpu"}
-        return type(stream_cache(small_config(), chunk=chunk, sink=sink, window=window, slots=slots, **sizes))  # type: ignore[arg-type]
-
-    assert kind(3, 3, 3) is SlotCache
-    assert kind(1, 3, 1) is SlotCache
-    assert kind(1, 3, 3) is RollingCache
-    assert kind(3, 3, 3, slots=False) is RollingCache
-    assert kind(3, 3, 3, slots=None) is RollingCache, "on a CPU nothing changes"
+    assert not torch.equal(kept.keys, shared.keys[:, :, :6])
 
 
 @pytest.mark.parametrize("pads", [1, 2, 3, 17, 312, 500, 512])

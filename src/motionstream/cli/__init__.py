@@ -16,10 +16,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from motionstream import allocator, errors
+from motionstream import errors
 from motionstream.cli import bench, convert, data, doctor, evaluate, generate, studio, tracks, train, zoo
-
-HEAVY = {"demo", "serve", "generate", "train", "bench", "evaluate"}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,10 +57,7 @@ def program(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and leave with its exit code."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if arguments is None and HEAVY & set(given[:2]):
-        allocator.restart_with_settings()
-    sys.exit(run(given))
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: Sequence[str], commands: typer.Typer = app, name: str = "motionstream") -> int:

@@ -10,9 +10,8 @@ Legend: M tokens, N outputs, K inputs of a product.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,16 +23,12 @@ from motionstream.fast.products import Product, activate
 MULTIPLE = 16  # of the inputs and outputs that a tensor core takes
 LIMIT = 5e-2
 """Relative difference of a forward pass that is still taken."""
-ONCE_A_PROMPT = ("cross_attn.k", "cross_attn.v")
-"""Layers that only run when the prompt changes: they cost quality in fp8, and their time is no matter."""
-
-Network = TypeVar("Network", bound=nn.Module)
 Rows = tuple[Tensor, Tensor]
 """Values in e4m3 (rows, K) and the float32 scale of each row (rows, 1)."""
 
 
 class Fp8Linear(nn.Module):
-    """Stands where a linear layer stands, or a `Product`: x wᵀ + b, then tanh-GELU or SiLU if asked.
+    """Stands where a `Product` stands: x wᵀ + b, then tanh-GELU or SiLU if asked.
 
     Made once of a trained weight; no gradient goes through it. Returns the dtype of x. It may be moved to another
     device, but a model's dtype is set before.
@@ -55,13 +50,9 @@ class Fp8Linear(nn.Module):
         self.register_buffer("scale", scale)
         self.register_buffer("bias", None if bias is None else bias.detach())
 
-    @classmethod
-    def of(cls, linear: nn.Linear) -> Fp8Linear:
-        return cls(linear.weight, linear.bias)
-
     @property
     def weight(self) -> Tensor:
-        """What the layer's weight has become, (N, K) in the dtype that it came in: for those that read it."""
+        """The rounded weight (N, K), in the dtype that it came in."""
         return (self.values.float() * self.scale).to(self.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -102,34 +93,12 @@ def _simulated(x: Rows, weight: Rows, bias: Tensor | None) -> Tensor:
     return out if bias is None else out + bias.float()
 
 
-def quantised(model: Network, skip: Iterable[str] = ONCE_A_PROMPT) -> Network:
-    """A copy of a VideoDiT whose blocks' linear layers are in fp8; every other weight is shared with the model.
-
-    Patch embedding, time, text and head are not within blocks and stay as they are.
-    skip: parts of names that stay too, such as "ffn.2" or "blocks.0."; raises ValueError on one that no layer has.
-    """
-    skipped = tuple(skip)
-    names = [name for name, part in model.named_modules() if isinstance(part, nn.Linear) and "blocks." in name]
-    for part in skipped:
-        if not any(part in name for name in names):
-            raise ValueError(f"skip {part!r}: no linear layer of the blocks has it in its name")
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    twin = copy.deepcopy(model, shared)
-    for name in names:
-        if not any(part in name for part in skipped):
-            twin.set_submodule(name, Fp8Linear.of(model.get_submodule(name)))  # type: ignore[arg-type]
-    return twin
-
-
-def quantise_products(blocks: Iterable[object], skip: Iterable[str] = ()) -> int:
-    """Put the products of fused blocks, wherever a block has one, into fp8 in place; returns how many.
-
-    skip: names of attributes that stay as they are, such as "narrow".
-    """
-    skipped, count = set(skip), 0
+def quantise_products(blocks: Iterable[object]) -> int:
+    """Put the products of fused blocks, wherever a block has one, into fp8 in place; returns how many."""
+    count = 0
     for block in blocks:
         for name, part in list(vars(block).items()):
-            if isinstance(part, Product) and name not in skipped:
+            if isinstance(part, Product):
                 setattr(block, name, Fp8Linear(part.weight, part.bias, part.activation))
                 count += 1
     return count

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from threading import Lock
 from typing import Generic, TypeVar, cast
 
 import torch
@@ -87,24 +88,26 @@ class Replayed:
     """A function of tensors to tensors, recorded once for each set of input shapes. Inputs are copied in, results out.
 
     Without state, and any of its callers may be the next one: what a stream carries from call to call goes in and out
-    with the rest.
+    with the rest. Threads take turns, from copying in to copying out, for they share the buffers.
     """
 
     def __init__(self, work: Callable[[Sequence[Tensor]], Sequence[Tensor]], device: torch.device) -> None:
         self.work, self.pool = work, GraphPool(device)
         self._known: dict[tuple[tuple[torch.Size, torch.dtype], ...], tuple[list[Tensor], Recorded[Sequence[Tensor]]]]
         self._known = {}
+        self._lock = Lock()
 
     @torch.inference_mode()
     def __call__(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         shapes = tuple((each.shape, each.dtype) for each in inputs)
-        if shapes not in self._known:
-            buffers = [fixed(each) for each in inputs]
-            self._known[shapes] = buffers, Recorded(lambda: self.work(buffers), self.pool)
-        buffers, recorded = self._known[shapes]
-        for buffer, given in zip(buffers, inputs, strict=True):
-            buffer.copy_(given, non_blocking=True)
-        return tuple(each.clone() for each in recorded.run())
+        with self._lock:
+            if shapes not in self._known:
+                buffers = [fixed(each) for each in inputs]
+                self._known[shapes] = buffers, Recorded(lambda: self.work(buffers), self.pool)
+            buffers, recorded = self._known[shapes]
+            for buffer, given in zip(buffers, inputs, strict=True):
+                buffer.copy_(given, non_blocking=True)
+            return tuple(each.clone() for each in recorded.run())
 
 
 def fixed(like: Tensor) -> Tensor:

@@ -4,8 +4,8 @@
 looks at the frames, if they are not there already because the rollout has no clean pass. Both run THE chunk loop
 (`rollout.py`); a step only decides over which tensors.
 
-`GraphedStep` has one set of buffers for all streams: noise, conditioning, prompt and a *desk*, the slots of the stream
-at work. A stream keeps its own slots without room for a chunk, which are copied to the desk when it is its turn
+`GraphedStep` has one set of buffers for all streams: noise, conditioning, prompt and slots of the past. A stream keeps
+slots of its own without room for a chunk; when it is its turn they are bound, that is copied to the shared ones
 (calculated for Wan 1.3B on an H200: 1.65 GiB in 0.8 ms of a chunk's 170 ms) and written back as they change.
 """
 
@@ -25,7 +25,7 @@ from motionstream.conditioning import Conditioning
 from motionstream.dit import RollingCache, TextContext
 from motionstream.fast.fuse import FusedDiT
 from motionstream.fast.graph import GraphPool, Recorded, Replayed, fixed
-from motionstream.fast.slots import SlotCache, slots_fit, stream_cache
+from motionstream.fast.slots import SlotCache, slots_fit
 from motionstream.sampling.model import MotionModel
 from motionstream.sampling.rollout import RolloutConfig, commit_chunk, denoise_chunk, recommit_chunk
 from motionstream.sampling.step import ChunkStep, DecodeStep, PlainStep, StepNoise
@@ -53,20 +53,27 @@ def chunk_step(
 
 
 class SlottedStep(PlainStep):
-    """Both halves as they are; the past in fixed slots where that pays (`stream_cache`)."""
+    """Both halves as they are; the past in fixed slots where its sizes allow that."""
 
     def cache(self) -> RollingCache:
-        weight, config = self.model.like, self.rollout_config
-        return stream_cache(
-            self.model.dit.config,
-            batch=1,
-            grid=self.grid,
-            chunk=config.chunk,
-            sink=config.sink,
-            window=config.window,
-            dtype=weight.dtype,
-            device=weight.device,
-        )
+        """An empty cache for a new stream: a `SlotCache`, or a `RollingCache` for a window longer than a chunk."""
+        config = self.rollout_config
+        return slots_of(self.model, config, self.grid) if slots_fit(config.chunk, config.window) else super().cache()
+
+
+def slots_of(model: MotionModel, rollout_config: RolloutConfig, grid: tuple[int, int], room: bool = True) -> SlotCache:
+    """Empty slots for a stream of the model. room: for the chunk at hand."""
+    return SlotCache(
+        model.dit.config,
+        batch=1,
+        grid=grid,
+        chunk=rollout_config.chunk,
+        sink=rollout_config.sink,
+        window=rollout_config.window,
+        dtype=model.like.dtype,
+        device=model.like.device,
+        room=room,
+    )
 
 
 class GraphedStep:
@@ -77,16 +84,15 @@ class GraphedStep:
     """
 
     def __init__(self, model: MotionModel, rollout_config: RolloutConfig, grid: tuple[int, int]) -> None:
-        weight = model.like
-        if weight.device.type == "cuda" and not isinstance(model.dit, FusedDiT):
+        if model.like.device.type == "cuda" and not isinstance(model.dit, FusedDiT):
             raise ValueError("CUDA graphs need a fused model: put fuse(network.dit) in its place first")
         self.model, self.rollout_config, self.grid = model, rollout_config, grid
-        self.device, self.dtype = weight.device, weight.dtype
-        self.desk = self._slots(room=True)
+        self.device = model.like.device
+        self.slots = slots_of(model, rollout_config, grid)
         self._pool = GraphPool(self.device)
-        self._seated: tuple[weakref.ref[SlotCache], int, int] | None = None
+        self._bound: tuple[weakref.ref[SlotCache], int, int] | None = None
         self._inputs: dict[tuple[int, int], Inputs] = {}
-        self._heard: dict[object, FixedContext] = {}
+        self._prompts: dict[object, FixedContext] = {}
         self._denoise: dict[object, Recorded[Tensor]] = {}
         self._commit: dict[object, Recorded[None]] = {}
         self._constants: dict[int, object] = {}
@@ -100,8 +106,8 @@ class GraphedStep:
         )
 
     def cache(self) -> SlotCache:
-        """An empty cache for a new stream: slots without room, for the chunk at hand lies on the desk."""
-        return self._slots(room=False)
+        """An empty cache for a new stream: slots without room for a chunk, which is in the shared ones."""
+        return slots_of(self.model, self.rollout_config, self.grid, room=False)
 
     def denoise(
         self,
@@ -113,17 +119,17 @@ class GraphedStep:
     ) -> Tensor:
         """Clean latents of the next chunk."""
         with self._lock, torch.inference_mode():
-            stream = self._seat(cache)
-            key, inputs = self._take(conditioning, known)
+            stream = self._bind(cache)
+            key, inputs = self._fill_inputs(conditioning, known)
             for step, buffer in enumerate(inputs.noise):
                 buffer.copy_(noise(step, tuple(buffer.shape)), non_blocking=True)
-            heard, counts = self._hear(context), self.desk.counts
-            key = (*key, counts, heard.key)
+            prompt, counts = self._fill_prompt(context), self.slots.counts
+            key = (*key, counts, prompt.key)
             if key not in self._denoise:
-                spoilt = None if self.rollout_config.clean_pass else self._seat_again
-                work = partial(self._denoised, inputs, heard, counts)
-                self._denoise[key] = Recorded(work, self._pool, after_warm_up=spoilt)
-            written = self.desk.written(conditioning.latents)
+                restore = None if self.rollout_config.clean_pass else self._bind_again
+                work = partial(self._denoised, inputs, prompt, counts)
+                self._denoise[key] = Recorded(work, self._pool, after_warm_up=restore)
+            written = self.slots.written(conditioning.latents)
             clean = self._denoise[key].run().clone()
             if not self.rollout_config.clean_pass:
                 self._hand_over(stream, counts, written, conditioning.latents)
@@ -149,9 +155,9 @@ class GraphedStep:
             self._commit_clean(cache, clean, conditioning, context)
             return
         with self._lock, torch.inference_mode():
-            stream, latents = self._seat(cache), clean.shape[1]
-            counts, written = self.desk.counts, self.desk.written(latents)
-            recommit_chunk(self.model, self.desk, clean, conditioning, context, self.rollout_config, noise, known)
+            stream, latents = self._bind(cache), clean.shape[1]
+            counts, written = self.slots.counts, self.slots.written(latents)
+            recommit_chunk(self.model, self.slots, clean, conditioning, context, self.rollout_config, noise, known)
             self._hand_over(stream, counts, written, latents)
 
     def decoder(self, vae: VideoVAE) -> DecodeStep:
@@ -162,80 +168,64 @@ class GraphedStep:
         self, cache: RollingCache, clean: Tensor, conditioning: Conditioning, context: TextContext
     ) -> None:
         with self._lock, torch.inference_mode():
-            stream = self._seat(cache)
-            key, inputs = self._take(conditioning, None)
+            stream = self._bind(cache)
+            key, inputs = self._fill_inputs(conditioning, None)
             inputs.clean.copy_(clean)
-            heard, counts, latents = self._hear(context), self.desk.counts, clean.shape[1]
-            written = self.desk.written(latents)
-            key = (*key, counts, heard.key)
+            prompt, counts, latents = self._fill_prompt(context), self.slots.counts, clean.shape[1]
+            written = self.slots.written(latents)
+            key = (*key, counts, prompt.key)
             if key not in self._commit:
-                work = partial(self._committed, inputs, heard, counts)
-                self._commit[key] = Recorded(work, self._pool, after_warm_up=self._seat_again)
+                work = partial(self._committed, inputs, prompt, counts)
+                self._commit[key] = Recorded(work, self._pool, after_warm_up=self._bind_again)
             self._commit[key].run()
             self._hand_over(stream, counts, written, latents)
             self._keep()
 
     def _hand_over(self, stream: SlotCache, counts: tuple[int, int], written: slice, latents: int) -> None:
-        """Give the stream what a run has written on the desk, and count it. counts: before that run."""
-        self.desk.recount(counts)  # a replay counts nothing
-        self.desk.advance(latents)
-        stream.take(self.desk, written)
-        self._sit(stream)
+        """Give the stream what a run has written into the shared slots, and count it. counts: before that run."""
+        self.slots.recount(counts)  # a replay counts nothing
+        self.slots.advance(latents)
+        stream.take(self.slots, written)
+        self._mark_bound(stream)
 
-    def _denoised(self, inputs: Inputs, heard: FixedContext, counts: tuple[int, int]) -> Tensor:
-        self.desk.recount(counts)
+    def _denoised(self, inputs: Inputs, prompt: FixedContext, counts: tuple[int, int]) -> Tensor:
+        self.slots.recount(counts)
         return denoise_chunk(
             self.model,
-            self.desk,
+            self.slots,
             inputs.conditioning,
-            heard.context,
+            prompt.context,
             self.rollout_config.times,
             lambda step, _: inputs.noise[step],
             inputs.known,
             commit=not self.rollout_config.clean_pass,
         )
 
-    def _committed(self, inputs: Inputs, heard: FixedContext, counts: tuple[int, int]) -> None:
-        self.desk.recount(counts)
-        commit_chunk(self.model, self.desk, inputs.clean, inputs.conditioning, heard.context)
+    def _committed(self, inputs: Inputs, prompt: FixedContext, counts: tuple[int, int]) -> None:
+        self.slots.recount(counts)
+        commit_chunk(self.model, self.slots, inputs.clean, inputs.conditioning, prompt.context)
 
-    def _slots(self, room: bool) -> SlotCache:
-        rollout_config = self.rollout_config
-        return SlotCache(
-            self.model.dit.config,
-            batch=1,
-            grid=self.grid,
-            chunk=rollout_config.chunk,
-            sink=rollout_config.sink,
-            window=rollout_config.window,
-            dtype=self.dtype,
-            device=self.device,
-            room=room,
-        )
-
-    def _seat(self, cache: RollingCache) -> SlotCache:
-        """Have this stream's slots on the desk."""
-        if not isinstance(cache, SlotCache) or (cache.sink, cache.window) != (self.desk.sink, self.desk.window):
+    def _bind(self, cache: RollingCache) -> SlotCache:
+        """Have this stream's past in the shared slots."""
+        if not isinstance(cache, SlotCache) or (cache.sink, cache.window) != (self.slots.sink, self.slots.window):
             raise ValueError("this cache is not for this step: open streams with the step's own `cache()`")
-        if self._seated is None or not self._sits(cache, *self._seated):
-            self.desk.take(cache)
-            self._sit(cache)
+        bound = None if self._bound is None else (self._bound[0](), *self._bound[1:])
+        if bound != (cache, cache.version, cache.sink_version):
+            self.slots.take(cache)
+            self._mark_bound(cache)
         return cache
 
-    def _sits(self, cache: SlotCache, seated: weakref.ref[SlotCache], version: int, sink_version: int) -> bool:
-        return seated() is cache and (version, sink_version) == (cache.version, cache.sink_version)
+    def _mark_bound(self, cache: SlotCache) -> None:
+        self._bound = weakref.ref(cache), cache.version, cache.sink_version
 
-    def _sit(self, cache: SlotCache) -> None:
-        self._seated = weakref.ref(cache), cache.version, cache.sink_version
-
-    def _seat_again(self) -> None:
-        """Warming up what commits has written over the window."""
-        assert self._seated is not None
-        cache = self._seated[0]()
+    def _bind_again(self) -> None:
+        """Warming up what commits has written over the window: copy the stream's once more."""
+        assert self._bound is not None
+        cache = self._bound[0]()
         assert cache is not None
-        self.desk.take(cache)
+        self.slots.take(cache)
 
-    def _take(self, conditioning: Conditioning, known: Tensor | None) -> tuple[tuple[object, ...], Inputs]:
+    def _fill_inputs(self, conditioning: Conditioning, known: Tensor | None) -> tuple[tuple[object, ...], Inputs]:
         """The buffers for chunks of these sizes, with this conditioning in them."""
         key = conditioning.latents, 0 if known is None else known.shape[1]
         if key not in self._inputs:
@@ -247,13 +237,13 @@ class GraphedStep:
             inputs.known.copy_(known)
         return key, inputs
 
-    def _hear(self, context: TextContext) -> FixedContext:
+    def _fill_prompt(self, context: TextContext) -> FixedContext:
         """The buffers for prompts of this kind, with this prompt in them."""
         key = FixedContext.key_of(context, self.model.dit.config.text_tokens)
-        if key not in self._heard:
-            self._heard[key] = FixedContext(context, key)
-        self._heard[key].load(context)
-        return self._heard[key]
+        if key not in self._prompts:
+            self._prompts[key] = FixedContext(context, key)
+        self._prompts[key].load(context)
+        return self._prompts[key]
 
     def _keep(self) -> None:
         """What the recordings read besides the buffers may be forgotten by the model, but not freed."""
@@ -305,7 +295,7 @@ class Inputs:
 class FixedContext:
     """A prompt's keys and values in buffers that the next prompt is copied into.
 
-    Prompts whose pads are collapsed differ in length: they share buffers of a few sizes; what is left is unheard.
+    Prompts whose pads are collapsed differ in length: they share buffers of a few sizes, whose rest has bias −∞.
     """
 
     def __init__(self, like: TextContext, key: tuple[int, ...]) -> None:
@@ -315,7 +305,7 @@ class FixedContext:
             for layer in like.layers
         )
         bias = None if like.bias is None else _longer(like.bias, key[1])
-        self.context = TextContext(layers, bias, fixed=True)
+        self.context = TextContext(layers, bias)
         self._loaded: weakref.ref[TextContext] | None = None
 
     @staticmethod

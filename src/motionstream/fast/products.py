@@ -7,10 +7,6 @@ float32 is the exception: oneDNN's takes twice as long inside the product as PyT
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from functools import cache as remember
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -62,27 +58,3 @@ def pack(weight: Tensor) -> Tensor | None:
         return None
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
     return packed
-
-
-@remember
-def fastest_dtype(device: torch.device | str) -> torch.dtype:
-    """float32 or bfloat16, whichever multiplies faster here; bfloat16 on accelerators.
-
-    Not to be guessed from the processor's flags: Zen 4 doubles its speed in bfloat16, while Xeons whose AMX is masked
-    take 1.6 times as long as in float32. Measured once, in some 10 ms.
-    """
-    if torch.device(device).type != "cpu":
-        return torch.bfloat16
-    return min((torch.float32, torch.bfloat16), key=_product_time)
-
-
-def _product_time(dtype: torch.dtype) -> float:
-    """Shortest of a few runs of a product of `tiny`'s size, in seconds of processor time."""
-    x, weight = torch.ones(432, 256, dtype=dtype), torch.ones(1024, 256, dtype=dtype)
-    return min(_seconds(lambda: F.linear(x, weight)) for _ in range(5))
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    begin = time.process_time()
-    work()
-    return time.process_time() - begin

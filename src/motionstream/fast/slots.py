@@ -3,7 +3,7 @@
 Per layer one contiguous [sink | window | chunk at hand]. Where a window is no longer than a chunk, a committed chunk
 replaces it whole. So nothing is shifted, joined or turned again: the pass that commits a chunk writes its keys into
 the window already turned to the window's positions, which never change. Same tokens as `RollingCache`, same counts,
-snapshots that either can take up.
+snapshots that either can take up. Turned is short for: after rotary positions.
 
 Legend: B batch, T latents, S tokens of a latent, H heads, D channels of a head.
 """
@@ -22,31 +22,6 @@ from motionstream.dit.rope import Table, rotary_table, rotary_turns, rotate
 def slots_fit(chunk: int, window: int) -> bool:
     """Whether a stream can keep its past in fixed slots: its window is at most one chunk, its sink of any size."""
     return window <= chunk
-
-
-def stream_cache(
-    config: DiTConfig,
-    *,
-    batch: int,
-    grid: tuple[int, int],
-    chunk: int,
-    sink: int,
-    window: int,
-    dtype: torch.dtype,
-    device: torch.device | str,
-    slots: bool | None = None,
-) -> RollingCache:
-    """The cache of a live stream without gradients: a `SlotCache` where its sizes allow one, else a `RollingCache`.
-
-    slots: False never takes one, None (as given) takes one on accelerators only.
-    """
-    wanted = torch.device(device).type != "cpu" if slots is None else slots
-    if wanted and slots_fit(chunk, window):
-        return SlotCache(
-            config, batch=batch, grid=grid, chunk=chunk, sink=sink, window=window, dtype=dtype, device=device
-        )
-    tokens = grid[0] * grid[1]
-    return RollingCache(config, batch=batch, tokens=tokens, sink=sink, window=window, dtype=dtype, device=device)
 
 
 class SlotCache(RollingCache):
@@ -136,25 +111,26 @@ class SlotCache(RollingCache):
         return slice(begin, self.sink + self.window if self.replaces(latents) else begin + latents)
 
     @torch.no_grad()
-    def join(self, layer: int, turned_k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Put a chunk behind the past: keys and values of all, (B, filled + T, S, H, D), views."""
-        end = self.filled + v.shape[1]
-        self.keys[layer, :, self.filled : end] = turned_k
-        self.values[layer, :, self.filled : end] = v
-        return self.keys[layer, :, :end], self.values[layer, :, :end]
+    def write(self, layer: int, begin: int, raw_k: Tensor, v: Tensor) -> None:
+        """Put keys, which are turned here, and values into one layer's slots from `begin` on.
 
-    @torch.no_grad()
+        Raises ValueError on another dtype than the slots'.
+        """
+        if v.dtype != self.values.dtype:
+            raise ValueError(
+                f"slots of {self.values.dtype}, keys of {v.dtype}: make the SlotCache in the model's dtype"
+            )
+        slots = slice(begin, begin + v.shape[1])
+        turn_into(self.keys[layer, :, slots], raw_k, self.turns(begin, v.shape[1]))
+        self.values[layer, :, slots] = v
+
     def store(self, layer: int, raw_k: Tensor, turned_k: Tensor, v: Tensor) -> None:
-        """Write one layer of a clean chunk, its keys turned for their next role."""
+        """Commit one layer of a chunk that is written behind the past: into the window's place, unless it stands where
+        it belongs."""
         latents = v.shape[1]
-        to_sink = self._split(latents)[0] if self.replaces(latents) else latents
-        end = self.filled + to_sink
-        self.keys[layer, :, self.filled : end] = turned_k[:, :to_sink]
-        self.values[layer, :, self.filled : end] = v[:, :to_sink]
         if self.replaces(latents):
-            last, window = slice(latents - self.window, latents), slice(self.sink, self.sink + self.window)
-            self.keys[layer, :, window] = rotate(raw_k[:, last], self.table(self.sink, self.window))
-            self.values[layer, :, window] = v[:, last]
+            last = slice(latents - self.window, latents)
+            self.write(layer, self.sink, raw_k[:, last], v[:, last])
 
     def advance(self, latents: int) -> None:
         """Count a chunk that all layers have stored."""
@@ -228,12 +204,32 @@ class SlottedAttention:
 
     def __init__(self, cache: SlotCache, latents: int, kernel: Kernel, commit: bool) -> None:
         self.cache, self.kernel, self.commit = cache, kernel, commit
-        self.own = cache.table(cache.filled, latents)
+        self.begin, self.end = cache.filled, cache.filled + latents
+        self.own = cache.turns(cache.filled, latents)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        turned = rotate(k, self.own)
-        keys, values = (past.to(k.dtype).flatten(1, 2) for past in self.cache.join(layer, turned, v))
-        out = attend(rotate(q, self.own).flatten(1, 2), keys, values, kernel=self.kernel)
+        cache = self.cache
+        cache.write(layer, self.begin, k, v)
+        keys, values = (slots[layer, :, : self.end].flatten(1, 2) for slots in (cache.keys, cache.values))
+        out = attend(turn(q, self.own).flatten(1, 2), keys, values, kernel=self.kernel)
         if self.commit:
-            self.cache.store(layer, k, turned, v)
+            cache.store(layer, k, k, v)
         return out.reshape(q.shape)
+
+
+def turn(x_BTSHD: Tensor, by: Tensor) -> Tensor:
+    """`rotate` in one pass: neighbouring channels as complex numbers, times those of `rotary_turns`; dtype kept."""
+    return torch.view_as_real(_as_pairs(x_BTSHD.float()) * by).flatten(-2).type_as(x_BTSHD)
+
+
+def turn_into(out: Tensor, x_BTSHD: Tensor, by: Tensor) -> None:
+    """`turn`, written to `out`."""
+    if out.dtype == x_BTSHD.dtype == torch.float32:
+        torch.mul(_as_pairs(x_BTSHD), by, out=_as_pairs(out))
+    else:
+        out.copy_(torch.view_as_real(_as_pairs(x_BTSHD.float()) * by).flatten(-2))
+
+
+def _as_pairs(x: Tensor) -> Tensor:
+    """Neighbouring float32 channels as one complex number: a view."""
+    return torch.view_as_complex(x.unflatten(-1, (-1, 2)))

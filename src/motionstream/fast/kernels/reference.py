@@ -11,7 +11,7 @@ from torch import Tensor
 
 from motionstream.dit.layers import add_gated
 from motionstream.dit.rope import rotate
-from motionstream.fast.kernels.table import E4M3, HIGHEST, LEAST_SCALE, Pair, steer_rows
+from motionstream.fast.kernels.table import E4M3, HIGHEST, LEAST_SCALE, Pair, modulation_rows
 
 
 def norm_modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
@@ -43,7 +43,6 @@ def norm_rope_store(
     keys: Tensor,
     values: Tensor,
     eps: float,
-    raw_keys: Tensor | None = None,
 ) -> Tensor:
     heads = keys.shape[-2]
     q, k, v = qkv.chunk(3, dim=-1)
@@ -53,13 +52,7 @@ def norm_rope_store(
     )
     keys.copy_(rotate(k, (cos, sin)))
     values.copy_(v.unflatten(-1, (heads, -1)))
-    if raw_keys is not None:
-        raw_keys.copy_(k)
     return rotate(q, (cos, sin))
-
-
-def bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
-    return F.gelu(x.float() + bias.float(), approximate="tanh").type_as(x)
 
 
 def quantise_rows(x: Tensor) -> Pair:
@@ -68,8 +61,8 @@ def quantise_rows(x: Tensor) -> Pair:
     return (exact / scale).clamp(-HIGHEST, HIGHEST).to(E4M3), scale
 
 
-def _spread(steer: Tensor, x: Tensor) -> Tensor:
+def _spread(part: Tensor, x: Tensor) -> Tensor:
     """(B or 1, T or 1, 1, W) float32."""
-    rows = steer_rows(steer, x).float()
+    rows = modulation_rows(part, x).float()
     batch = x.shape[0] if len(rows) >= x.shape[0] else 1
     return rows.reshape(batch, -1, 1, x.shape[-1])

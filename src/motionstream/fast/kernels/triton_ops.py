@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from motionstream.fast.kernels.table import E4M3, HIGHEST, LEAST_SCALE, Pair, steer_rows
+from motionstream.fast.kernels.table import E4M3, HIGHEST, LEAST_SCALE, Pair, modulation_rows
 
 try:
     import triton
@@ -40,7 +40,7 @@ def _add_norm(
     added,  # out (tokens, W), if ADDS
     normed,  # out (tokens, W)
     per_gate,  # tokens that share a row of the gate
-    per_steer,  # tokens that share a row of weight and bias
+    per_scale,  # tokens that share a row of weight and bias
     eps,
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,  # the power of two from WIDTH up
@@ -64,7 +64,7 @@ def _add_norm(
     mean = tl.sum(value, axis=0) / WIDTH
     apart = tl.where(inside, value - mean, 0.0)
     unit = apart * tl.rsqrt(tl.sum(apart * apart, axis=0) / WIDTH + eps)
-    row = token // per_steer * WIDTH + column
+    row = token // per_scale * WIDTH + column
     by = tl.load(weight + row, mask=inside, other=0.0).to(tl.float32) + OFFSET
     plus = tl.load(bias + row, mask=inside, other=0.0).to(tl.float32)
     tl.store(normed + here, (unit * by + plus).to(normed.dtype.element_ty), mask=inside)
@@ -80,16 +80,13 @@ def _norm_rope_store(
     queries,  # out (B, L, W)
     keys,  # out, tokens of one clip behind one another
     values,  # out, the same
-    raw_keys,  # out, the same, if RAW
     tokens,  # L
     key_clip,  # elements from one clip to the next
     value_clip,
-    raw_clip,
     eps,
     WIDTH: tl.constexpr,
     HALF_HEAD: tl.constexpr,  # D/2
     BLOCK: tl.constexpr,  # the power of two from WIDTH/2 up
-    RAW: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
     clip, token = row // tokens, row % tokens
@@ -109,10 +106,6 @@ def _norm_rope_store(
         b = b * inverse * tl.load(norm + even + 1, mask=inside, other=0.0).to(tl.float32)
         a = a.to(queries.dtype.element_ty)
         b = b.to(queries.dtype.element_ty)
-        if which and RAW:
-            raw = raw_keys + clip * raw_clip + token * WIDTH + even
-            tl.store(raw, a.to(raw_keys.dtype.element_ty), mask=inside)
-            tl.store(raw + 1, b.to(raw_keys.dtype.element_ty), mask=inside)
         a = a.to(tl.float32)
         b = b.to(tl.float32)
         if which:  # noqa: SIM108  # two branches of one kernel, not a choice made in it
@@ -126,17 +119,6 @@ def _norm_rope_store(
         v = tl.load(qkv + row * 3 * WIDTH + 2 * WIDTH + column, mask=column < WIDTH, other=0.0)
         target = values + clip * value_clip + token * WIDTH + column
         tl.store(target, v.to(values.dtype.element_ty), mask=column < WIDTH)
-
-
-@jit
-def _bias_gelu(x, bias, out, count, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
-    here = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = here < count
-    value = tl.load(x + here, mask=inside, other=0.0).to(tl.float32)
-    value += tl.load(bias + here % WIDTH, mask=inside, other=0.0).to(tl.float32)
-    # x (1 + tanh u) / 2 = x σ(2 u), with u = √(2/π) (x + 0.044715 x³)
-    twice = 1.5957691216057308 * (value + 0.044715 * value * value * value)
-    tl.store(out + here, (value * tl.sigmoid(twice)).to(out.dtype.element_ty), mask=inside)
 
 
 @jit
@@ -160,25 +142,22 @@ def _quantise_rows(
     tl.store(scales + row, scale)
 
 
-GELU_BLOCK = 1024
-
-
 def norm_modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
-    return _added_and_normed(x, None, None, steer_rows(scale, x), steer_rows(shift, x), eps, 1.0)[1]
+    return _added_and_normed(x, None, None, modulation_rows(scale, x), modulation_rows(shift, x), eps, 1.0)[1]
 
 
 def add_gated_norm(x: Tensor, branch: Tensor, gate: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Pair:
-    rows = steer_rows(weight, x), steer_rows(bias, x)
-    return _added_and_normed(x, branch, steer_rows(gate, x), *rows, eps, 0.0)
+    rows = modulation_rows(weight, x), modulation_rows(bias, x)
+    return _added_and_normed(x, branch, modulation_rows(gate, x), *rows, eps, 0.0)
 
 
 def add_norm_modulate(x: Tensor, branch: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Pair:
-    return _added_and_normed(x, branch, None, steer_rows(scale, x), steer_rows(shift, x), eps, 1.0)
+    return _added_and_normed(x, branch, None, modulation_rows(scale, x), modulation_rows(shift, x), eps, 1.0)
 
 
 def add_gated_norm_modulate(x: Tensor, branch: Tensor, gate: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Pair:
-    rows = steer_rows(scale, x), steer_rows(shift, x)
-    return _added_and_normed(x, branch, steer_rows(gate, x), *rows, eps, 1.0)
+    rows = modulation_rows(scale, x), modulation_rows(shift, x)
+    return _added_and_normed(x, branch, modulation_rows(gate, x), *rows, eps, 1.0)
 
 
 def norm_rope_store(
@@ -190,35 +169,23 @@ def norm_rope_store(
     keys: Tensor,
     values: Tensor,
     eps: float,
-    raw_keys: Tensor | None = None,
 ) -> Tensor:
     heads, channels = keys.shape[-2:]
     width = heads * channels
     qkv, cos, sin = qkv.contiguous(), cos.contiguous(), sin.contiguous()
-    _check_slots(qkv, cos, keys, values, raw_keys)
+    _check_slots(qkv, cos, keys, values)
     queries = qkv.new_empty((*qkv.shape[:-1], heads, channels))
     rows, tokens = qkv.numel() // (3 * width), qkv.shape[1] * qkv.shape[2]
-    raw = keys if raw_keys is None else raw_keys
     with torch.cuda.device_of(qkv):
         _norm_rope_store[(rows,)](
-            *(qkv, norm_q, norm_k, cos, sin, queries, keys, values, raw),
-            *(tokens, keys.stride(0), values.stride(0), raw.stride(0), eps),
+            *(qkv, norm_q, norm_k, cos, sin, queries, keys, values),
+            *(tokens, keys.stride(0), values.stride(0), eps),
             WIDTH=width,
             HALF_HEAD=channels // 2,
             BLOCK=_power(width // 2),
-            RAW=raw_keys is not None,
             num_warps=_warps(width // 2),
         )
     return queries
-
-
-def bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
-    x = x.contiguous()
-    out = torch.empty_like(x)
-    grid = (-(-x.numel() // GELU_BLOCK),)
-    with torch.cuda.device_of(x):
-        _bias_gelu[grid](x, bias.contiguous(), out, x.numel(), WIDTH=x.shape[-1], BLOCK=GELU_BLOCK)
-    return out
 
 
 def quantise_rows(x: Tensor) -> Pair:
@@ -262,13 +229,13 @@ def _added_and_normed(
     return added, normed
 
 
-def _check_slots(qkv: Tensor, cos: Tensor, keys: Tensor, values: Tensor, raw_keys: Tensor | None) -> None:
+def _check_slots(qkv: Tensor, cos: Tensor, keys: Tensor, values: Tensor) -> None:
     """Raises ValueError on slots of another shape than the tokens', or whose tokens do not lie behind one another."""
     batch, latents, tokens, _ = qkv.shape
     heads, channels = keys.shape[-2:]
     wanted = (batch, latents, tokens, heads, channels)
-    for name, slot in (("keys", keys), ("values", values), ("raw_keys", raw_keys)):
-        if slot is not None and (tuple(slot.shape) != wanted or not slot[0].is_contiguous()):
+    for name, slot in (("keys", keys), ("values", values)):
+        if tuple(slot.shape) != wanted or not slot[0].is_contiguous():
             raise ValueError(f"{name} {tuple(slot.shape)}: send {wanted}, each clip's part of one piece")
     if qkv.shape[-1] != 3 * heads * channels or cos.numel() != latents * tokens * channels // 2:
         raise ValueError(f"qkv {tuple(qkv.shape)} and cos {tuple(cos.shape)} do not fit keys {wanted}")

@@ -1,4 +1,4 @@
-"""`motionstream bench compare`: our transformer beside Diffusers' and, from a checkout, Self-Forcing's: same weights.
+"""`python -m benchmarks speed compare`: our transformer beside Diffusers' and torch.compile, on the same weights.
 
 First it is shown that all give the same output for the same tokens; then rounds are run in which every form takes its
 turn, and ratios are taken within a round, so that what else the machine does meets all of them. A ratio over 1 says
@@ -9,34 +9,31 @@ Fair and unfair comparisons both stand there, by name:
 - `whole_as_used`: the same clip; ours reads the prompt once, as it does.
 - `cached_over_whole`: what a live chunk costs with our cache, against computing all that it sees again without one.
 - `cached_over_chunk`: against Diffusers on the chunk alone, which sees no past: less work than ours.
-- `self_forcing`: Self-Forcing's model with its cache, as it is shipped; the same tokens are seen.
-- `self_forcing_same_attention`: the same with cuDNN's attention, which is ours on such GPUs.
+- `compiled_over_fused`, `compiled_over_graphed`: against our plain transformer compiled as one graph, on a GPU.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.speed.compiled import CompiledDiT
+from benchmarks.speed.stopwatch import Stopwatch, Took, accelerator, figures
+from benchmarks.speed.untrained import ROLLING, Shape, prompt_of, randomised
 from motionstream.dit import DiTConfig, RollingCache, TextContext, VideoDiT
 from motionstream.dit.attention import attention_backend
 from motionstream.evaluate import machine
-from motionstream.evaluate.speed.self_forcing import RemoteForm, SelfForcing
-from motionstream.evaluate.speed.stopwatch import Stopwatch, Took, accelerator, figures
-from motionstream.evaluate.speed.untrained import ROLLING, Shape, prompt_of, randomised
+from motionstream.fast.dtype import dtype_for
 from motionstream.fast.fp8 import quantise_products, runs_on
 from motionstream.fast.fuse import FusedDiT, fuse
 from motionstream.fast.graph import GraphPool, Recorded
-from motionstream.fast.products import fastest_dtype
 from motionstream.fast.slots import SlotCache
 from motionstream.wan.weights import diffusers_name
 
@@ -49,6 +46,8 @@ OURS_READING, THEIR_CHUNK, CACHED, FUSED = "ours_whole_reading", "diffusers_chun
 PLAIN, GRAPHED, FP8 = "ours_graphed_plain", "ours_graphed", "ours_fp8"
 """Fused and recorded as a CUDA graph: with plain operations between products, with kernels, and with products in
 8-bit floats too; where there are such things."""
+COMPILED, COMPILED_GRAPHED = "ours_compiled", "ours_compiled_graphed"
+"""The plain transformer under torch.compile over fixed slots; and recorded as a CUDA graph too."""
 RATIOS = {
     "whole_same_work": (THEIRS, OURS_READING),
     "whole_as_used": (THEIRS, OURS),
@@ -61,15 +60,14 @@ RATIOS_OF_SOME = {
     "graphed_over_fused": (FUSED, GRAPHED),
     "kernels_over_plain": (PLAIN, GRAPHED),
     "fp8_over_graphed": (GRAPHED, FP8),
-    "self_forcing": ("self_forcing", FUSED),
-    "self_forcing_same_attention": ("self_forcing_cudnn", FUSED),
-    "self_forcing_over_graphed": ("self_forcing", GRAPHED),
-    "self_forcing_same_attention_over_graphed": ("self_forcing_cudnn", GRAPHED),
+    "compiled_over_fused": (COMPILED, FUSED),
+    "compiled_over_graphed": (COMPILED, GRAPHED),
+    "compiled_graphed_over_graphed": (COMPILED_GRAPHED, GRAPHED),
 }
 """Those of forms that are not everywhere."""
 
 Over = Callable[[Iterable[int]], Iterable[int]]
-Form = Callable[[], Tensor] | RemoteForm
+Form = Callable[[], Tensor]
 Forms = dict[str, Form]
 
 
@@ -93,33 +91,16 @@ def bench_compare(
     rounds: int = 5,
     seed: int = 0,
     over: Over = iter,
-    self_forcing: Path | None = None,
+    compiled: bool | None = None,
 ) -> dict[str, Any]:
     """Times and ratios of all forms, JSON-ready. over: goes through the rounds (a progress bar).
 
-    self_forcing: a checkout of it, whose model then takes its turn too.
-    Raises ValueError on fewer than one round and on a checkout that cannot be used, ModuleNotFoundError without
-    Diffusers, and RuntimeError if the outputs are not the same.
+    compiled: whether torch.compile is measured too, which takes minutes; None: on a GPU.
+    Raises ValueError on fewer than one round, ModuleNotFoundError without Diffusers, RuntimeError if outputs differ.
     """
     if rounds < 1:
         raise ValueError(f"{rounds} rounds: measure at least 1")
-    dtype = fastest_dtype(device)
-    with ExitStack() as stack:
-        remote = None
-        if self_forcing is not None:
-            remote = stack.enter_context(SelfForcing(self_forcing, shape, device, seed))
-        return _compared(shape, device, dtype, rounds, seed, over, remote)
-
-
-def _compared(
-    shape: Shape,
-    device: torch.device,
-    dtype: torch.dtype,
-    rounds: int,
-    seed: int,
-    over: Over,
-    remote: SelfForcing | None,
-) -> dict[str, Any]:
+    dtype, on_gpu = dtype_for(device), device.type == "cuda"
     with device:
         theirs, version = diffusers_model(shape.dit)
         ours = VideoDiT(shape.dit)
@@ -129,19 +110,15 @@ def _compared(
     with torch.inference_mode():
         pair = Pair(ours, theirs, inputs)
         exact = pair.differences(EXACT)
-        if remote is not None:
-            exact["self_forcing"] = same("self_forcing", remote.output().to(device), pair.cached(), EXACT)
-            remote.cast(dtype)
         as_shipped(theirs, dtype)
         tolerance = EXACT if dtype == torch.float32 else ROUNDED
         pair = Pair(ours.to(dtype), theirs, inputs.to(dtype))
         rounded = pair.differences(tolerance)
-        forms: Forms = {**pair.forms()}
-        if device.type == "cuda":
-            forms |= pair.recorded()
-        if remote is not None:
-            rounded["self_forcing"] = same("self_forcing", remote.output().to(device), pair.cached(), tolerance)
-            forms |= remote.forms(device)
+        forms: Forms = {**pair.forms(), **(pair.recorded() if on_gpu else {})}
+        if on_gpu if compiled is None else compiled:
+            made = pair.compiled()
+            rounded |= {name: same(name, form(), pair.cached(), tolerance) for name, form in made.items()}
+            forms |= made
         times = [_round(forms, index, Stopwatch(device)) for index in over(range(rounds))]
     ratios = {name: two for name, two in (RATIOS | RATIOS_OF_SOME).items() if set(two) <= forms.keys()}
     return {
@@ -249,7 +226,18 @@ class Pair:
             forms[FP8] = self._recorded(rounded)
         return forms
 
+    def compiled(self) -> dict[str, Callable[[], Tensor]]:
+        """Our plain transformer as one compiled graph, on a GPU recorded as well."""
+        model = CompiledDiT(self.ours)
+        forms = {COMPILED: self._over_slots(model)}
+        if self.given.x.device.type == "cuda":
+            forms[COMPILED_GRAPHED] = self._over_slots(CompiledDiT(self.ours, mode="reduce-overhead"))
+        return forms
+
     def _recorded(self, fused: FusedDiT) -> Callable[[], Tensor]:
+        return Recorded(self._over_slots(fused), GraphPool(self.given.x.device)).run
+
+    def _over_slots(self, model: FusedDiT | CompiledDiT) -> Callable[[], Tensor]:
         config, x = self.ours.config, self.given.x
         slots = SlotCache(
             config,
@@ -263,8 +251,7 @@ class Pair:
         )
         slots.restore(self.past.snapshot())
         t, chunk = self.given.t.cpu(), self.chunk.contiguous()  # times on the host: nothing may wait for the device
-        work = partial(fused, chunk, t, self.context, cache=slots)
-        return Recorded(work, GraphPool(x.device)).run
+        return partial(model, chunk, t, self.context, cache=slots)
 
     def forms(self) -> dict[str, Callable[[], Tensor]]:
         given, past = self.given, self.past
@@ -331,9 +318,6 @@ def _round(forms: Mapping[str, Form], turn: int, watch: Stopwatch) -> dict[str, 
     found: dict[str, list[Took]] = {}
     for name in names[begin:] + names[:begin]:
         form = forms[name]
-        if isinstance(form, RemoteForm):
-            found[name] = form.times(CALLS)
-            continue
         form()
         found[name] = [watch.timed(form)[1] for _ in range(CALLS)]
     return found

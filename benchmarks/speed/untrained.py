@@ -131,10 +131,10 @@ class Untrained:
     def __init__(self, shape: Shape, dtype: torch.dtype, device: torch.device, seed: int = 0) -> None:
         self.shape, self.dtype, self.device, self.rollout_config = shape, dtype, device, ROLLING
         latents = shape.dit.out_channels
-        conditioning = ConditioningConfig(latents, TRACK_CHANNELS, anchored=False)
+        conditioning = ConditioningConfig(latents, TRACK_CHANNELS)
         dit = replace(shape.dit, in_channels=latents + conditioning.channels)
         with device:
-            network = MotionModel(ModelConfig(dit, conditioning, "velocity"), text=False)
+            network = MotionModel(ModelConfig(dit, conditioning), text=False)
         randomised(network, seed)
         self.network = network.to(dtype)
         self.draw = partial(_normal, torch.Generator(device).manual_seed(seed), dtype)
@@ -142,7 +142,7 @@ class Untrained:
     def fused(self) -> FusedDiT:
         """Its DiT for streaming, put in its place."""
         assert isinstance(self.network.dit, VideoDiT)
-        self.network.dit = fused = fuse(self.network.dit)
+        fused = self.network.dit = fuse(self.network.dit)
         return fused
 
     def context(self) -> TextContext:
@@ -163,6 +163,4 @@ class Untrained:
         return Conditioning(
             first=self.draw(1, chunk, stride + latents, *cells),
             volume=self.draw(1, chunk, stride * CODE_WIDTH, *cells),
-            anchor=self.draw(1, chunk, latents, *cells),
-            support=self.draw(1, chunk, stride + 1, *cells),
         )

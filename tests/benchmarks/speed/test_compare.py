@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from motionstream import cli, errors
-from motionstream.dit import VideoDiT
-from motionstream.evaluate.speed import compare
-from motionstream.evaluate.speed.compare import (
+from benchmarks.speed import compare
+from benchmarks.speed.cli import app
+from benchmarks.speed.compare import (
     EXACT,
     RATIOS,
     Pair,
@@ -22,8 +21,10 @@ from motionstream.evaluate.speed.compare import (
     diffusers_model,
     take_weights,
 )
-from motionstream.evaluate.speed.stopwatch import Took
-from motionstream.evaluate.speed.untrained import randomised, shape_of
+from benchmarks.speed.compiled import CompiledDiT
+from benchmarks.speed.stopwatch import Took
+from benchmarks.speed.untrained import randomised, shape_of
+from motionstream.dit import VideoDiT
 
 CPU = torch.device("cpu")
 SMALL = ["--layers", "1", "--size", "64x32", "--device", "cpu"]
@@ -124,13 +125,23 @@ def test_every_form_is_first_once() -> None:
 def test_the_program_writes_it_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("diffusers")
     out = tmp_path / "compare.json"
-    assert cli.run(["bench", "compare", "--rounds", "1", *SMALL, "--json", str(out)]) == errors.DONE
+    app(["compare", "--rounds", "1", *SMALL, "--json", str(out)], standalone_mode=False)
     figures = json.loads(out.read_text())
     assert {"model", "model_hash", "machine", "date", "ratio", "diffusers"} <= figures.keys()
     assert "ratio.whole_same_work.median" in capsys.readouterr().out
 
 
-def test_a_missing_diffusers_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_diffusers_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "diffusers", None)
-    assert cli.run(["bench", "compare", "--rounds", "1", *SMALL]) == errors.WRONG_INPUT
-    assert "pip install 'motionstream[wan]'" in capsys.readouterr().err
+    with pytest.raises(ModuleNotFoundError, match="diffusers"):
+        app(["compare", "--rounds", "1", *SMALL], standalone_mode=False)
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call")
+def test_the_compiled_form_takes_its_turn_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced as one graph; how the graph is run is another's work."""
+    pytest.importorskip("diffusers")
+    monkeypatch.setattr(compare, "CompiledDiT", lambda model: CompiledDiT(model, backend="eager"))
+    found = bench_compare(shape_of("wan2.1-1.3b", 1, True, (64, 32)), CPU, rounds=1, compiled=True)
+    assert found["ratio"].keys() == {*RATIOS, "compiled_over_fused"}
+    assert found["difference"][compare.COMPILED] < compare.ROUNDED

@@ -1,11 +1,12 @@
-"""`motionstream bench gpu`: everything that is worth knowing of a GPU, in one command of under ten minutes.
+"""`python -m benchmarks speed gpu`: everything that is worth knowing of a GPU, in one command of under ten minutes.
 
 Random weights of the published sizes; a file of figures for each configuration and stage, in the order of their worth:
 
 - `gpu_step_*`: a live chunk under way, its parts, latency, memory, and its share of the ceiling of the same run.
-- `gpu_checks_*`: kernels and the fast step against their plain forms, and what products in fp8 do to the output.
+- `gpu_checks_*`: the fast step against the plain one, and what products in fp8 do to the output (kernels have
+  tests: `pytest tests/fast/test_kernels.py`).
 - `gpu_fp8_*`: the same chunk with products in fp8, where the device has them.
-- `gpu_compare_*`: beside Diffusers, and Self-Forcing from a checkout, in turns.
+- `gpu_compare_*`: beside Diffusers and torch.compile, in paired rounds.
 
 A stage that fails is written down, and the others still run; a stage that would begin after the limit is left out and
 named. `rehearse` goes the same way with small frames and one layer on any machine: its times mean nothing.
@@ -15,43 +16,31 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.speed.compare import bench_compare, chunk_inputs, difference
+from benchmarks.speed.step import LEAST_STEPS, bench_network
+from benchmarks.speed.untrained import ROLLING, Shape, Untrained, randomised, shape_of
 from motionstream.dit import RollingCache, VideoDiT
-from motionstream.dit.rope import rotary_table
 from motionstream.evaluate import machine
-from motionstream.evaluate.speed.compare import bench_compare, chunk_inputs, difference
-from motionstream.evaluate.speed.step import LEAST_STEPS, bench_network
-from motionstream.evaluate.speed.stopwatch import Stopwatch
-from motionstream.evaluate.speed.untrained import ROLLING, Shape, Untrained, randomised, shape_of
+from motionstream.fast.dtype import dtype_for
 from motionstream.fast.fp8 import LIMIT, gate, quantise_products, runs_on
 from motionstream.fast.fuse import fuse
 from motionstream.fast.graphed import chunk_step
-from motionstream.fast.kernels import REFERENCE, FusedOps, ops_for
-from motionstream.fast.products import fastest_dtype
 from motionstream.sampling import ChunkStep, PlainStep, keyed_noise
 
 CONFIGS = ("wan2.1-1.3b", "wan2.2-5b")
 REHEARSAL_SIZE = (64, 32)
 LIMIT_S = 540.0
 """When the last stage may begin, in seconds after the first."""
-TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
-"""Relative differences of kernels from their plain forms that are still the same."""
 CHUNKS, ROLLED = 5, 1e-3
 """Chunks of a rollout that is compared, and the relative difference in float32 that is still the same."""
-TRIES = 5
-OPERATIONS = (
-    *("norm_modulate", "add_gated_norm", "add_norm_modulate", "add_gated_norm_modulate"),
-    *("norm_rope_store", "bias_gelu"),  # rows in e4m3 are judged by what fp8 does to the output
-)
-
 Figures = dict[str, Any]
 Write = Callable[[str, Figures], None]
 """Puts the figures of a stage into the file of this name."""
@@ -77,9 +66,7 @@ class Outcome:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def stages(
-    configs: Sequence[str], device: torch.device, rehearse: bool = False, self_forcing: Path | None = None
-) -> list[Stage]:
+def stages(configs: Sequence[str], device: torch.device, rehearse: bool = False) -> list[Stage]:
     """What there is to run, the most telling first. Raises ValueError on a configuration that is not known."""
     shapes = [shape_of(name, 1, True, REHEARSAL_SIZE) if rehearse else shape_of(name) for name in configs]
     diffusers = None if importlib.util.find_spec("diffusers") else "Diffusers is not installed"
@@ -88,7 +75,7 @@ def stages(
         ("step", lambda shape: bench_network(shape, device, LEAST_STEPS), None),
         ("checks", lambda shape: checks(shape, device), None),
         ("fp8", lambda shape: bench_network(shape, device, LEAST_STEPS, fp8=True), fp8),
-        ("compare", lambda shape: _compare(shape, device, self_forcing), diffusers),
+        ("compare", lambda shape: bench_compare(shape, device), diffusers),
     ]
     return [
         Stage(name, shape.name, partial(_labelled, work, shape, rehearse), missing)
@@ -118,13 +105,13 @@ def _run(stage: Stage, file: str, outcome: Outcome, write: Write) -> None:
     try:
         found = stage.work()
     except Exception as error:  # of memory, of a kernel, of another's model: the other stages can still be had
-        outcome.failed[file] = _told(error)
+        outcome.failed[file] = _first_line(error)
         return
     outcome.written[file] = found = {**found, "took_s": time.monotonic() - begin}
     write(file, found)
 
 
-def _told(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     first, *_ = [*str(error).splitlines(), ""]
     return f"{type(error).__name__}: {first}"
 
@@ -141,79 +128,12 @@ def _labelled(work: Callable[[Shape], Figures], shape: Shape, rehearse: bool) ->
     }
 
 
-def _compare(shape: Shape, device: torch.device, self_forcing: Path | None) -> Figures:
-    """Beside Self-Forcing only where that has a model of these sizes."""
-    theirs = self_forcing if shape.name == "wan2.1-1.3b" else None
-    return bench_compare(shape, device, rounds=5, self_forcing=theirs)
-
-
 def checks(shape: Shape, device: torch.device) -> Figures:
-    """Whether kernels and the fast step equal their plain forms, and what fp8 costs."""
+    """Whether the fast step equals its plain form, and what fp8 costs."""
     return {
-        "kernels": kernel_checks(shape, device),
         "rollout": rollout_check(shape, device),
         "fp8": fp8_check(shape, device),
     }
-
-
-@torch.inference_mode()
-def kernel_checks(shape: Shape, device: torch.device) -> Figures:
-    """Operation → relative difference from the plain form in float32 and bfloat16, whether it is small, and times."""
-    fast, found = ops_for(device), {}
-    for name in OPERATIONS:
-        try:
-            found[name] = _kernel_check(name, fast, shape, device)
-        except Exception as error:  # one that does not compile here must not hide the others
-            found[name] = {"same": False, "error": _told(error)}
-    return {"form": "plain" if fast is REFERENCE else "triton", **found}
-
-
-def _kernel_check(name: str, fast: FusedOps, shape: Shape, device: torch.device) -> Figures:
-    entry: Figures = {"same": True}
-    for dtype, tolerance in TOLERANCES.items():
-        kind = str(dtype).removeprefix("torch.")
-        runs = {form: _operation(name, ops, shape, dtype, device) for form, ops in _forms(fast)}
-        got, plain = (_flattened(runs[form]()) for form in ("kernel", "plain"))
-        entry[f"difference_{kind}"] = difference(got, plain)
-        entry["same"] = entry["same"] and entry[f"difference_{kind}"] <= tolerance
-        entry |= {f"{form}_{kind}_ms": _milliseconds(run, device) for form, run in runs.items()}
-    return entry
-
-
-def _forms(fast: FusedOps) -> Iterator[tuple[str, FusedOps]]:
-    yield from (("kernel", fast), ("plain", REFERENCE))
-
-
-def _operation(
-    name: str, ops: FusedOps, shape: Shape, dtype: torch.dtype, device: torch.device
-) -> Callable[[], tuple[Tensor, ...]]:
-    """The operation on a chunk's tokens, its timesteps apart for each latent; the same inputs whoever does it."""
-    config, tokens, eps = shape.dit, shape.geometry.tokens_per_latent, shape.dit.eps
-    generator = torch.Generator(device).manual_seed(0)
-
-    def draw(*sizes: int, of: torch.dtype = dtype) -> Tensor:
-        return torch.randn(sizes, generator=generator, device=device).to(of)
-
-    chunk = (1, ROLLING.chunk, tokens)
-    x, branch = draw(*chunk, config.width), draw(*chunk, config.width)
-    shift, scale, gate_ = (draw(1, ROLLING.chunk, config.width, of=torch.float32) for _ in range(3))
-    if name == "bias_gelu":
-        inner, bias = draw(*chunk, config.ffn), draw(config.ffn)
-        return lambda: (ops.bias_gelu(inner, bias),)
-    if name == "norm_rope_store":
-        qkv, weights = draw(*chunk, 3 * config.width), draw(2, config.width)
-        cos, sin = rotary_table(range(6, 6 + ROLLING.chunk), shape.geometry.token_grid, config.head_dim, device)
-        slots = torch.zeros(2, *chunk, config.heads, config.head_dim, dtype=dtype, device=device)
-        store = partial(ops.norm_rope_store, qkv, weights[0], weights[1], cos, sin, slots[0], slots[1], eps)
-        return lambda: (store(), slots)
-    if name == "norm_modulate":
-        return lambda: (ops.norm_modulate(x, shift, scale, eps),)
-    if name == "add_norm_modulate":
-        return lambda: ops.add_norm_modulate(x, branch, shift, scale, eps)
-    if name == "add_gated_norm":
-        weight, bias = draw(config.width), draw(config.width)
-        return lambda: ops.add_gated_norm(x, branch, gate_, weight, bias, eps)
-    return lambda: ops.add_gated_norm_modulate(x, branch, gate_, shift, scale, eps)
 
 
 @torch.inference_mode()
@@ -223,7 +143,7 @@ def rollout_check(shape: Shape, device: torch.device) -> Figures:
     difference_float32: the fast way in float32, which must be the same; difference: in the dtype that is timed, where
     random weights let rounding grow from chunk to chunk. Each the largest of the chunks.
     """
-    dtype = fastest_dtype(device)
+    dtype = dtype_for(device)
     plain = Untrained(shape, torch.float32, device)
     step = PlainStep(plain.network, plain.rollout_config, shape.geometry.token_grid)
     expected = _rolled(step, plain, plain.cache())
@@ -251,21 +171,10 @@ def _noise(chunk: int, call: int, sizes: tuple[int, ...]) -> Tensor:
     return keyed_noise(sizes, 0, chunk, call)
 
 
-def _flattened(results: tuple[Tensor, ...]) -> Tensor:
-    return torch.cat([one.flatten() for one in results])
-
-
-def _milliseconds(work: Callable[[], object], device: torch.device) -> float:
-    """The best of a few tries."""
-    watch = Stopwatch(device)
-    tries = [watch.timed(work)[1] for _ in range(TRIES)]
-    return min(took.wall if took.device is None else took.device for took in tries) * 1e3
-
-
 @torch.inference_mode()
 def fp8_check(shape: Shape, device: torch.device) -> Figures:
     """What fp8 does to a call's output at each timestep of a chunk, on a full cache; of random weights, all layers."""
-    dtype = fastest_dtype(device)
+    dtype = dtype_for(device)
     with device:
         model = VideoDiT(shape.dit)
     randomised(model)

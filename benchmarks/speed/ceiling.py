@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.speed.stopwatch import Stopwatch, Took
 from motionstream.dit.attention import attend
-from motionstream.evaluate.speed.stopwatch import Stopwatch, Took
 from motionstream.fast.products import Product
 
 MATRIX, CONVOLUTION, ATTENTION = "matrix", "convolution", "attention"

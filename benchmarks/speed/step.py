@@ -1,7 +1,7 @@
 """What a chunk costs once a stream is under way, part by part, and how much of it the machine could not do faster.
 
-`motionstream bench step`. Nothing waits for a viewer here: steps follow one another, each part is timed on its own
-(on an accelerator this takes away what overlaps), and rounds of the machine's ceiling are run in between.
+`python -m benchmarks speed step`. Nothing waits for a viewer here: steps follow one another, each part is timed on its
+own (on an accelerator this takes away what overlaps), and rounds of the machine's ceiling are run in between.
 Arithmetic is counted by PyTorch on the plain modules, so a faster form of them is not credited with less work.
 
 `bench_step` takes a model that can be shown; `bench_network` the DiT and the tiny decoder of any published size, with
@@ -21,32 +21,30 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from motionstream.conditioning import Conditioning, TrackBatch
+from benchmarks.speed.ceiling import ATTENTION, CONVOLUTION, MATRIX, Ceiling, Sizes
+from benchmarks.speed.paired import SETTLING, RecordedGestures
+from benchmarks.speed.stopwatch import Stopwatch, Took, accelerator, figures
+from benchmarks.speed.untrained import Shape, Untrained, untrained_decoder
 from motionstream.dit import RollingCache, VideoDiT
 from motionstream.dit.attention import attention_backend
 from motionstream.evaluate import machine
-from motionstream.evaluate.live.session import LoopedSession, recorded_session, textured_picture
-from motionstream.evaluate.speed.ceiling import ATTENTION, CONVOLUTION, MATRIX, Ceiling, Sizes
-from motionstream.evaluate.speed.stopwatch import Stopwatch, Took, accelerator, figures
-from motionstream.evaluate.speed.untrained import Shape, Untrained, untrained_decoder
+from motionstream.evaluate.live.session import textured_picture
+from motionstream.fast.dtype import dtype_for
 from motionstream.fast.fp8 import quantise_products
+from motionstream.fast.fuse import FusedDiT
 from motionstream.fast.graphed import GraphedStep, chunk_step
-from motionstream.fast.products import fastest_dtype
 from motionstream.geometry import Geometry
 from motionstream.sampling import ChunkStep, MotionModel, PlainStep, RolloutConfig, keyed_noise
 from motionstream.stream.model import StreamingModel
-from motionstream.stream.state import Chunk
 from motionstream.stream.stream import Stream
 from motionstream.tiny.vae import TinyVAE
-from motionstream.tracks import Tracks
-from motionstream.tracks.events import Gesture
 from motionstream.vae import Memory
 from motionstream.wan.taehv import TaehvDecoder
 from motionstream.wan.with_decoder import WithDecoder
 
 CONDITION, DENOISE, DECODE, COMMIT = "condition", "denoise", "decode", "commit"
 CALL = "call"  # of `Stream.step`: what of it is neither condition nor denoise is decode
-LEAST_STEPS, SETTLING = 30, 2  # steps measured at least; steps run after the cache has filled and not counted
+LEAST_STEPS = 30  # steps measured at least
 STEPS_A_ROUND = 5  # between two rounds of the ceiling
 
 Over = Callable[[Iterable[int]], Iterable[int]]
@@ -63,10 +61,9 @@ def bench_step(model: StreamingModel, steps: int = LEAST_STEPS, seed: int = 0, o
     """
     check_steps(steps)
     parts = _Parts(model.device)
-    opened = model.open(textured_picture(model.size, seed), seed=seed)
-    stream = _TimedStream(model, opened.state)
-    stream.parts, hand = parts, Hand(stream)
-    driven = _Driven(parts, model.rollout_config, stream.state.cache, lambda: _step(stream, hand), model.network)
+    stream = _timed_stream(model.open(textured_picture(model.size, seed), seed=seed), parts)
+    gestures, cache = RecordedGestures(stream), stream.state.cache
+    driven = _Driven(parts, model.rollout_config, cache, lambda: _step(stream, gestures, parts), model.network)
     found = driven.run(steps, over, Ceiling(_sizes(model), model.dtype, model.device))
     frames = stream.chunk_frames
     step = found["step"]["ms"]["p50"]
@@ -94,11 +91,11 @@ def bench_network(
     """Figures of a published size's live step with random weights: denoise, decode and commit.
 
     decode: by the published tiny decoder of that size; where there is none that part is missing. fp8: products of the
-    blocks in 8-bit floats (`dit.fp8`), which means something where the device has them.
+    blocks in 8-bit floats (`motionstream.fast.fp8`), which means something where the device has them.
     Raises ValueError on fewer than 30 steps.
     """
     check_steps(steps)
-    dtype, parts = fastest_dtype(device), _Parts(device)
+    dtype, parts = dtype_for(device), _Parts(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     made = Untrained(shape, dtype, device)
@@ -304,7 +301,8 @@ def _median(values: list[float]) -> float:
 def plain(network: MotionModel) -> Iterator[None]:
     """The network with its DiT unfused and, on a CPU, attention as products: PyTorch can count all of that."""
     fused = network.dit
-    reference = fused if isinstance(fused, VideoDiT) else fused.reference
+    reference = fused.reference if isinstance(fused, FusedDiT) else fused
+    assert isinstance(reference, VideoDiT)
     kernel = reference.kernel
     on_cpu = next(reference.parameters()).device.type == "cpu"
     network.dit, reference.kernel = reference, "matmul" if on_cpu else "sdpa"
@@ -324,41 +322,32 @@ def _by_kind(counter: FlopCounterMode) -> dict[str, float]:
     return found
 
 
-class _TimedStream(Stream):
-    """A stream whose parts are timed where it does them."""
+class _Timed:
+    """An object whose methods are timed as parts of a step, by name; all else is the object's own."""
 
-    parts: _Parts
+    def __init__(self, inner: object, parts: _Parts, methods: Mapping[str, str]) -> None:
+        self._inner, self._parts, self._methods = inner, parts, methods
 
-    def _condition(self, tracks: TrackBatch) -> Any:
-        return self.parts.timed(CONDITION, lambda: super(_TimedStream, self)._condition(tracks))
-
-    def _denoise(self, conditioning: Conditioning) -> Tensor:
-        return self.parts.timed(DENOISE, lambda: super(_TimedStream, self)._denoise(conditioning))
-
-    def _commit(self, chunk: Chunk) -> None:
-        self.parts.timed(COMMIT, lambda: super(_TimedStream, self)._commit(chunk))
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if name not in self._methods:
+            return found
+        return lambda *given, **named: self._parts.timed(self._methods[name], lambda: found(*given, **named))
 
 
-class Hand:
-    """The committed session on the clock of a stream; its changes of words are left out."""
-
-    def __init__(self, stream: Stream) -> None:
-        recording = recorded_session().on(stream.size)
-        self.session, self.coming, self.fps = recording.header.session(), LoopedSession(recording), stream.fps
-
-    def tracks(self, frames: int) -> Tracks:
-        """Of the next frames."""
-        for event in self.coming.until(self.session.next_frame / self.fps):
-            if isinstance(event, Gesture):
-                self.session.apply(event)
-        return self.session.tracks(self.session.next_frame, frames)
+def _timed_stream(stream: Stream, parts: _Parts) -> Stream:
+    """The stream with its conditioner and both halves of its chunks timed."""
+    inner: Any = stream.parts
+    conditioner = _Timed(inner.conditioner, parts, {"step": CONDITION})
+    chunk_step = _Timed(inner.chunk_step, parts, {"denoise": DENOISE, "commit": COMMIT})
+    return Stream(replace(inner, conditioner=conditioner, chunk_step=chunk_step), stream.state)
 
 
-def _step(stream: _TimedStream, hand: Hand) -> None:
+def _step(stream: Stream, gestures: RecordedGestures, parts: _Parts) -> None:
     """One step and the commit that a server does after it."""
-    tracks = hand.tracks(stream.chunk_frames)
-    stream.parts.timed(CALL, lambda: stream.step(tracks))
-    stream.parts.rest(DECODE, of=CALL, without=(CONDITION, DENOISE))
+    tracks = gestures.tracks(stream.chunk_frames)
+    parts.timed(CALL, lambda: stream.step(tracks))
+    parts.rest(DECODE, of=CALL, without=(CONDITION, DENOISE))
     stream.settle()
 
 
