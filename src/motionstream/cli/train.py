@@ -48,7 +48,9 @@ def train(
     gpus: Annotated[int, typer.Option(help="Dry run: number of GPUs.", min=1)] = 32,
     memory: Annotated[float, typer.Option(help="Dry run: memory of each GPU in GB.")] = 80.0,
     tflops: Annotated[float, typer.Option(help="Dry run: TFLOP/s that each GPU sustains.")] = 400.0,
-    accumulate: Annotated[int | None, typer.Option(help="Batches a step; else the recipe's.", min=1)] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Batches a step, their gradients added; else the recipe's.", min=1)
+    ] = None,
     json_out: JsonOut = None,
 ) -> None:
     """Train one stage. Stopped at any time, the same command resumes it exactly where it was.

@@ -114,12 +114,12 @@ class ShardData:
         latents = torch.stack([clip.latents for clip in clips]).to(self.device, torch.float32)
         given = self._conditioning(latents, tracks.hidden(torch.from_numpy(track)), identities)
         everyone = torch.ones(len(clips), dtype=torch.bool)
-        said = [self.clips.null_prompt if drop else clip.text for clip, drop in zip(clips, text, strict=True)]
+        rows = [self.clips.null_prompt if drop else clip.text for clip, drop in zip(clips, text, strict=True)]
         return Sample(
             latents=latents,
             conditioning=given,
             no_motion=self._conditioning(latents, tracks.hidden(everyone), identities) if no_motion else None,
-            prompts=self._prompts(said),
+            prompts=self._prompts(rows),
             null_prompt=self._prompts([self.clips.null_prompt]),
             seen=self._seen(clips),
             key=key,
