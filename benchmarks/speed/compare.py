@@ -212,7 +212,7 @@ class Pair:
 
     def cached(self) -> Tensor:
         """Ours, plainly, with its cache."""
-        out: Tensor = self.ours(self.chunk, self.given.t, self.context, cache=self.past)
+        out: Tensor = self.ours(self.chunk, self.given.t, self.context, over=self.past)
         return out
 
     def recorded(self) -> dict[str, Callable[[], Tensor]]:
@@ -251,7 +251,7 @@ class Pair:
         )
         slots.restore(self.past.snapshot())
         t, chunk = self.given.t.cpu(), self.chunk.contiguous()  # times on the host: nothing may wait for the device
-        return partial(model, chunk, t, self.context, cache=slots)
+        return partial(model, chunk, t, self.context, over=slots)
 
     def forms(self) -> dict[str, Callable[[], Tensor]]:
         given, past = self.given, self.past
@@ -261,7 +261,7 @@ class Pair:
             OURS: lambda: self.ours(given.x, given.t, self.context),
             THEIR_CHUNK: lambda: self.diffusers(self.chunk),
             CACHED: self.cached,
-            FUSED: lambda: self.fused(self.chunk, given.t, self.context, cache=past),
+            FUSED: lambda: self.fused(self.chunk, given.t, self.context, over=past),
         }
 
     def diffusers(self, x: Tensor) -> Tensor:
@@ -285,7 +285,7 @@ class Pair:
             "whole": difference(forms[OURS](), whole),
             "whole_reading": difference(forms[OURS_READING](), whole),
             "chunk": difference(
-                self.ours(self.chunk, self.given.t, self.context, cache=empty), self.diffusers(self.chunk)
+                self.ours(self.chunk, self.given.t, self.context, over=empty), self.diffusers(self.chunk)
             ),
             "fused": difference(forms[FUSED](), forms[CACHED]()),
         }

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motionstream.dit import ChunkMask, RollingCache, TextContext, VideoDiT
+from motionstream.dit import Over, RollingCache, TextContext, VideoDiT
 from motionstream.dit.layers import Block, LayerContext
 from motionstream.dit.rope import Table, rotate
 from motionstream.fast.slots import SlotCache
@@ -36,25 +36,23 @@ class CompiledDiT(nn.Module):
         x_BTCHW: Tensor,
         t: Tensor,
         context: Tensor | TextContext,
-        *,
-        mask: ChunkMask | None = None,
-        cache: RollingCache | None = None,
+        over: Over = None,
         commit: bool = False,
     ) -> Tensor:
         """As `VideoDiT.forward` over slots. Raises ValueError on another cache."""
-        if not isinstance(cache, SlotCache) or mask is not None:
+        if not isinstance(over, SlotCache):
             raise ValueError("the compiled form streams over a SlotCache only")
         context = self.text_context(context) if isinstance(context, Tensor) else context
         latents = x_BTCHW.shape[1]
-        slots = _Slots(cache, latents, commit)
+        slots = _Slots(over, latents, commit)
         out: Tensor = self._compiled(x_BTCHW, t, context.layers, context.bias, slots)
         if commit:
-            cache.advance(latents)
+            over.advance(latents)
         return out
 
     def commit(self, x_BTCHW: Tensor, t: Tensor, context: Tensor | TextContext, cache: RollingCache) -> None:
         """As `VideoDiT.commit`."""
-        self(x_BTCHW, t, context, cache=cache, commit=True)
+        self(x_BTCHW, t, context, cache, commit=True)
 
     def _through(
         self, x_BTCHW: Tensor, t: Tensor, layers: Sequence[LayerContext], bias: Tensor | None, slots: _Slots

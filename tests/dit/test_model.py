@@ -58,9 +58,9 @@ def test_inference_mode_leaves_nothing_that_training_trips_over() -> None:
     torch.nn.init.normal_(model.head.head.weight)
     with torch.inference_mode():
         cache = RollingCache(SMALL, batch=2, tokens=6, sink=3, window=3)
-        model(x, t, text, cache=cache, commit=True)
+        model(x, t, text, over=cache, commit=True)
         model(x, t, text)
-    model(x, t, text, cache=cache).square().mean().backward()
+    model(x, t, text, over=cache).square().mean().backward()
     model(x, t, text).square().mean().backward()
     assert model.blocks[0].self_attn.q.weight.grad.isfinite().all()
 
@@ -72,18 +72,16 @@ def test_inference_mode_leaves_nothing_that_training_trips_over() -> None:
         ({"x": torch.zeros(2, 2, 5, 5, 6)}, "multiples of 2"),
         ({"t": torch.zeros(2, 3)}, r"timesteps of shape \(2, 3\)"),
         ({"text": torch.zeros(2, 3, 9)}, "text of shape"),
-        ({"mask": ChunkMask.regular(4, 2, 1, 1)}, "the mask is for 4 latents, x has 2"),
-        ({"positions": [0.0]}, "1 positions for 2 latents"),
-        ({"positions": [0.0, 1.0], "mask": ChunkMask.regular(2, 1, 1, 1)}, "exclude one another"),
+        ({"over": ChunkMask.regular(4, 2, 1, 1)}, "the mask is for 4 latents, x has 2"),
         ({"commit": True}, "without a cache"),
-        ({"cache": RollingCache(SMALL, batch=1, tokens=6, sink=1, window=1)}, "the cache is for batch 1"),
-        ({"cache": RollingCache(SMALL, batch=2, tokens=4, sink=1, window=1)}, "of 4 tokens a latent"),
+        ({"over": RollingCache(SMALL, batch=1, tokens=6, sink=1, window=1)}, "the cache is for batch 1"),
+        ({"over": RollingCache(SMALL, batch=2, tokens=4, sink=1, window=1)}, "of 4 tokens a latent"),
     ],
 )
 def test_refuses_what_does_not_fit(change: dict, message: str) -> None:
     x, t, text = inputs()
     given = {"x": x, "t": t, "text": text, **change}
-    ways = {name: given[name] for name in ("mask", "cache", "commit", "positions") if name in given}
+    ways = {name: given[name] for name in ("over", "commit") if name in given}
     with pytest.raises(ValueError, match=message):
         small()(given["x"], given["t"], given["text"], **ways)
 
@@ -114,7 +112,7 @@ def test_snapshot_of_other_sizes_is_refused() -> None:
     filled = cache()
     x, t, text = inputs()
     with torch.no_grad():
-        small()(x, t, text, cache=filled, commit=True)
+        small()(x, t, text, over=filled, commit=True)
     with pytest.raises(ValueError, match="sink 1 and window 2"):
         cache(window=3).restore(filled.snapshot())
     with pytest.raises(ValueError, match="this cache needs"):

@@ -37,7 +37,7 @@ def stream(
     """Chunk after chunk through the cache, each committed as it is."""
     return torch.cat(
         [
-            model(x[:, begin : begin + n], t[:, begin : begin + n], context, cache=cache, commit=True)
+            model(x[:, begin : begin + n], t[:, begin : begin + n], context, over=cache, commit=True)
             for begin, n in mask.spans
         ],
         dim=1,
@@ -57,7 +57,7 @@ def test_cache_equals_dense_and_chunked_mask(chunk: int, sink: int, window: int,
     assert cache.filled == sink + window
     for dense in (False, True):
         with masks(dense):
-            torch.testing.assert_close(model(x, t, context, mask=mask), streamed, atol=TOLERANCE, rtol=0)
+            torch.testing.assert_close(model(x, t, context, over=mask), streamed, atol=TOLERANCE, rtol=0)
 
 
 @torch.no_grad()
@@ -69,7 +69,7 @@ def test_cache_equals_mask_with_chunks_of_changing_size() -> None:
     for sink, window in ((3, 3), (1, 4), (0, 2)):
         mask = ChunkMask(spans, sink, window)
         streamed = stream(model, x, t, context, mask, cache_for(model, x, sink, window))
-        torch.testing.assert_close(model(x, t, context, mask=mask), streamed, atol=TOLERANCE, rtol=0)
+        torch.testing.assert_close(model(x, t, context, over=mask), streamed, atol=TOLERANCE, rtol=0)
 
 
 @torch.no_grad()
@@ -78,10 +78,10 @@ def test_sink_window_and_text_matter() -> None:
     model = small_model()
     x, context, t = clip(model), text(model), torch.rand(2, LATENTS) * 1000
     mask = ChunkMask.regular(LATENTS, 3, 3, 3)
-    base = model(x, t, context, mask=mask)[:, 9:]
+    base = model(x, t, context, over=mask)[:, 9:]
     for other in (replace(mask, sink=0), replace(mask, window=0), replace(mask, window=6)):
-        assert (model(x, t, context, mask=other)[:, 9:] - base).abs().max() > 100 * TOLERANCE
-    assert (model(x, t, text(model), mask=mask)[:, 9:] - base).abs().max() > 100 * TOLERANCE
+        assert (model(x, t, context, over=other)[:, 9:] - base).abs().max() > 100 * TOLERANCE
+    assert (model(x, t, text(model), over=mask)[:, 9:] - base).abs().max() > 100 * TOLERANCE
 
 
 @pytest.mark.parametrize("dense", [False, True])
@@ -93,12 +93,12 @@ def test_teacher_forcing_equals_cache_with_clean_commits(chunk: int, sink: int, 
     still, t = torch.zeros(2, LATENTS), torch.rand(2, LATENTS) * 1000
     mask = ChunkMask.regular(LATENTS, chunk, sink, window, teacher_forcing=True)
     with masks(dense):
-        both = model(torch.cat((clean, noisy), 1), torch.cat((still, t), 1), context, mask=mask)
+        both = model(torch.cat((clean, noisy), 1), torch.cat((still, t), 1), context, over=mask)
     cache = cache_for(model, clean, sink, window)
     for begin, n in mask.spans:
         part = slice(begin, begin + n)
-        denoised = model(noisy[:, part], t[:, part], context, cache=cache)
-        committed = model(clean[:, part], still[:, part], context, cache=cache, commit=True)
+        denoised = model(noisy[:, part], t[:, part], context, over=cache)
+        committed = model(clean[:, part], still[:, part], context, over=cache, commit=True)
         torch.testing.assert_close(both[:, part], committed, atol=TOLERANCE, rtol=0)
         late = slice(LATENTS + begin, LATENTS + begin + n)
         torch.testing.assert_close(both[:, late], denoised, atol=TOLERANCE, rtol=0)
@@ -111,7 +111,7 @@ def test_past_never_changes_when_the_future_arrives() -> None:
     other = x.clone()
     other[:, 12:] = torch.randn_like(other[:, 12:])
     mask = ChunkMask.regular(LATENTS, 3, 3, 3)
-    before, after = model(x, t, context, mask=mask), model(other, t, context, mask=mask)
+    before, after = model(x, t, context, over=mask), model(other, t, context, over=mask)
     assert torch.equal(before[:, :12], after[:, :12])
     assert not torch.equal(before[:, 12:], after[:, 12:])
 
@@ -124,8 +124,8 @@ def test_denoising_leaves_the_cache_as_it_is_and_memory_in_place() -> None:
     places = cache.keys.data_ptr(), cache.values.data_ptr()
     stream(model, x[:, :9], t, context, ChunkMask.regular(9, 3, 3, 3), cache)
     before = cache.snapshot()
-    first = model(x[:, 9:12], t[:, 9:12], context, cache=cache)
-    assert torch.equal(first, model(x[:, 9:12], t[:, 9:12], context, cache=cache))
+    first = model(x[:, 9:12], t[:, 9:12], context, over=cache)
+    assert torch.equal(first, model(x[:, 9:12], t[:, 9:12], context, over=cache))
     after = cache.snapshot()
     assert all(torch.equal(before[name], after[name]) for name in ("keys", "values"))  # type: ignore[literal-required]
     assert before["window_seen"] == after["window_seen"]
@@ -141,11 +141,11 @@ def test_snapshot_continues_bit_for_bit(committed: int) -> None:
     if committed:
         stream(model, x[:, :committed], t, context, ChunkMask.regular(committed, 2, 3, 4), cache)
     state, copy = cache.snapshot(), cache.clone()
-    following = [model(x[:, i : i + 1], t[:, i : i + 1], context, cache=cache, commit=True) for i in (14, 15, 16)]
+    following = [model(x[:, i : i + 1], t[:, i : i + 1], context, over=cache, commit=True) for i in (14, 15, 16)]
     resumed = cache_for(model, x, 3, 4)
     resumed.restore(state)
     for other in (copy, resumed):
-        again = [model(x[:, i : i + 1], t[:, i : i + 1], context, cache=other, commit=True) for i in (14, 15, 16)]
+        again = [model(x[:, i : i + 1], t[:, i : i + 1], context, over=other, commit=True) for i in (14, 15, 16)]
         assert all(torch.equal(a, b) for a, b in zip(following, again, strict=True))
 
 
@@ -158,12 +158,12 @@ def test_prompt_change_recommits_the_window_and_keeps_the_sink() -> None:
     sink = cache.keys[:, :, :3].clone()
     cache.reset_window()
     assert cache.filled == 3
-    model(x[:, 6:9], t[:, 6:9], new, cache=cache, commit=True)
+    model(x[:, 6:9], t[:, 6:9], new, over=cache, commit=True)
     assert torch.equal(cache.keys[:, :, :3], sink)
     fresh = cache_for(model, x, 3, 3)
-    model(x[:, :3], t[:, :3], old, cache=fresh, commit=True)
-    model(x[:, 6:9], t[:, 6:9], new, cache=fresh, commit=True)
-    assert torch.equal(model(x[:, 9:12], t[:, 9:12], new, cache=cache), model(x[:, 9:12], t[:, 9:12], new, cache=fresh))
+    model(x[:, :3], t[:, :3], old, over=fresh, commit=True)
+    model(x[:, 6:9], t[:, 6:9], new, over=fresh, commit=True)
+    assert torch.equal(model(x[:, 9:12], t[:, 9:12], new, over=cache), model(x[:, 9:12], t[:, 9:12], new, over=fresh))
 
 
 def test_reset_forgets_everything() -> None:
@@ -171,26 +171,26 @@ def test_reset_forgets_everything() -> None:
     x, context = clip(model), text(model).detach()
     cache = cache_for(model, x, 3, 3)
     with torch.no_grad():
-        first = model(x[:, :3], torch.zeros(2), context, cache=cache, commit=True)
-        model(x[:, 3:6], torch.zeros(2), context, cache=cache, commit=True)
+        first = model(x[:, :3], torch.zeros(2), context, over=cache, commit=True)
+        model(x[:, 3:6], torch.zeros(2), context, over=cache, commit=True)
         cache.reset()
-        assert torch.equal(first, model(x[:, :3], torch.zeros(2), context, cache=cache))
+        assert torch.equal(first, model(x[:, :3], torch.zeros(2), context, over=cache))
 
 
 def test_gradient_flows_through_the_chunk_alone_and_survives_later_commits() -> None:
     model = small_model()
     x, context, t = clip(model), text(model).detach(), torch.full((2,), 500.0)
     cache = cache_for(model, x, 3, 3)
-    model(x[:, :3], t, context, cache=cache, commit=True)
+    model(x[:, :3], t, context, over=cache, commit=True)
     assert not cache.keys.requires_grad
     assert not cache.values.requires_grad
 
     def gradient(then_commit: bool) -> torch.Tensor:
         held = cache.clone()
         chunk = x[:, 3:6].clone().requires_grad_()
-        loss = model(chunk, t, context, cache=held).square().mean()
+        loss = model(chunk, t, context, over=held).square().mean()
         for begin in (3, 6, 9) if then_commit else ():
-            model(x[:, begin : begin + 3], t, context, cache=held, commit=True)
+            model(x[:, begin : begin + 3], t, context, over=held, commit=True)
         return torch.autograd.grad(loss, chunk)[0]
 
     alone, followed = gradient(False), gradient(True)
@@ -203,7 +203,5 @@ def test_cached_and_masked_students_see_what_the_teacher_sees_in_one_chunk() -> 
     model = small_model()
     x, context, t = clip(model, latents=3), text(model), torch.tensor([200.0, 700.0])
     teacher = model(x, t, context)
-    torch.testing.assert_close(model(x, t, context, mask=ChunkMask.regular(3, 3, 3, 3)), teacher)
-    torch.testing.assert_close(model(x, t, context, cache=cache_for(model, x, 3, 3)), teacher)
-    shifted = model(x, t, context, positions=[5, 6, 7])
-    torch.testing.assert_close(shifted, teacher, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(model(x, t, context, over=ChunkMask.regular(3, 3, 3, 3)), teacher)
+    torch.testing.assert_close(model(x, t, context, over=cache_for(model, x, 3, 3)), teacher)

@@ -34,8 +34,8 @@ def stream(
     context, out = model.text_context(text), []
     for begin, n in CHUNKS:
         part, times = x[:, begin : begin + n], t[:, begin : begin + n] if t.ndim == 2 else t
-        out += [model(part, times, context, cache=cache), model(part * 0.5, times / 2, context, cache=cache)]
-        out.append(model(part, torch.zeros(len(x)), context, cache=cache, commit=True))
+        out += [model(part, times, context, over=cache), model(part * 0.5, times / 2, context, over=cache)]
+        out.append(model(part, torch.zeros(len(x)), context, over=cache, commit=True))
     return torch.cat(out, dim=1)
 
 
@@ -63,10 +63,9 @@ def test_equals_the_reference_with_a_picture_and_without_packed_products() -> No
     with patch("motionstream.fast.products.pack", return_value=None):
         plain = fuse(model)
     for form, cache in zip((model, fuse(model), plain), caches, strict=True):
-        form(x[:, :3], torch.zeros(2), context, cache=cache, commit=True)
+        form(x[:, :3], torch.zeros(2), context, over=cache, commit=True)
     expected, *fused = (
-        form(x[:, 3:6], t, context, cache=cache)
-        for form, cache in zip((model, fuse(model), plain), caches, strict=True)
+        form(x[:, 3:6], t, context, over=cache) for form, cache in zip((model, fuse(model), plain), caches, strict=True)
     )
     for out in fused:
         torch.testing.assert_close(out, expected, atol=TOLERANCE, rtol=0)
@@ -81,7 +80,7 @@ def test_a_commit_for_the_caches_sake_equals_a_whole_pass(fused: bool) -> None:
     caches = [cache_for(model, 2) for _ in range(2)]
     for begin, n in CHUNKS:
         part = x[:, begin : begin + n]
-        model(part, torch.zeros(2), context, cache=caches[0], commit=True)
+        model(part, torch.zeros(2), context, over=caches[0], commit=True)
         form.commit(part, torch.zeros(2), context, caches[1])
         torch.testing.assert_close(caches[1].keys, caches[0].keys, atol=TOLERANCE, rtol=0)
         torch.testing.assert_close(caches[1].values, caches[0].values, atol=TOLERANCE, rtol=0)
@@ -115,8 +114,8 @@ def test_streams_that_take_turns_do_not_meet() -> None:
     for begin, n in CHUNKS:
         for who, (x, text) in enumerate(clips):
             context, part, cache = fused.text_context(text), x[:, begin : begin + n], caches[who]
-            together[who] += [fused(part * scale, t * scale, context, cache=cache) for scale in (1, 0.5)]
-            together[who].append(fused(part, torch.zeros(1), context, cache=cache, commit=True))
+            together[who] += [fused(part * scale, t * scale, context, over=cache) for scale in (1, 0.5)]
+            together[who].append(fused(part, torch.zeros(1), context, over=cache, commit=True))
     for alone, turns in zip(apart, together, strict=True):
         assert torch.equal(alone, torch.cat(turns, dim=1))
 
@@ -129,12 +128,12 @@ def test_changes_behind_its_back_are_seen() -> None:
     t, context = torch.full((1,), 300.0), model.text_context(text)
 
     def same() -> None:
-        expected = model(x[:, 9:12], t, context, cache=cache)
-        torch.testing.assert_close(fused(x[:, 9:12], t, context, cache=cache), expected, atol=TOLERANCE, rtol=0)
+        expected = model(x[:, 9:12], t, context, over=cache)
+        torch.testing.assert_close(fused(x[:, 9:12], t, context, over=cache), expected, atol=TOLERANCE, rtol=0)
 
     same()
     for begin in (0, 3, 6):
-        model(x[:, begin : begin + 3], torch.zeros(1), context, cache=cache, commit=True)
+        model(x[:, begin : begin + 3], torch.zeros(1), context, over=cache, commit=True)
         same()
     state = cache.snapshot()
     cache.reset_window()
@@ -150,9 +149,9 @@ def test_any_timestep_works_and_few_are_kept() -> None:
     model = small_model()
     fused, cache, (x, text) = fuse(model), cache_for(model, 1), clip(model, 1)
     for t in torch.linspace(0, 1000, KEPT_TIMESTEPS + 5):
-        out = fused(x[:, :1], t[None], text, cache=cache)
+        out = fused(x[:, :1], t[None], text, over=cache)
     assert len(fused._modulations) == KEPT_TIMESTEPS
-    torch.testing.assert_close(out, model(x[:, :1], t[None], text, cache=cache), atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(out, model(x[:, :1], t[None], text, over=cache), atol=TOLERANCE, rtol=0)
 
 
 def test_refuses_what_it_was_not_built_for() -> None:
@@ -163,11 +162,11 @@ def test_refuses_what_it_was_not_built_for() -> None:
         with pytest.raises(ValueError, match="with a cache only"):
             fused(x[:, :3], t, text)
         with pytest.raises(ValueError, match="with a cache only"):
-            fused(x[:, :3], t, text, mask=ChunkMask.regular(3, 3, 1, 1))
+            fused(x[:, :3], t, text, over=ChunkMask.regular(3, 3, 1, 1))
         with pytest.raises(ValueError, match="latents of shape"):
-            fused(x[:, :3, :1], t, text, cache=cache)
+            fused(x[:, :3, :1], t, text, over=cache)
     with pytest.raises(ValueError, match="no gradients"):
-        fused(x[:, :3], t, text, cache=cache)
+        fused(x[:, :3], t, text, over=cache)
     with pytest.raises(ValueError, match="qk_norm"):
         fuse(VideoDiT(replace(small_config(), qk_norm=False)))
 
@@ -197,7 +196,7 @@ def test_a_picture_is_attended_to_where_there_are_no_prompts() -> None:
     fused, image = fuse(model, prompted=False), torch.randn(1, 5, 24)
     first, t = x[:, :3], torch.full((1,), 400.0)
     expected, made = (
-        form(first, t, form.text_context(text, image), cache=cache_for(model, 1)) for form in (model, fused)
+        form(first, t, form.text_context(text, image), over=cache_for(model, 1)) for form in (model, fused)
     )
     torch.testing.assert_close(made, expected, atol=TOLERANCE, rtol=0)
 
@@ -210,5 +209,5 @@ def test_the_same_timesteps_in_another_arrangement_are_others() -> None:
     for t in (times[None], times.view(2, 2), times[:, None], times, times[None]):
         batch = len(t)
         x, text = torch.randn(batch, 4 // batch, model.config.in_channels, 6, 10), clip(model, batch)[1]
-        expected, made = (form(x, t, text, cache=cache_for(model, batch)) for form in (model, fused))
+        expected, made = (form(x, t, text, over=cache_for(model, batch)) for form in (model, fused))
         torch.testing.assert_close(made, expected, atol=TOLERANCE, rtol=0)

@@ -45,8 +45,8 @@ def stream(
     for begin in range(0, x.shape[1], chunk):
         part = x[:, begin : begin + chunk]
         for scale, t in ((1.0, 900.0), (0.5, 400.0)):
-            out.append(model(part * scale, torch.full((len(x),), t), context, cache=cache))
-        out.append(model(part, torch.zeros(len(x)), context, cache=cache, commit=True))
+            out.append(model(part * scale, torch.full((len(x),), t), context, over=cache))
+        out.append(model(part, torch.zeros(len(x)), context, over=cache, commit=True))
     return torch.cat(out, dim=1)
 
 
@@ -140,7 +140,7 @@ def test_a_changed_prompt_recommits_the_window_and_keeps_the_sink(sink: int) -> 
             stream(form, x[:, :9], old, cache, 3)
             kept = cache.keys[:, :, :sink].clone()
             cache.reset_window()
-            form(x[:, 6:9], zero, new, cache=cache, commit=True)
+            form(x[:, 6:9], zero, new, over=cache, commit=True)
             assert torch.equal(cache.keys[:, :, :sink], kept)
             after.append(stream(form, x[:, 9:], new, cache, 3))
         torch.testing.assert_close(after[1], after[0], atol=TOLERANCE, rtol=0)
@@ -181,8 +181,8 @@ def test_a_known_first_latent_has_its_own_timestep(form: str) -> None:
     """As in a stream's first chunk: modulations then differ within the chunk."""
     model = small_model()
     x, context, t = clip(model, 1, 3)[:, :3], text(model, 1), torch.tensor([[0.0, 700.0, 700.0]])
-    expected = model(x, t, context, cache=ring_for(model, 1, 3, 3))
-    made = FORMS[form](model)(x, t, context, cache=slots_for(model, 1, 3, 3, 3))
+    expected = model(x, t, context, over=ring_for(model, 1, 3, 3))
+    made = FORMS[form](model)(x, t, context, over=slots_for(model, 1, 3, 3, 3))
     torch.testing.assert_close(made, expected, atol=TOLERANCE, rtol=0)
 
 

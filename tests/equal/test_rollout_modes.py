@@ -21,7 +21,7 @@ from torch import Tensor
 
 from motionstream.dit import ChunkMask
 from motionstream.geometry import chunk_spans
-from motionstream.sampling import MotionModel, RolloutConfig, commit_chunk, denoise_chunk, keyed, rollout
+from motionstream.sampling import ChunkInputs, MotionModel, RolloutConfig, commit_chunk, denoise_chunk, keyed, rollout
 from motionstream.tiny.anchor import Anchor
 from motionstream.tiny.conditioner import AnchoredConditioner, AnchoredState
 from motionstream.train.causal_init import forced_guess
@@ -68,7 +68,7 @@ def test_a_clip_known_in_full_equals_a_stream_that_learns_its_tracks_chunk_by_ch
         part, state = conditioner.continued(state, tracks.slice(*GEOMETRY.frame_range(begin, size)))
         known = part.first[:, :1, GEOMETRY.temporal_stride :] if index == 0 else None
         noise = partial(keyed(5), index)
-        clean = denoise_chunk(model, cache, part, context, rollout_config.times, noise, known)
+        clean = denoise_chunk(model, cache, ChunkInputs(part, context, noise, known), rollout_config.times)
         commit_chunk(model, cache, clean, part, context)
         chunks.append(clean)
     torch.testing.assert_close(torch.cat(chunks, 1), roll(model, rollout_config), atol=1e-3, rtol=0)
@@ -92,6 +92,6 @@ def test_teacher_forcing_equals_the_cached_student_after_clean_commits(
     for begin, size in chunk_spans(LATENTS, chunk):
         span = slice(begin, begin + size)
         part = parts.slice(begin, begin + size)
-        cached = model.clean(noisy[:, span], t[:, span], part, context, cache=cache)
+        cached = model.clean(noisy[:, span], t[:, span], part, context, over=cache)
         torch.testing.assert_close(forced[:, span], cached, atol=1e-4, rtol=0)
         commit_chunk(model, cache, clean[:, span], part, context)

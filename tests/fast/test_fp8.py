@@ -99,9 +99,9 @@ def test_a_fused_model_takes_products_in_fp8() -> None:
     assert quantise_products(fused.fused_blocks) >= 6 * model.config.layers
     given = call(model)
     cache = RollingCache(model.config, batch=1, tokens=6, sink=3, window=3, device=DEVICE)
-    exact = model(**given, cache=cache)
-    apart = relative_difference(fused(**given, cache=cache), exact)
-    plain = relative_difference(rounded(model)(**given, cache=cache), exact)
+    exact = model(**given, over=cache)
+    apart = relative_difference(fused(**given, over=cache), exact)
+    plain = relative_difference(rounded(model)(**given, over=cache), exact)
     assert 0 < apart < 2 * plain
 
 
@@ -111,9 +111,9 @@ def test_a_pass_over_slots_takes_products_in_fp8_too() -> None:
     fused, given = fuse(model, REFERENCE), call(model)
     grid = (2, 3)
     slots = SlotCache(model.config, batch=1, grid=grid, chunk=3, sink=3, window=3, device=DEVICE)
-    exact = fused(**given, cache=slots)
+    exact = fused(**given, over=slots)
     quantise_products(fused.fused_blocks)
-    assert 0 < relative_difference(fused(**given, cache=slots), exact) < 0.1
+    assert 0 < relative_difference(fused(**given, over=slots), exact) < 0.1
 
 
 def test_the_gate_lets_pass_and_refuses_with_the_figure() -> None:

@@ -40,10 +40,10 @@ def test_nothing_is_allocated_again_and_denoising_changes_no_slot() -> None:
     context = model.text_context(torch.randn(1, 7, 20))
     x, t = torch.randn(1, 3, 9, 6, 10), torch.full((1,), 400.0)
     for _ in range(4):
-        model(x, torch.zeros(1), context, cache=cache, commit=True)
+        model(x, torch.zeros(1), context, over=cache, commit=True)
         before, version = cache.snapshot(), cache.version
-        first = model(x, t, context, cache=cache)
-        assert torch.equal(first, model(x, t, context, cache=cache))
+        first = model(x, t, context, over=cache)
+        assert torch.equal(first, model(x, t, context, over=cache))
         after = cache.snapshot()
         assert all(torch.equal(before[name], after[name]) for name in ("keys", "values"))  # type: ignore[literal-required]
         assert cache.version == version
@@ -60,7 +60,7 @@ def test_what_lies_beyond_the_filled_slots_is_never_read() -> None:
     for form in (model, fuse(model)):
         for begin in range(0, 12, 3):
             made, expected = (
-                form(x[:, begin : begin + 3], torch.zeros(1), context, cache=cache, commit=True)
+                form(x[:, begin : begin + 3], torch.zeros(1), context, over=cache, commit=True)
                 for cache in (poisoned, clean)
             )
             assert torch.equal(made, expected)
@@ -74,21 +74,21 @@ def test_it_refuses_what_it_was_not_built_for() -> None:
     with pytest.raises(ValueError, match="window of 4 latents is longer"):
         slots(window=4)
     with pytest.raises(ValueError, match="train with RollingCache"):
-        model(x, t, text, cache=cache)
+        model(x, t, text, over=cache)
     with torch.no_grad():
         with pytest.raises(ValueError, match="rows, columns"):
-            model(x.transpose(-1, -2), t, text, cache=cache)
+            model(x.transpose(-1, -2), t, text, over=cache)
         with pytest.raises(ValueError, match="4 latents in slots with room for 3"):
-            model(torch.randn(1, 4, 9, 6, 10), t, text, cache=cache)
+            model(torch.randn(1, 4, 9, 6, 10), t, text, over=cache)
         with pytest.raises(ValueError, match="with room"):
-            model(x, t, text, cache=slots(room=False))
+            model(x, t, text, over=slots(room=False))
         for _ in range(2):
-            model(x, t, text, cache=cache, commit=True)
-        model(x[:, :2], t, text, cache=cache)
+            model(x, t, text, over=cache, commit=True)
+        model(x[:, :2], t, text, over=cache)
         with pytest.raises(ValueError, match="2 latents would shift a window of 3"):
-            model(x[:, :2], t, text, cache=cache, commit=True)
+            model(x[:, :2], t, text, over=cache, commit=True)
         with pytest.raises(ValueError, match="model's dtype"):
-            fuse(small_model().bfloat16())(x, t, text.bfloat16(), cache=cache)
+            fuse(small_model().bfloat16())(x, t, text.bfloat16(), over=cache)
         with pytest.raises(ValueError, match="rows of tokens"):
             slots(grid=(5, 3)).restore(cache.snapshot())
 
@@ -99,15 +99,15 @@ def test_a_cache_takes_anothers_slots_and_a_copy_goes_its_own_way() -> None:
     x, context = torch.randn(1, 12, 9, 6, 10), model.text_context(torch.randn(1, 7, 20))
     for begin in range(0, 9, 3):
         written = shared.written(3)
-        model(x[:, begin : begin + 3], torch.zeros(1), context, cache=shared, commit=True)
+        model(x[:, begin : begin + 3], torch.zeros(1), context, over=shared, commit=True)
         kept.take(shared, written)
     assert kept.keys.shape[2] == 6
     assert torch.equal(kept.keys, shared.keys[:, :, :6])
     copy = shared.clone()
-    expected = model(x[:, 9:], torch.zeros(1), context, cache=shared, commit=True)
+    expected = model(x[:, 9:], torch.zeros(1), context, over=shared, commit=True)
     for other in (copy, slots()):
         other.take(kept)
-        assert torch.equal(expected, model(x[:, 9:], torch.zeros(1), context, cache=other, commit=True))
+        assert torch.equal(expected, model(x[:, 9:], torch.zeros(1), context, over=other, commit=True))
     assert not torch.equal(kept.keys, shared.keys[:, :, :6])
 
 

@@ -45,7 +45,7 @@ def test_operations_are_what_pytorch_counts_over_the_whole_network(name: str, mo
         with FlopCounterMode(display=False) as prompt:
             context = model.text_context(torch.empty(1, dit.text_tokens, dit.text_dim))
         with FlopCounterMode(display=False) as forward:
-            model(x, torch.empty(1), context, cache=cache)
+            model(x, torch.empty(1), context, over=cache)
     counted = dit_operations(dit, geometry, live.chunk, past=live.sink + live.window)
     assert sum(counted.values()) == forward.get_total_flops()
     assert prompt_operations(dit) == prompt.get_total_flops()

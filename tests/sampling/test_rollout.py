@@ -24,6 +24,7 @@ from torch import Tensor
 from motionstream.conditioning import Conditioning
 from motionstream.dit import TextContext
 from motionstream.sampling import (
+    ChunkInputs,
     Guidance,
     MotionModel,
     RolloutConfig,
@@ -78,7 +79,7 @@ def by_hand(model: MotionModel, parts: Conditioning, context: TextContext, clean
             noisy = noise if step == 0 else (1 - time) * clean + time * noise
             if index == 0:
                 t[:, 0], noisy[:, :1] = 0, known
-            velocity = model.velocity(noisy, t, part, context, cache=cache)
+            velocity = model.velocity(noisy, t, part, context, over=cache)
             clean = noisy - t[..., None, None, None] * velocity
         kept = (clean, torch.zeros(2, 2)) if clean_pass else (noisy, t)
         model.commit(*kept, part, context, cache)
@@ -127,7 +128,7 @@ def test_the_last_calls_keys_carry_no_gradient_to_later_chunks() -> None:
 
     def gradient(commit: bool) -> Tensor:
         model.zero_grad()
-        made = denoise_chunk(model, cache, parts.slice(0, 2), context, (1.0,), noise, commit=commit)
+        made = denoise_chunk(model, cache, ChunkInputs(parts.slice(0, 2), context, noise), (1.0,), commit=commit)
         made.square().mean().backward(retain_graph=True)  # type: ignore[no-untyped-call]
         found = model.dit.patch_embedding.weight.grad  # type: ignore[union-attr]
         assert found is not None
@@ -216,7 +217,7 @@ def test_denoising_only_reads_the_cache_and_a_commit_fills_it() -> None:
     model, parts, context = setting()
     cache = cache_for(model, ROLLING)
     before, version = cache.snapshot(), cache.version
-    clean = denoise_chunk(model, cache, parts.slice(0, 2), context, ROLLING.times, partial(keyed(0), 0))
+    clean = denoise_chunk(model, cache, ChunkInputs(parts.slice(0, 2), context, partial(keyed(0), 0)), ROLLING.times)
     assert cache.version == version
     assert torch.equal(cache.snapshot()["keys"], before["keys"])
     commit_chunk(model, cache, clean, parts.slice(0, 2), context)
@@ -237,10 +238,8 @@ def test_gradient_goes_through_the_last_call_alone(exit_step: int | None, calls:
         clean = denoise_chunk(
             model,
             cache_for(model, ROLLING),
-            parts.slice(0, 2),
-            context.detach(),
+            ChunkInputs(parts.slice(0, 2), context.detach(), partial(keyed(0), 0)),
             ROLLING.times,
-            partial(keyed(0), 0),
             exit_step=exit_step,
         )
     assert with_gradient == [False] * (calls - 1) + [True]
@@ -256,7 +255,8 @@ def test_no_gradient_comes_through_the_cache() -> None:
         part = parts.slice(2 * index, 2 * index + 2)
         leaves.append(part.anchor.clone().requires_grad_())
         tracked = replace(part, anchor=leaves[-1])
-        chunks.append(denoise_chunk(model, cache, tracked, context, ROLLING.times, partial(keyed(0), index)))
+        inputs = ChunkInputs(tracked, context, partial(keyed(0), index))
+        chunks.append(denoise_chunk(model, cache, inputs, ROLLING.times))
         commit_chunk(model, cache, chunks[-1], tracked, context)
     assert not cache.keys.requires_grad
     first, second = torch.autograd.grad(chunks[1].square().sum(), leaves, allow_unused=True)

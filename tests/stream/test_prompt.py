@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -24,7 +25,7 @@ from tests.stream.small_bundle import (
 
 from motionstream.dit import RollingCache
 from motionstream.geometry import chunk_spans
-from motionstream.sampling import commit_chunk, denoise_chunk, keyed, rollout
+from motionstream.sampling import ChunkInputs, commit_chunk, denoise_chunk, keyed, rollout
 from motionstream.stream.model import StreamingModel
 from motionstream.vae.pixels import to_frames
 
@@ -51,9 +52,7 @@ def changed_after(model: StreamingModel, latents: int) -> tuple[RollingCache, Vi
             commit_chunk(network, cache, clean[:, first:end], conditioning.slice(first, end), new)
     noise, part = keyed(0), conditioning.slice(latents, latents + chunk)
     index = latents // chunk
-    after = denoise_chunk(
-        network, cache, part, new, rollout_config.times, lambda step, shape: noise(index, step, shape)
-    )
+    after = denoise_chunk(network, cache, ChunkInputs(part, new, partial(noise, index)), rollout_config.times)
     video, shown = decoded(model, torch.cat([clean, after], 1), warped), GEOMETRY.frames(latents)
     before, later = (
         filtered(model, video[:, :shown], PROMPT),

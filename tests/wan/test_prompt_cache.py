@@ -16,7 +16,6 @@ from motionstream.conditioning.prompt import EncodedPrompts
 from motionstream.wan.prompt_cache import (
     STALE_SECONDS,
     CachedEncoder,
-    NamedEncoder,
     PromptCache,
     default_folder,
     key_of,
@@ -47,8 +46,8 @@ def tokens_of(prompt: str) -> torch.Tensor:
     return torch.tensor([[ord(c), 1 / (1 + ord(c))] for c in f"{prompt}."[:8]], dtype=torch.bfloat16)
 
 
-def cached(folder: Path, encoder: NamedEncoder, limit: int = 1 << 20) -> CachedEncoder:
-    return CachedEncoder(encoder, PromptCache(folder, limit))
+def cached(folder: Path, encoder: Fake, limit: int = 1 << 20) -> CachedEncoder:
+    return CachedEncoder(encoder, PromptCache(folder, limit), encoder.identity, encoder.max_tokens)
 
 
 def files(folder: Path) -> list[Path]:
@@ -70,13 +69,13 @@ def test_a_prompt_met_before_needs_no_encoder(tmp_path: Path) -> None:
 
 
 def test_it_needs_neither_transformers_nor_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = UMT5Encoder(tmp_path / "gone", identity="weights", max_tokens=8)
+    gone = CachedEncoder(UMT5Encoder(tmp_path / "gone"), PromptCache(tmp_path), "weights", 8)
     cached(tmp_path, Fake()).encode(["boat"])
     for name in ("transformers", "tokenizers"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert torch.equal(cached(tmp_path, gone).encode(["boat"]).tokens[0], tokens_of("boat"))
+    assert torch.equal(gone.encode(["boat"]).tokens[0], tokens_of("boat"))
     with pytest.raises(ModuleNotFoundError, match="transformers"):
-        cached(tmp_path, gone).encode(["ship"])
+        gone.encode(["ship"])
 
 
 def test_only_uncached_prompts_are_encoded_once_and_in_one_batch(tmp_path: Path) -> None:

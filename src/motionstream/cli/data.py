@@ -102,7 +102,7 @@ def data_encode(
     from motionstream.data.encode import Cut, Encoders, captions, encode_folder
     from motionstream.wan.clip_image import ClipImageEncoder
     from motionstream.wan.prompt_cache import CachedEncoder, PromptCache, default_folder
-    from motionstream.wan.umt5 import UMT5Encoder
+    from motionstream.wan.umt5 import UMT5Encoder, identity_of
     from motionstream.wan.vae import WanVAE
 
     if dtype not in ("bfloat16", "float32"):
@@ -111,7 +111,9 @@ def data_encode(
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     cut, count = Cut(size_of(size), frames, fps, grid_of(grid)), len(captions(clips))
     opened = open_tracker(tracker, tracker_path, download, device)
-    prompts = CachedEncoder(UMT5Encoder(text, device=where, dtype=number), PromptCache(default_folder()))
+    text_encoder = UMT5Encoder(text, device=where, dtype=number)
+    identity = identity_of(text_encoder.folder, number)
+    prompts = CachedEncoder(text_encoder, PromptCache(default_folder()), identity, text_encoder.max_tokens)
     first_pictures = None if pictures is None else ClipImageEncoder(pictures, device=where, dtype=number)
     encoders = Encoders(WanVAE.load(vae, where, number).without_decoder(), prompts, first_pictures, where, number)
     with console.progress("clips", count) as bar:

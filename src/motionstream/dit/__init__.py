@@ -3,6 +3,6 @@
 from motionstream.dit.cache import RollingCache
 from motionstream.dit.config import CONFIGS, DiTConfig
 from motionstream.dit.mask import ChunkMask
-from motionstream.dit.model import TextContext, VideoDiT
+from motionstream.dit.model import Over, TextContext, VideoDiT
 
-__all__ = ["CONFIGS", "ChunkMask", "DiTConfig", "RollingCache", "TextContext", "VideoDiT"]
+__all__ = ["CONFIGS", "ChunkMask", "DiTConfig", "Over", "RollingCache", "TextContext", "VideoDiT"]

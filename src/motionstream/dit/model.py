@@ -23,6 +23,9 @@ from motionstream.dit.mask import ChunkMask, MaskedAttention
 from motionstream.dit.padding import collapse
 from motionstream.dit.rope import rotary_table
 
+Over = ChunkMask | RollingCache | None
+"""What the latents of a pass attend to: a clip under a mask, a cache and themselves, or (None) each other."""
+
 
 @dataclass(frozen=True)
 class TextContext:
@@ -48,8 +51,8 @@ class TextContext:
 class VideoDiT(nn.Module):
     """Predicts the velocity of noisy latents.
 
-    Which latents see which is an argument of `forward`: all (teacher), a chunk mask (masked student), or a rolling
-    cache (cached student). The weights are the same.
+    What latents attend to is an argument of `forward`: each other (teacher), each other under a chunk mask (masked
+    student), or a rolling cache (cached student). The weights are the same.
     """
 
     def __init__(self, config: DiTConfig, *, kernel: Kernel = "auto") -> None:
@@ -92,11 +95,8 @@ class VideoDiT(nn.Module):
         x_BTCHW: Tensor,
         t: Tensor,
         context: Tensor | TextContext,
-        *,
-        mask: ChunkMask | None = None,
-        cache: RollingCache | None = None,
+        over: Over = None,
         commit: bool = False,
-        positions: Sequence[float] | None = None,
     ) -> Tensor:
         """Velocity (B, T, out_channels, H, W) of latents (B, T, in_channels, H, W).
 
@@ -104,28 +104,28 @@ class VideoDiT(nn.Module):
         t: network timesteps in 0…1000 (1000 = noise), (B,) or one a latent (B, T); may be on the host.
         context: text embeddings (B, L, text_dim), padded to the length the weights were trained with, or the
             `TextContext` made of them, which saves the work at every call (and is how a picture's CLIP tokens come in).
-        mask: the masked student. With teacher forcing T is twice the clip, [clean | noisy].
-        cache: the cached student: x is the next chunk. commit: store this chunk, which should be clean with t = 0,
-            and move on; without it the cache stays as it is.
-        positions: of the latents in time, for the teacher only; 0, 1, 2 … if not given.
+        over: what each latent attends to. None: all latents of x (teacher). A mask: what it allows (masked student);
+            with teacher forcing T is twice the clip, [clean | noisy]. A cache: its past and x, the next chunk (cached
+            student). commit: store this chunk, which should be clean with t = 0, in the cache; without it the cache
+            stays as it is.
 
-        Raises ValueError on shapes that do not fit the configuration, and on arguments that exclude each other.
+        Raises ValueError on shapes that do not fit the configuration, the mask or the cache.
         """
-        self.check(x_BTCHW, t, mask, cache, commit, positions)
+        self.check(x_BTCHW, t, over, commit)
         if isinstance(context, Tensor):
             context = self.text_context(context)
-        attend_to = self._attention(x_BTCHW, mask, cache, commit, positions)
+        attend_to = self._attention(x_BTCHW, over, commit)
         time_BTW, timestep_BT6W = self.embed_time(t)
         x = self.patchify(x_BTCHW)
         for layer, block in enumerate(self.blocks):
             x = block(x, timestep_BT6W, context.layers[layer], attend_to, layer, self.kernel, context.bias)
-        if cache is not None and commit:
-            cache.advance(x_BTCHW.shape[1])
+        if isinstance(over, RollingCache) and commit:
+            over.advance(x_BTCHW.shape[1])
         return self.unpatchify(self.head(x, time_BTW), x_BTCHW.shape[-2])
 
     def commit(self, x_BTCHW: Tensor, t: Tensor, context: Tensor | TextContext, cache: RollingCache) -> None:
         """`forward` with commit, for the cache's sake alone."""
-        self(x_BTCHW, t, context, cache=cache, commit=True)
+        self(x_BTCHW, t, context, cache, commit=True)
 
     def text_context(
         self, text: Tensor, image: Tensor | None = None, lengths: Sequence[int] | None = None
@@ -153,21 +153,13 @@ class VideoDiT(nn.Module):
         """(rows, columns) of tokens for latents of this height and width."""
         return height // self.config.patch[1], width // self.config.patch[2]
 
-    def _attention(
-        self,
-        x: Tensor,
-        mask: ChunkMask | None,
-        cache: RollingCache | None,
-        commit: bool,
-        positions: Sequence[float] | None,
-    ) -> Attend:
+    def _attention(self, x: Tensor, over: Over, commit: bool) -> Attend:
         grid, head_dim = self.grid(*x.shape[-2:]), self.config.head_dim
-        if cache is not None:
-            return cache.attention(grid, x.shape[1], x.device, self.kernel, commit)
-        if mask is not None:
-            return MaskedAttention(mask, grid, head_dim, x.device, self.kernel)
-        times = range(x.shape[1]) if positions is None else positions
-        return WholeAttention(rotary_table(times, grid, head_dim, x.device), self.kernel)
+        if isinstance(over, RollingCache):
+            return over.attention(grid, x.shape[1], x.device, self.kernel, commit)
+        if over is not None:
+            return MaskedAttention(over, grid, head_dim, x.device, self.kernel)
+        return WholeAttention(rotary_table(range(x.shape[1]), grid, head_dim, x.device), self.kernel)
 
     def embed_time(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Timesteps (B,) or (B, T) → embedding (B, T or 1, width) and projection (B, T or 1, 6, width), float32."""
@@ -191,15 +183,8 @@ class VideoDiT(nn.Module):
         _, p, q = self.config.patch
         return rearrange(tokens_BTSC, "b t (h w) (p q c) -> b t c (h p) (w q)", h=height // p, p=p, q=q)
 
-    def check(
-        self,
-        x: Tensor,
-        t: Tensor,
-        mask: ChunkMask | None,
-        cache: RollingCache | None,
-        commit: bool,
-        positions: Sequence[float] | None,
-    ) -> None:
+    def check(self, x: Tensor, t: Tensor, over: Over, commit: bool) -> None:
+        """Raises ValueError as `forward` does."""
         _, p, q = self.config.patch
         if x.ndim != 5 or x.shape[2] != self.config.in_channels or x.shape[3] % p or x.shape[4] % q:
             raise ValueError(
@@ -209,18 +194,14 @@ class VideoDiT(nn.Module):
         batch, latents = x.shape[:2]
         if t.shape not in ((batch,), (batch, latents)):
             raise ValueError(f"timesteps of shape {tuple(t.shape)}: send ({batch},) or ({batch}, {latents})")
-        if sum(way is not None for way in (mask, cache, positions)) > 1:
-            raise ValueError("mask, cache and positions exclude one another: send one of them at most")
-        if commit and cache is None:
-            raise ValueError("commit=True without a cache: send the cache to commit to")
-        if mask is not None and mask.latents != latents:
-            raise ValueError(f"the mask is for {mask.latents} latents, x has {latents}")
-        if positions is not None and len(positions) != latents:
-            raise ValueError(f"{len(positions)} positions for {latents} latents: send one for each")
-        if cache is not None:
+        if isinstance(over, ChunkMask) and over.latents != latents:
+            raise ValueError(f"the mask is for {over.latents} latents, x has {latents}")
+        if isinstance(over, RollingCache):
             rows, columns = self.grid(*x.shape[-2:])
-            if (cache.keys.shape[1], cache.keys.shape[3]) != (batch, rows * columns):
+            held = over.keys.shape[1], over.keys.shape[3]
+            if held != (batch, rows * columns):
                 raise ValueError(
-                    f"the cache is for batch {cache.keys.shape[1]} of {cache.keys.shape[3]} tokens a latent, "
-                    f"x is {batch} of {rows * columns}"
+                    f"the cache is for batch {held[0]} of {held[1]} tokens a latent, x is {batch} of {rows * columns}"
                 )
+        elif commit:
+            raise ValueError("commit=True without a cache: send the cache to commit to")

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from motionstream.dit.attention import Kernel
 from motionstream.dit.cache import RollingCache
 from motionstream.dit.layers import Block
-from motionstream.dit.mask import ChunkMask
-from motionstream.dit.model import TextContext, VideoDiT
+from motionstream.dit.model import Over, TextContext, VideoDiT
 from motionstream.fast.fuse_block import ConstantContext, FusedBlock, constant_context
 from motionstream.fast.kernel_block import KernelBlock, kernel_pass
 from motionstream.fast.kernels import FusedOps, ops_for, triton_is_here
@@ -96,26 +95,23 @@ class FusedDiT(nn.Module):
         x_BTCHW: Tensor,
         t: Tensor,
         context: Tensor | TextContext,
-        *,
-        mask: ChunkMask | None = None,
-        cache: RollingCache | None = None,
+        over: Over = None,
         commit: bool = False,
-        positions: Sequence[float] | None = None,
     ) -> Tensor:
-        """As `VideoDiT.forward` with a cache. Raises ValueError for other ways of looking, and if gradients are on."""
-        if cache is None or mask is not None or positions is not None:
+        """As `VideoDiT.forward` over a cache. Raises ValueError without one, and if gradients are on."""
+        if not isinstance(over, RollingCache):
             raise ValueError("a fused model streams with a cache only: use the VideoDiT itself for the rest")
         if torch.is_grad_enabled():
             raise ValueError("a fused model has no gradients: call it under torch.inference_mode()")
-        self.reference.check(x_BTCHW, t, None, cache, commit, None)
-        normed = self._normed(x_BTCHW, t, context, cache, commit)
+        self.reference.check(x_BTCHW, t, over, commit)
+        normed = self._normed(x_BTCHW, t, context, over, commit)
         if commit:
-            cache.advance(x_BTCHW.shape[1])
+            over.advance(x_BTCHW.shape[1])
         return self.reference.unpatchify(self.reference.head.head(normed), x_BTCHW.shape[-2])
 
     def commit(self, x_BTCHW: Tensor, t: Tensor, context: Tensor | TextContext, cache: RollingCache) -> None:
         """As `VideoDiT.commit`."""
-        self(x_BTCHW, t, context, cache=cache, commit=True)
+        self(x_BTCHW, t, context, cache, commit=True)
 
     def _normed(
         self, x_BTCHW: Tensor, t: Tensor, context: Tensor | TextContext, cache: RollingCache, commit: bool

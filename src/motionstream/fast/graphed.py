@@ -27,8 +27,8 @@ from motionstream.fast.fuse import FusedDiT
 from motionstream.fast.graph import GraphPool, Recorded, Replayed, fixed
 from motionstream.fast.slots import SlotCache, slots_fit
 from motionstream.sampling.model import MotionModel
-from motionstream.sampling.rollout import RolloutConfig, commit_chunk, denoise_chunk, recommit_chunk
-from motionstream.sampling.step import ChunkInputs, ChunkStep, DecodeStep, PlainStep
+from motionstream.sampling.rollout import ChunkInputs, RolloutConfig, commit_chunk, denoise_chunk, recommit_chunk
+from motionstream.sampling.step import ChunkStep, DecodeStep, PlainStep
 from motionstream.vae import Memory, VideoVAE
 
 SETTING = "MOTIONSTREAM_GRAPHS"
@@ -142,8 +142,7 @@ class GraphedStep:
         with self._lock, torch.inference_mode():
             stream, latents = self._bind(cache), clean.shape[1]
             counts, written = self.slots.counts, self.slots.written(latents)
-            given = inputs.conditioning, inputs.context, self.rollout_config, inputs.noise, inputs.known
-            recommit_chunk(self.model, self.slots, clean, *given)
+            recommit_chunk(self.model, self.slots, clean, inputs, self.rollout_config)
             self._hand_over(stream, counts, written, latents)
 
     def decoder(self, vae: VideoVAE) -> DecodeStep:
@@ -174,16 +173,9 @@ class GraphedStep:
 
     def _denoised(self, buffers: Buffers, prompt: FixedContext, counts: tuple[int, int]) -> Tensor:
         self.slots.recount(counts)
-        return denoise_chunk(
-            self.model,
-            self.slots,
-            buffers.conditioning,
-            prompt.context,
-            self.rollout_config.times,
-            lambda step, _: buffers.noise[step],
-            buffers.known,
-            commit=not self.rollout_config.clean_pass,
-        )
+        config = self.rollout_config
+        inputs = ChunkInputs(buffers.conditioning, prompt.context, lambda step, _: buffers.noise[step], buffers.known)
+        return denoise_chunk(self.model, self.slots, inputs, config.times, commit=not config.clean_pass)
 
     def _committed(self, buffers: Buffers, prompt: FixedContext, counts: tuple[int, int]) -> None:
         self.slots.recount(counts)

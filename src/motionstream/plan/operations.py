@@ -94,7 +94,7 @@ def dit_operations(
         kept = None if not past else _full_cache(model.config, geometry, past)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        model(x, torch.empty(1, device="meta"), context, mask=mask, cache=kept)
+        model(x, torch.empty(1, device="meta"), context, kept or mask)
     found = {name: sum(by_operator.values()) for name, by_operator in counter.get_flop_counts().items()}
     root = type(model).__name__
 

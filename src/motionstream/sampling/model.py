@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from motionstream.conditioning import Conditioning, ConditioningConfig, TextEncoder, TrackHead
 from motionstream.diffusion import TIMESTEPS, clean_of
-from motionstream.dit import ChunkMask, DiTConfig, RollingCache, TextContext, VideoDiT
+from motionstream.dit import DiTConfig, Over, RollingCache, TextContext, VideoDiT
 from motionstream.sampling.times import beside
 
 
@@ -39,9 +39,7 @@ class Transformer(Protocol):
         x_BTCHW: Tensor,
         t: Tensor,
         context: Tensor | TextContext,
-        *,
-        mask: ChunkMask | None = None,
-        cache: RollingCache | None = None,
+        over: Over = None,
         commit: bool = False,
     ) -> Tensor: ...
 
@@ -79,16 +77,13 @@ class MotionModel(nn.Module):
         return self.dit.text_context(self.text(prompts).to(self.like.dtype))
 
     def velocity(
-        self,
-        noisy: Tensor,
-        t: Tensor,
-        conditioning: Conditioning,
-        context: TextContext,
-        mask: ChunkMask | None = None,
-        cache: RollingCache | None = None,
+        self, noisy: Tensor, t: Tensor, conditioning: Conditioning, context: TextContext, over: Over = None
     ) -> Tensor:
-        """v (B, T, C, h, w) at noisy latents (B, T, C, h, w) and times t (B, T) in [0, 1], which may be on the host."""
-        output = self._output(noisy, t, conditioning, context, mask, cache)
+        """v (B, T, C, h, w) at noisy latents (B, T, C, h, w) and times t (B, T) in [0, 1], which may be on the host.
+
+        over: what the latents attend to, see `VideoDiT.forward`.
+        """
+        output = self.dit(self._input(noisy, conditioning), t * TIMESTEPS, context, over)
         return self.velocity_from(output, noisy, t, conditioning)
 
     def clean(
@@ -97,12 +92,11 @@ class MotionModel(nn.Module):
         t: Tensor,
         conditioning: Conditioning,
         context: TextContext,
-        mask: ChunkMask | None = None,
-        cache: RollingCache | None = None,
+        over: Over = None,
         commit: bool = False,
     ) -> Tensor:
         """The estimate of z_0, same arguments. commit: whether this pass writes its keys and values into the cache."""
-        output = self._output(noisy, t, conditioning, context, mask, cache, commit)
+        output = self.dit(self._input(noisy, conditioning), t * TIMESTEPS, context, over, commit)
         return self.clean_from(output, noisy, t, conditioning)
 
     def velocity_from(self, output: Tensor, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
@@ -117,24 +111,11 @@ class MotionModel(nn.Module):
         self, clean: Tensor, t: Tensor, conditioning: Conditioning, context: TextContext, cache: RollingCache
     ) -> None:
         """Write the keys and values of clean latents (B, T, C, h, w), at times t = 0, into the cache."""
-        self.dit.commit(self._given(clean, conditioning), t * TIMESTEPS, context, cache)
+        self.dit.commit(self._input(clean, conditioning), t * TIMESTEPS, context, cache)
 
     def channels(self, conditioning: Conditioning) -> Tensor:
         """All conditioning channels (B, T, C', h, w), in the order `conditioning/conditioner.py` states."""
         return torch.cat([conditioning.first, self.track_head(conditioning.volume)], 2)
 
-    def _output(
-        self,
-        noisy: Tensor,
-        t: Tensor,
-        conditioning: Conditioning,
-        context: TextContext,
-        mask: ChunkMask | None,
-        cache: RollingCache | None,
-        commit: bool = False,
-    ) -> Tensor:
-        given = self._given(noisy, conditioning)
-        return self.dit(given, t * TIMESTEPS, context, mask=mask, cache=cache, commit=commit)
-
-    def _given(self, latents: Tensor, conditioning: Conditioning) -> Tensor:
+    def _input(self, latents: Tensor, conditioning: Conditioning) -> Tensor:
         return torch.cat([latents, self.channels(conditioning)], 2)

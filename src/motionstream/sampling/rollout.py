@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from motionstream.sampling.times import beside, host_times
 
 Noise = Callable[[int, int, tuple[int, ...]], Tensor]
 """(chunk, step, shape) → standard normal noise."""
+StepNoise = Callable[[int, tuple[int, ...]], Tensor]
+"""(step, shape) → standard normal noise: that of one chunk."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,28 @@ class RolloutConfig:
     clean_pass: bool = True
 
 
+@dataclass(frozen=True)
+class ChunkInputs:
+    """What a chunk is denoised with. known (B, n, C, h, w): first latents of the chunk that are given, if any: the
+    picture's at the start of a clip."""
+
+    conditioning: Conditioning
+    context: TextContext
+    noise: StepNoise
+    known: Tensor | None = None
+
+    def noised(self, clean: Tensor, step: int, time: float) -> tuple[Tensor, Tensor]:
+        """What call number `step` is given: the clean estimate noised to its time, noise alone at the first; known
+        latents as they are. And the time of each latent."""
+        fresh = self.noise(step, tuple(clean.shape)).to(clean)
+        t = host_times(time, clean, 0 if self.known is None else self.known.shape[1])
+        return self.pinned(interpolate(clean, fresh, beside(t, clean)) if step else fresh), t
+
+    def pinned(self, latents: Tensor) -> Tensor:
+        """The latents with the known ones in front put in place."""
+        return latents if self.known is None else torch.cat([self.known, latents[:, self.known.shape[1] :]], 1)
+
+
 def keyed(seed: int) -> Noise:
     """The noise of a stream with this seed."""
     return lambda chunk, step, shape: keyed_noise(shape, seed, chunk, step)
@@ -49,36 +74,24 @@ def keyed(seed: int) -> Noise:
 def denoise_chunk(
     model: MotionModel,
     cache: RollingCache,
-    conditioning: Conditioning,
-    context: TextContext,
+    inputs: ChunkInputs,
     times: tuple[float, ...],
-    noise: Callable[[int, tuple[int, ...]], Tensor],
-    known: Tensor | None = None,
     exit_step: int | None = None,
     commit: bool = False,
 ) -> Tensor:
     """Clean latents (B, C, channels, h, w) of the next chunk; the cache is only read, unless it commits.
 
-    noise: (step, shape) → noise. known (B, n, …): first latents of the chunk that are given (the picture).
-    exit_step: the last call made; None: all of them. If gradient is enabled outside it goes through that last call
-    alone (Self Forcing). commit: whether the last call writes its keys and values into the cache.
+    times: of the calls. exit_step: the last call made; None: all of them. If gradients are enabled, they go through
+    that last call alone (Self Forcing). commit: whether the last call writes its keys and values into the cache.
     """
-    shape, given = conditioning.latent_shape, 0 if known is None else known.shape[1]
     last = len(times) - 1 if exit_step is None else exit_step
-    clean = conditioning.first.new_empty(shape)
+    clean = inputs.conditioning.first.new_empty(inputs.conditioning.latent_shape)
     for step in range(last + 1):
         with torch.set_grad_enabled(torch.is_grad_enabled() and step == last):
-            fresh = noise(step, shape).to(clean)
-            t = host_times(times[step], clean, given)
-            noisy = pinned(interpolate(clean, fresh, beside(t, clean)) if step else fresh, known)
-            kept = commit and step == last
-            clean = pinned(model.clean(noisy, t, conditioning, context, cache=cache, commit=kept), known)
+            noisy, t = inputs.noised(clean, step, times[step])
+            commits = commit and step == last
+            clean = inputs.pinned(model.clean(noisy, t, inputs.conditioning, inputs.context, cache, commits))
     return clean
-
-
-def pinned(latents: Tensor, known: Tensor | None) -> Tensor:
-    """The latents with the known ones in front put in place."""
-    return latents if known is None else torch.cat([known, latents[:, known.shape[1] :]], 1)
 
 
 @torch.no_grad()
@@ -91,29 +104,19 @@ def commit_chunk(
 
 @torch.no_grad()
 def recommit_chunk(
-    model: MotionModel,
-    cache: RollingCache,
-    clean: Tensor,
-    conditioning: Conditioning,
-    context: TextContext,
-    config: RolloutConfig,
-    noise: Callable[[int, tuple[int, ...]], Tensor],
-    known: Tensor | None = None,
+    model: MotionModel, cache: RollingCache, clean: Tensor, inputs: ChunkInputs, config: RolloutConfig
 ) -> None:
     """Write an earlier chunk into the cache once more, for another prompt or another place in it.
 
     With a clean pass as `commit_chunk`. Without one the keys and values must be of the kind that the last call left, so
     the clean chunk is noised to the time of that call, with its noise; with one call a chunk they are the same again.
-    noise, known: those the chunk was denoised with.
+    inputs: with the noise and the known latents that the chunk was denoised with.
     """
     if config.clean_pass:
-        commit_chunk(model, cache, clean, conditioning, context)
+        commit_chunk(model, cache, clean, inputs.conditioning, inputs.context)
         return
-    step = len(config.times) - 1
-    fresh = noise(step, tuple(clean.shape)).to(clean)
-    t = host_times(config.times[step], clean, 0 if known is None else known.shape[1])
-    noisy = pinned(interpolate(clean, fresh, beside(t, clean)), known)
-    model.clean(noisy, t, conditioning, context, cache=cache, commit=True)
+    noisy, t = inputs.noised(clean, len(config.times) - 1, config.times[-1])
+    model.clean(noisy, t, inputs.conditioning, inputs.context, cache, commit=True)
 
 
 def rollout(
@@ -127,23 +130,16 @@ def rollout(
     exit_step: int | None = None,
     remembered: Callable[[int, Tensor], Tensor] = lambda begin, clean: clean,
 ) -> Iterator[Tensor]:
-    """Clean chunks of a clip whose conditioning is known in full, in order. `known`: as in `denoise_chunk`.
+    """Clean chunks of a clip whose conditioning is known in full, in order.
 
-    remembered: (first latent, clean chunk) → what is committed for it by a clean pass; another than the chunk itself
-    only in training with history noise.
+    known: first latents of the clip that are given (the picture's). exit_step: see `denoise_chunk`. remembered:
+    (first latent, clean chunk) → what a clean pass commits for it: the chunk, but with history noise in training.
     """
     for index, (begin, size) in enumerate(chunk_spans(conditioning.latents, rollout_config.chunk)):
         part = conditioning.slice(begin, begin + size)
+        inputs = ChunkInputs(part, context, partial(noise, index), known if begin == 0 else None)
         clean = denoise_chunk(
-            model,
-            cache,
-            part,
-            context,
-            rollout_config.times,
-            lambda step, shape, index=index: noise(index, step, shape),  # type: ignore[misc]
-            known if begin == 0 else None,
-            exit_step,
-            commit=not rollout_config.clean_pass,
+            model, cache, inputs, rollout_config.times, exit_step, commit=not rollout_config.clean_pass
         )
         if rollout_config.clean_pass:
             commit_chunk(model, cache, remembered(begin, clean), part, context)

@@ -42,7 +42,7 @@ from motionstream.wan.clip_image import IMAGE_ENCODER, ClipImageEncoder
 from motionstream.wan.conversion import NETWORK_FILE
 from motionstream.wan.prompt_cache import CachedEncoder, PromptCache, default_folder
 from motionstream.wan.taehv import TaehvDecoder
-from motionstream.wan.umt5 import TEXT_ENCODER, UMT5Encoder
+from motionstream.wan.umt5 import TEXT_ENCODER, UMT5Encoder, identity_of
 from motionstream.wan.vae import WanVAE
 from motionstream.wan.weight_files import open_weights
 from motionstream.wan.weights import fill
@@ -98,7 +98,7 @@ def save_wan(
     more = {
         "places": dataclasses.asdict(paths),
         **({"fp8": True} if fp8 else {}),
-        "text_identity": UMT5Encoder(folder / paths.text).identity,
+        "text_identity": identity_of(folder / paths.text, torch.bfloat16),
         "sha256": hashes,
         "origin": origin,
     }
@@ -230,7 +230,7 @@ def _outputs(dit: FusedDiT, rollout_config: RolloutConfig, geometry: Geometry) -
     times = [
         torch.full((1, rollout_config.chunk), TIMESTEPS * time, device=weight.device) for time in rollout_config.times
     ]
-    return [dit(chunk, t, context, cache=cache) for t in times]
+    return [dit(chunk, t, context, cache) for t in times]
 
 
 def _vae(folder: Path, paths: PartPaths, device: torch.device, dtype: torch.dtype) -> VideoVAE:
@@ -243,9 +243,11 @@ def _vae(folder: Path, paths: PartPaths, device: torch.device, dtype: torch.dtyp
 
 
 def _prompts(folder: Path, paths: PartPaths, identity: str | None, device: torch.device) -> CachedEncoder:
-    """The text encoder with the user's cache on disk. identity: its name in that cache, if it is in model.json."""
-    encoder = UMT5Encoder(folder / paths.text, device=_encoder_device(device), offload=True, identity=identity)
-    return CachedEncoder(encoder, PromptCache(default_folder()))
+    """The text encoder, in bfloat16, with the user's cache on disk. identity: in that cache; with it the folder need
+    not be there until a prompt has to be encoded."""
+    encoder = UMT5Encoder(folder / paths.text, device=_encoder_device(device), offload=True)
+    identity = identity or identity_of(encoder.folder, encoder.dtype)
+    return CachedEncoder(encoder, PromptCache(default_folder()), identity, encoder.max_tokens)
 
 
 def _pictures(folder: Path, paths: PartPaths, config: ModelConfig, device: torch.device) -> ClipImageEncoder | None:

@@ -17,7 +17,6 @@ import os
 import time
 import uuid
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -112,25 +111,18 @@ class PromptCache:
         return self.folder / f"{key}.safetensors"
 
 
-class NamedEncoder(PromptEncoder, Protocol):
-    """A `PromptEncoder` whose outputs can be cached. identity: of its weights; max_tokens: where it cuts a prompt."""
-
-    @property
-    def identity(self) -> str: ...
-
-    @property
-    def max_tokens(self) -> int: ...
-
-
 class CachedEncoder:
-    """A `PromptEncoder` that runs another one only for prompts that are not in the cache."""
+    """A `PromptEncoder` that runs another one only for prompts that are not in the cache.
 
-    def __init__(self, encoder: NamedEncoder, cache: PromptCache) -> None:
-        self.encoder, self.cache = encoder, cache
+    identity: a name for the encoder's weights. max_tokens: where it cuts a prompt.
+    """
+
+    def __init__(self, encoder: PromptEncoder, cache: PromptCache, identity: str, max_tokens: int) -> None:
+        self.encoder, self.cache, self.identity, self.max_tokens = encoder, cache, identity, max_tokens
 
     def encode(self, prompts: list[str]) -> EncodedPrompts:
         """The encoder's outputs: cached ones from disk, the others encoded in one batch, then cached."""
-        keys = {prompt: key_of(self.encoder.identity, self.encoder.max_tokens, prompt) for prompt in prompts}
+        keys = {prompt: key_of(self.identity, self.max_tokens, prompt) for prompt in prompts}
         rows = {prompt: self.cache.find(key) for prompt, key in keys.items()}
         missing = [prompt for prompt, row in rows.items() if row is None]
         if missing:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import html
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,35 +43,11 @@ def clean(prompt: str) -> str:
 class UMT5Encoder(LazyEncoder):
     """Prompts → the last hidden state of UMT5's encoder: a `PromptEncoder`. The weights take 10.6 GiB in bfloat16.
 
-    max_tokens: where a prompt is cut. identity: a name for these weights; with it the folder need not be there until a
-    prompt has to be encoded (see prompt_cache.py). See `LazyEncoder` for the other arguments.
+    See `LazyEncoder` for the arguments.
     """
 
     transformers_class, subfolder = "UMT5EncoderModel", TEXT_ENCODER
-
-    def __init__(
-        self,
-        folder: Path | str,
-        *,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.bfloat16,
-        offload: bool = False,
-        max_tokens: int = MAX_TOKENS,
-        identity: str | None = None,
-    ) -> None:
-        if max_tokens < 1:
-            raise ValueError(f"max_tokens {max_tokens}: a prompt has at least one token")
-        super().__init__(folder, device=device, dtype=dtype, offload=offload)
-        self.max_tokens = max_tokens
-        self._tokenizer: Any = None
-        self._identity = identity
-
-    @property
-    def identity(self) -> str:
-        """Names weights, tokenizer and dtype: other ones have another name."""
-        if self._identity is None:
-            self._identity = identity_of(self.folder, self.dtype)
-        return self._identity
+    max_tokens = MAX_TOKENS
 
     def encode(self, prompts: list[str]) -> EncodedPrompts:
         """The real tokens of each prompt, end-of-text included, on the CPU. An empty prompt is the end of text alone.
@@ -89,10 +66,12 @@ class UMT5Encoder(LazyEncoder):
 
     def tokenize(self, prompts: list[str]) -> list[list[int]]:
         """Token ids of each prompt, cleaned and cut."""
-        if self._tokenizer is None:
-            self._tokenizer = _tokenizer(self.folder, self.max_tokens)
         encoded = self._tokenizer.encode_batch([clean(prompt) for prompt in prompts])
         return [list(row.ids) for row in encoded]
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return _tokenizer(self.folder, self.max_tokens)
 
 
 def identity_of(folder: Path, dtype: torch.dtype) -> str:

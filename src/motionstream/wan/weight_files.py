@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from motionstream.tensor_file import read_torch
 
 INDEX = ".safetensors.index.json"
 STEM = "network"
@@ -146,15 +147,7 @@ def _headers(file: Path) -> Iterator[tuple[str, tuple[int, ...], str]]:
 
 
 def _torch(path: Path) -> WeightFiles:
-    try:
-        loaded: Any = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path} cannot be read without running code that is in it, or is damaged: {reason}") from None
-    student = next((key for key in STUDENTS if isinstance(loaded, dict) and key in loaded), "")
-    tensors = loaded[student] if student else loaded
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise ValueError(f"{path} holds no weights by name, nor {' or '.join(STUDENTS)} with such")
+    student, tensors = read_torch(path, STUDENTS, mmap=True)
     for name, value in tensors.items():
         _check_dtype(path, name, _DTYPES.get(value.dtype, str(value.dtype)))
     return WeightFiles(path, (path,), {n: tuple(v.shape) for n, v in tensors.items()}, tensors.__getitem__, student)
