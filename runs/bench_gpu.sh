@@ -13,7 +13,7 @@ OPTIONS=(--config "$CONFIGS" --json-folder "$RESULTS")
 [ -z "${REHEARSE:-}" ] || OPTIONS+=(--rehearse --device cpu)
 
 # What is expected, written down before anything is measured.
-"$PYTHON" -m benchmarks.speed.predict --results "$RESULTS" --json "$RESULTS/gpu_predicted.json"
+"$PYTHON" -m benchmarks predict --results "$RESULTS" --json "$RESULTS/gpu_predicted.json"
 
 # Kernels against their plain forms.
 "$PYTHON" -m pytest -q tests/fast/test_kernels.py
@@ -22,4 +22,4 @@ OPTIONS=(--config "$CONFIGS" --json-folder "$RESULTS")
 "$PYTHON" -m benchmarks speed gpu "${OPTIONS[@]}"
 
 # The same predictions beside what was measured.
-"$PYTHON" -m benchmarks.speed.predict --results "$RESULTS" --json "$RESULTS/gpu_predicted.json" --markdown "$RESULTS/gpu_predicted.md"
+"$PYTHON" -m benchmarks predict --results "$RESULTS" --json "$RESULTS/gpu_predicted.json" --markdown "$RESULTS/gpu_predicted.md"

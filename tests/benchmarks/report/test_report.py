@@ -104,10 +104,14 @@ EXAMPLES: dict[str, tuple[str, Mapping[str, Any], str]] = {
         {**STAMP, "drags": {"large": {"share_over_2": 0.0625, "mean_levels": 0.5}}},
         "| large | 0.0625 | 0.5 |",
     ),
-    "tricks": (
-        "bench tricks",
-        {**STAMP, "tricks": {"fused QKV": {"times": {"median": 1.25, "min": 1.0, "max": 1.5}}}, "left_out": {}},
-        "| fused QKV | 1.25 | 1 | 1.5 |",
+    "optimisations": (
+        "python -m benchmarks speed optimisations",
+        {
+            **STAMP,
+            "optimisations": {"joined QKV": {"times_process": {"median": 1.25, "low": 1.0, "high": 1.5}}},
+            "left_out": {},
+        },
+        "| joined QKV | 1.25 | 1 | 1.5 |",
     ),
     "tracker": (
         "python -m benchmarks tracker",
@@ -117,7 +121,7 @@ EXAMPLES: dict[str, tuple[str, Mapping[str, Any], str]] = {
     "live": ("motionstream bench live", LIVE, "| in this process | 31.42 |"),
     "served": ("motionstream bench live", SERVED, "| 2 | – | 23.5 |"),
     "predicted": (
-        "bench predict",
+        "python -m benchmarks predict",
         {
             "predictions": {"wan9": {"machines": {"gpu9": {"fps": 60.0}}}},
             "sources": {},
@@ -125,9 +129,13 @@ EXAMPLES: dict[str, tuple[str, Mapping[str, Any], str]] = {
         },
         "| wan9, gpu9 | 60 |",
     ),
-    "step": ("bench step", {**STAMP, "ceiling": {}, "step": TIMES, "denoise": TIMES, "fps": 47.0}, "| denoise | 60 |"),
+    "step": (
+        "python -m benchmarks speed step",
+        {**STAMP, "ceiling": {}, "step": TIMES, "denoise": TIMES, "fps": 47.0},
+        "| denoise | 60 |",
+    ),
     "compare": (
-        "bench compare",
+        "python -m benchmarks speed compare",
         {
             **STAMP,
             "ratio": {"whole_as_used": {"median": 1.5, "min": 1.25, "max": 2.0}},

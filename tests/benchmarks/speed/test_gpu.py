@@ -105,7 +105,7 @@ def test_the_page_of_commands_is_what_the_programs_take(tmp_path: Path) -> None:
     given = {"PYTHON": str(program), "RESULTS": "figures", "CONFIGS": "wan2.1-1.3b", "REHEARSE": "1"}
     script = Path(__file__).parents[3] / "runs" / "bench_gpu.sh"
     subprocess.run(["bash", str(script)], env={**os.environ, **given}, check=True, timeout=60)
-    predicted = "-m benchmarks.speed.predict --results figures --json figures/gpu_predicted.json"
+    predicted = "-m benchmarks predict --results figures --json figures/gpu_predicted.json"
     assert (tmp_path / "said").read_text().splitlines() == [
         predicted,
         "-m pytest -q tests/fast/test_kernels.py",
