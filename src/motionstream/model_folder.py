@@ -19,18 +19,11 @@ from motionstream.sampling import ModelConfig, RolloutConfig
 
 FORMAT = 1
 HEADER = "model.json"
-NETWORK, VAE, DETAIL, PROMPT_FILTER = (
-    "network.safetensors",
-    "vae.safetensors",
-    "detail.safetensors",
-    "prompt_filter.safetensors",
-)
-FILES = {"network": NETWORK, "vae": VAE, "detail": DETAIL, "prompt_filter": PROMPT_FILTER}
+FILES = {part: f"{part}.safetensors" for part in ("network", "vae", "detail", "prompt_filter")}
 """Part of a model of our own → its file."""
 OWN, WAN = "own", "wan"
 KINDS = (OWN, WAN)
 """own: every part in the folder, the default. wan: a Wan backbone with published VAE and encoders elsewhere."""
-BLOCK = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -67,7 +60,22 @@ def write_header(folder: Path, name: str, kind: str, live: Live, network: ModelC
         "network": dataclasses.asdict(network),
         **more,
     }
-    (folder / HEADER).write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / HEADER, header)
+
+
+def write_json(path: Path, header: dict[str, Any]) -> None:
+    path.write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises ValueError if it holds anything else."""
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(header, dict):
+        raise ValueError(f"{path} is no JSON object")
+    return header
 
 
 def read_header(folder: Path) -> dict[str, Any]:
@@ -75,17 +83,14 @@ def read_header(folder: Path) -> dict[str, Any]:
     path = folder / HEADER
     if not path.is_file():
         raise ValueError(f"{folder} holds no model: {HEADER} is missing")
-    try:
-        header: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+    header = read_json(path)
+    if header.get("format") != FORMAT:
         raise ValueError(f"{path}: this version reads models of format {FORMAT}")
     kind = header.setdefault("kind", OWN)
     if kind not in KINDS:
         raise ValueError(f"{path}: a model of kind {kind!r}; this version reads {', '.join(KINDS)}")
     hashes = header.get("sha256")
-    parts = {file for part, file in FILES.items() if part in header} | {VAE}
+    parts = {file for part, file in FILES.items() if part in header or part == "vae"}
     needed = parts if kind == OWN else set()
     if "name" not in header or not isinstance(hashes, dict) or not hashes or not needed <= hashes.keys():
         of = " and ".join(sorted(needed)) or "its weights"
@@ -130,11 +135,8 @@ def tuples(values: dict[str, Any]) -> dict[str, Any]:
 
 def sha256(path: Path) -> str:
     """Of a file of any size."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _tuple(value: Any) -> Any:

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from motionstream.conditioning.text_encoder import PAD, TextEncoder, word_numbers
-from motionstream.tiny.phrases import phrase_numbers, runs
 
 BUCKETS = 4096
 
@@ -69,16 +68,3 @@ def test_all_of_it_learns() -> None:
     encode = encoder()
     encode(["a boat"]).square().sum().backward()
     assert all(weight.grad is not None and weight.grad.any() for weight in encode.parameters())
-
-
-def test_phrases_are_found_by_their_words_alone() -> None:
-    phrases = ("fog", "white", "black and white", "heavy rain")
-    assert phrase_numbers("A horse, BLACK-and-white!", phrases) == [2, 3]
-    assert phrase_numbers("fog, thick fog", phrases) == [1], "said twice is said"
-    assert phrase_numbers("a white and black horse in foggy weather", phrases) == [2]
-    assert phrase_numbers("", phrases) == []
-
-
-def test_runs_are_all_words_in_a_row() -> None:
-    assert runs("It is, snowing", 2) == ["it is", "is snowing"]
-    assert runs("fog", 2) == []

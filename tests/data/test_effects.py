@@ -10,7 +10,7 @@ from motionstream.data.assets import AssetLibrary
 from motionstream.data.captions import caption, phrases_of_effects, plain_name, with_effect, wordings
 from motionstream.data.effects import BY_NAME, EFFECTS, NONE, Effect
 from motionstream.data.synthetic import SyntheticWorlds
-from motionstream.tiny.phrases import LONGEST_RUN, phrase_numbers
+from motionstream.tiny.prompt_filter import PromptFilterConfig
 
 FRAMES, HEIGHT, WIDTH = 9, 48, 64
 
@@ -139,8 +139,9 @@ def test_plain_names(text: str, name: str) -> None:
 def test_every_way_to_say_an_effect_is_a_phrase_that_is_heard(effect: Effect) -> None:
     phrases = phrases_of_effects()
     for way in wordings(effect.name):
-        assert len(words_of(way)) <= LONGEST_RUN
-        heard = [phrases[number - 1] for number in phrase_numbers(f"A horse in a meadow, {way}.", phrases)]
+        heard = [
+            phrases[number - 1] for number in PromptFilterConfig(phrases).numbers_in(f"A horse in a meadow, {way}.")
+        ]
         assert " ".join(words_of(way)) in heard
         assert all(any(words_of(own) == words_of(one) for own in wordings(effect.name)) for one in heard)
 
@@ -156,4 +157,4 @@ def test_every_way_to_say_an_effect_is_a_phrase_that_is_heard(effect: Effect) ->
     ],
 )
 def test_words_that_effects_are_told_with_say_none_by_themselves(sentence: str) -> None:
-    assert phrase_numbers(sentence, phrases_of_effects()) == []
+    assert PromptFilterConfig(phrases_of_effects()).numbers_in(sentence) == []

@@ -110,3 +110,12 @@ def test_an_effect_is_thicker_where_the_veil_is() -> None:
     torch.testing.assert_close(even, video * 0.5)
     torch.testing.assert_close(thicker - even, (0.2 * (1 + 2 * specks[:, :, -1:])).expand_as(video), atol=1e-5, rtol=0)
     assert prompt_filter.parameters_of(DUSK, ages())[1][..., -1].min() > 0, "all phrases agree on what is thick"
+
+
+def test_phrases_are_found_by_their_words_alone() -> None:
+    config = PromptFilterConfig(("fog", "white", "black and white", "heavy rain"))
+    assert config.numbers_in("A horse, BLACK-and-white!") == [2, 3]
+    assert config.numbers_in("fog, thick fog") == [1], "each counts once"
+    assert config.numbers_in("a white and black horse in foggy weather") == [2]
+    assert config.numbers_in("Heavy, rain") == [4]
+    assert config.numbers_in("") == []

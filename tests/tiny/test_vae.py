@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from tests.small import CHANNELS, small_vae
-from tests.vae.in_steps import decode_in_steps, encode_in_steps
+from tests.vae.in_steps import decode_in_steps, encode_in_steps, two_go_on_from_one_point
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -69,14 +69,7 @@ def test_the_future_never_changes_the_past(known: int) -> None:
 
 def test_memory_belongs_to_the_caller() -> None:
     """A step leaves the memory it was given as it was: two streams may go on from one point."""
-    vae = small_vae()
-    latents = torch.randn(1, 4, CHANNELS, 3, 5)
-    _, memory = vae.decode_step(latents[:, :2], None)
-    kept = [part.clone() for part in memory]
-    first, _ = vae.decode_step(latents[:, 2:], memory)
-    again, _ = vae.decode_step(latents[:, 2:], memory)
-    assert torch.equal(first, again)
-    assert all(torch.equal(a, b) for a, b in zip(memory, kept, strict=True))
+    two_go_on_from_one_point(small_vae(), torch.randn(1, 4, CHANNELS, 3, 5), 2)
 
 
 @pytest.mark.parametrize("latents", [1, 2, 9])

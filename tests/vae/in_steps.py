@@ -31,3 +31,17 @@ def decode_in_steps(vae: VideoDecoder, latents: Tensor, steps: tuple[int, ...]) 
         frames, memory = vae.decode_step(part, memory)
         parts.append(frames)
     return torch.cat(parts, 1)
+
+
+def two_go_on_from_one_point(vae: VideoDecoder, latents: Tensor, done: int) -> tuple[Memory, Memory]:
+    """A step leaves the memory it was given as it was, so that another gives the same frames.
+
+    Returns the memory after the first `done` latents, and after the rest.
+    """
+    _, memory = vae.decode_step(latents[:, :done], None)
+    kept = [part.clone() for part in memory]
+    first, after = vae.decode_step(latents[:, done:], memory)
+    again, _ = vae.decode_step(latents[:, done:], memory)
+    assert torch.equal(first, again)
+    assert all(torch.equal(a, b) for a, b in zip(memory, kept, strict=True))
+    return memory, after

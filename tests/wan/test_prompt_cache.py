@@ -201,11 +201,6 @@ def test_no_prompt_is_refused(tmp_path: Path) -> None:
         cached(tmp_path, Fake()).encode([])
 
 
-def test_a_negative_limit_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="limit of -1 bytes"):
-        PromptCache(tmp_path, -1)
-
-
 def test_the_default_folder_follows_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_folder() == tmp_path / "motionstream" / "prompts"

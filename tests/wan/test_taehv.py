@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from tests.small import randomised
-from tests.vae.in_steps import decode_in_steps
+from tests.vae.in_steps import decode_in_steps, two_go_on_from_one_point
 from torch import Tensor
 
 from motionstream.wan.taehv import PUBLISHED, TaehvConfig, TaehvDecoder, config_of
@@ -133,13 +133,7 @@ def test_every_block_looks_back_by_one_step_and_never_ahead() -> None:
 
 def test_memory_belongs_to_the_caller_and_holds_no_more_than_a_step() -> None:
     decoder = small_decoder()
-    latents = latents_for(decoder, 4)
-    _, memory = decoder.decode_step(latents[:, :2], None)
-    kept = [part.clone() for part in memory]
-    first, _ = decoder.decode_step(latents[:, 2:], memory)
-    again, _ = decoder.decode_step(latents[:, 2:], memory)
-    assert torch.equal(first, again)
-    assert all(torch.equal(a, b) for a, b in zip(memory, kept, strict=True))
+    memory, _ = two_go_on_from_one_point(decoder, latents_for(decoder, 4), 2)
     assert all(part.untyped_storage().nbytes() == part.numel() * part.element_size() for part in memory)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -12,10 +12,11 @@ from tests.wan.random_vae import save_vae
 
 from motionstream.conditioning import ConditioningConfig
 from motionstream.dit import CONFIGS
-from motionstream.model_folder import Live, sha256
+from motionstream.model_folder import Live, sha256, write_json
 from motionstream.sampling import ModelConfig, MotionModel
 from motionstream.wan.clip_image import IMAGE_ENCODER
-from motionstream.wan.model import PartPaths, save_wan
+from motionstream.wan.conversion import NETWORK_FILE
+from motionstream.wan.model import PartPaths, describe_converted
 from motionstream.wan.taehv import TaehvConfig, TaehvDecoder
 from motionstream.wan.umt5 import TEXT_ENCODER, TOKENIZER
 
@@ -44,7 +45,8 @@ def save_reduced(folder: Path, kind: str, tiny_decoder: bool = True) -> Path:
     paths = PartPaths("vae", "text", "clip" if kind == "wan2.1" else None, "tiny.safetensors" if tiny_decoder else None)
     live = Live(SIZES[kind], 16.0, chunk=3, sink=3, window=3, steps=2, shift=5.0)
     hashes = {file: sha256(folder / file) for file in halves}
-    save_wan(folder, f"reduced {kind}", config, live, paths, hashes, {"made_by": "a test"})
+    write_json(folder / NETWORK_FILE, {"made_by": "a test", "network": asdict(config), "sha256": hashes})
+    describe_converted(folder, f"reduced {kind}", paths, live)
     return folder
 
 

@@ -168,8 +168,7 @@ class TrackConditioner:
     def step(self, state: TrackState, tracks: TrackBatch, shown: Tensor) -> tuple[Conditioning, TrackState]:
         conditioning = first_and_tracks(state.latent, tracks, self.geometry, self.seed, not bool(state.started))
         known, births = _births(state, tracks)
-        first = tracks.visible.int().argmax(1)[:, None, :, None].expand(-1, -1, -1, 2)
-        appeared_at = tracks.xy.gather(1, first)[:, 0] - self._shift(state)[:, None]
+        appeared_at = tracks.first_seen() - self._shift(state)[:, None]
         birth_xy = torch.where(known[..., None], births, appeared_at)
         return conditioning, TrackState(
             state.latent, torch.ones((), dtype=torch.bool), tracks.ids, birth_xy, tracks.xy[:, -1]

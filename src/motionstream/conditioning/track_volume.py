@@ -53,6 +53,11 @@ class TrackBatch:
         """Frames [begin, end)."""
         return TrackBatch(self.xy[:, begin:end], self.visible[:, begin:end], self.ids)
 
+    def first_seen(self) -> Tensor:
+        """(B, N, 2) where each point is in the first frame in which it is visible."""
+        first = self.visible.int().argmax(1)[:, None, :, None].expand(-1, -1, -1, 2)
+        return self.xy.gather(1, first)[:, 0]
+
     def hidden(self, clips: Tensor) -> TrackBatch:
         """The same tracks with every point of the clips marked in (B,) bool hidden: the null control."""
         return TrackBatch(self.xy, self.visible & ~clips.to(self.xy.device)[:, None, None], self.ids)

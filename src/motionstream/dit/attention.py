@@ -101,6 +101,7 @@ def available_kernels(device: torch.device | str) -> tuple[Kernel, ...]:
     return tuple(found)
 
 
+@cache
 def check_kernel(kernel: str, device: torch.device | str) -> Kernel:
     """The kernel, if this machine has it for that device. Raises ValueError that lists those it has."""
     available = available_kernels(device)
@@ -143,17 +144,12 @@ def _chosen(kernel: Kernel, q_BHLD: Tensor) -> Kernel:
     if kernel == "auto":
         kernel = cast(Kernel, os.environ.get(SETTING, "auto"))
     if kernel != "auto":
-        return _checked(kernel, q_BHLD.device)
+        return check_kernel(kernel, q_BHLD.device)
     if q_BHLD.device.type == "cpu":
         return "matmul" if _matmul_is_faster(q_BHLD) else "sdpa"
     # cuDNN's backward is left to PyTorch's own judgement.
     forward = not (torch.is_grad_enabled() and q_BHLD.requires_grad)
     return "cudnn" if forward and _prefers_cudnn(q_BHLD.device) else "sdpa"
-
-
-@cache
-def _checked(kernel: str, device: torch.device) -> Kernel:
-    return check_kernel(kernel, device)
 
 
 @cache
@@ -206,8 +202,7 @@ def _flash_package() -> str | None:
 
 
 def _matmul_is_faster(q: Tensor) -> bool:
-    if q.device.type != "cpu":
-        return False
+    """On a CPU."""
     # The fused CPU kernel's backward is slow in every dtype: a training step of `tiny` takes 1.7 times as long.
     if torch.is_grad_enabled() and q.requires_grad:
         return True

@@ -77,10 +77,7 @@ class SelfAttention(Attention):
         q = self.split(self.norm_q(self.q(x_BTSW)))
         k = self.split(self.norm_k(self.k(x_BTSW)))
         v = self.split(self.v(x_BTSW))
-        return self._out(attend_to(layer, q, k.type_as(q), v.type_as(q)))
-
-    def _out(self, heads: Tensor) -> Tensor:
-        out: Tensor = self.o(heads.flatten(-2))
+        out: Tensor = self.o(attend_to(layer, q, k.type_as(q), v.type_as(q)).flatten(-2))
         return out
 
 

@@ -25,6 +25,8 @@ MOVED = 0.5
 """Pixels from its place in the picture from which on a released point must be held."""
 MOST_HELD = 256
 """Held points from which on the last frame shown becomes the anchor."""
+OF_A_POINT = ("ids", "birth_xy", "born", "xy", "shown", "held")
+"""Fields of an `Anchor` with one entry a point."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,7 @@ class Anchor:
         known, which = same.any(-1), same.int().argmax(-1)
         xy = tracks.xy[:, -1].gather(1, which[..., None].expand(-1, -1, 2))
         shown = tracks.visible[:, -1].gather(1, which)
-        return replace(
-            self,
-            xy=torch.where(known[..., None], xy, self.xy),
-            shown=torch.where(known, shown, self.shown),
-        )
+        return replace(self, xy=torch.where(known[..., None], xy, self.xy), shown=torch.where(known, shown, self.shown))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -107,20 +105,12 @@ class Anchor:
         released = self._released(tracks)
         birth_xy, known = released.places(tracks.ids)
         appearing = tracks.visible.any(1) & ~known
-        first = tracks.visible.int().argmax(1)[:, None, :, None].expand(-1, -1, -1, 2)
-        place = tracks.xy.gather(1, first)[:, 0]
+        place = tracks.first_seen()
         # most chunks have no new point
         born_at = place + released._offset(place) if appearing.any() else place
         kept = released._without(~released.held | released._near(place, appearing))
-        tracked = Anchor(
-            self.picture,
-            tracks.ids,
-            torch.where(known[..., None], birth_xy, born_at),
-            known | appearing,
-            tracks.xy[:, 0],
-            tracks.visible[:, 0],
-            torch.zeros_like(known),
-            self.affinity,
+        tracked = replace(
+            self.seen(tracks, 0), birth_xy=torch.where(known[..., None], birth_xy, born_at), born=known | appearing
         )
         return tracked._with(kept)
 
@@ -154,13 +144,11 @@ class Anchor:
         """Without the points marked (B, N); those that no clip needs are removed."""
         born = self.born & ~points
         needed = born.any(0)
-        rest = {name: getattr(self, name)[:, needed] for name in ("ids", "birth_xy", "xy", "shown")}
-        return Anchor(
-            self.picture, born=born[:, needed], held=(self.held & born)[:, needed], affinity=self.affinity, **rest
-        )
+        kept = replace(self, born=born, held=self.held & born)
+        points = {name: getattr(kept, name)[:, needed] for name in OF_A_POINT}
+        return Anchor(self.picture, affinity=self.affinity, **points)
 
     def _with(self, other: Anchor) -> Anchor:
         """The points of both."""
-        names = ("ids", "birth_xy", "born", "xy", "shown", "held")
-        both = {name: torch.cat([getattr(self, name), getattr(other, name)], 1) for name in names}
-        return Anchor(self.picture, affinity=self.affinity, **both)
+        points = {name: torch.cat([getattr(self, name), getattr(other, name)], 1) for name in OF_A_POINT}
+        return Anchor(self.picture, affinity=self.affinity, **points)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,6 +45,20 @@ from motionstream.tiny.prompt_filter import PromptFilter, PromptFilterConfig
 from motionstream.tiny.vae import TinyVAE, TinyVAEConfig
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a model of our own is made of. detail, prompt_filter: either may be missing."""
+
+    network: MotionModel
+    vae: TinyVAE
+    detail: Detail | None
+    prompt_filter: PromptFilter | None
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Those it has, by name."""
+        return {name: part for name, part in vars(self).items() if part is not None}
+
+
 def save_bundle(
     folder: Path,
     name: str,
@@ -56,17 +71,12 @@ def save_bundle(
 ) -> None:
     """Write a model in bfloat16. origin: where the weights come from (recipes, steps, machine)."""
     folder.mkdir(parents=True, exist_ok=True)
-    optional: dict[str, Detail | PromptFilter | None] = {"detail": detail, "prompt_filter": prompt_filter}
-    described = {name: part for name, part in optional.items() if part is not None}
-    parts: dict[str, nn.Module] = {
-        FILES[name]: part for name, part in {"network": network, "vae": vae, **described}.items()
-    }
-    for file, module in parts.items():
-        save_file(_packed(module), folder / file)
+    parts = Parts(network, vae, detail, prompt_filter).modules()
+    for part, module in parts.items():
+        save_file(_packed(module), folder / FILES[part])
     more = {
-        "vae": dataclasses.asdict(vae.config),
-        **{name: dataclasses.asdict(part.config) for name, part in described.items()},
-        "sha256": {file: sha256(folder / file) for file in parts},
+        **{part: dataclasses.asdict(cast(Any, module).config) for part, module in parts.items() if part != "network"},
+        "sha256": {FILES[part]: sha256(folder / FILES[part]) for part in parts},
         "origin": origin,
     }
     write_header(folder, name, OWN, live, network.config, more)
@@ -79,24 +89,17 @@ def load_bundle(folder: Path, device: torch.device, dtype: torch.dtype, fused: b
     """
     header = read_header(folder)
     live, parts = live_of(header, folder), stored_parts(folder)
-    network, vae = cast(MotionModel, parts["network"]), cast(TinyVAE, parts["vae"])
-    detail, prompt_filter = (
-        cast(Detail | None, parts.get("detail")),
-        cast(PromptFilter | None, parts.get("prompt_filter")),
-    )
-    network = network.to(device, dtype).eval().requires_grad_(False)
+    network = parts.network.to(device, dtype).eval().requires_grad_(False)
     if fused and isinstance(network.dit, VideoDiT):
         network.dit = fuse(network.dit, prompted=live.reads_prompt)
+    detail, prompt_filter = parts.detail, parts.prompt_filter
     finisher = PhotoFinisher(
-        None if detail is None else detail.to(device, dtype),
-        None if prompt_filter is None else prompt_filter.to(device),
-        live.size,
-        device,
+        detail and detail.to(device, dtype), prompt_filter and prompt_filter.to(device), live.size, device
     )
     return StreamingModel(
         header["name"],
         network,
-        vae.to(device, dtype),
+        parts.vae.to(device, dtype),
         Geometry(*live.size),
         live.fps,
         live.rollout_config,
@@ -108,31 +111,27 @@ def load_bundle(folder: Path, device: torch.device, dtype: torch.dtype, fused: b
     )
 
 
-def stored_parts(folder: Path) -> dict[str, nn.Module]:
-    """What a model is made of, on the CPU in float32: network, vae, and detail and prompt_filter if it has them.
-
-    Raises ValueError that names what is missing, damaged or does not fit.
-    """
+def stored_parts(folder: Path) -> Parts:
+    """What a model is made of, on the CPU in float32. Raises ValueError that names what is missing, damaged or does not
+    fit."""
     header = read_header(folder)
     parts = _described(header, folder)
-    for name, module in parts.items():
-        file = FILES[name]
+    for part, module in parts.modules().items():
+        file = FILES[part]
         _fill(module, _verified(folder / file, header["sha256"][file]), folder / file)
     return parts
 
 
-def _described(header: dict[str, Any], folder: Path) -> dict[str, nn.Module]:
+def _described(header: dict[str, Any], folder: Path) -> Parts:
     """The parts that a header describes, weights still to be filled in."""
-    parts: dict[str, nn.Module] = {"network": motion_model(network_of(header, folder))}
+    network = motion_model(network_of(header, folder))
     try:
-        parts["vae"] = TinyVAE(TinyVAEConfig(**tuples(header["vae"])))
-        if "detail" in header:
-            parts["detail"] = Detail(DetailConfig(**header["detail"]))
-        if "prompt_filter" in header:
-            parts["prompt_filter"] = PromptFilter(PromptFilterConfig(**header["prompt_filter"]))
+        vae = TinyVAE(TinyVAEConfig(**tuples(header["vae"])))
+        detail = Detail(DetailConfig(**header["detail"])) if "detail" in header else None
+        phrases = header.get("prompt_filter")
+        return Parts(network, vae, detail, phrases and PromptFilter(PromptFilterConfig(**tuples(phrases))))
     except (KeyError, TypeError, AttributeError) as error:
         raise undescribed(folder, error) from error
-    return parts
 
 
 def _packed(module: nn.Module) -> dict[str, Tensor]:

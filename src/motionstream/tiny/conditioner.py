@@ -9,7 +9,7 @@ Legend: B clips, F frames, T latents, C channels, h w latent cells.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from motionstream.conditioning import Conditioning, TrackBatch, first_channels, 
 from motionstream.conditioning.track_volume import pack_frames
 from motionstream.geometry import Geometry
 from motionstream.tiny.affinity import affinity
-from motionstream.tiny.anchor import Anchor
+from motionstream.tiny.anchor import OF_A_POINT, Anchor
 from motionstream.tiny.warp import STRIDE, warp
 from motionstream.vae import Memory, VideoVAE
 
@@ -130,13 +130,13 @@ class AnchoredConditioner:
         return replace(state, anchor=state.anchor.renewed(shown))
 
     def pack(self, state: AnchoredState) -> dict[str, Tensor]:
-        anchor = {name: getattr(state.anchor, name) for name in _anchor_fields()}
+        anchor = {name: getattr(state.anchor, name) for name in ("picture", *OF_A_POINT)}
         memory = {f"memory.{index}": tensor for index, tensor in enumerate(state.memory or ())}
         count = torch.tensor(-1 if state.memory is None else len(state.memory))
         return {**anchor, **memory, "memories": count}
 
     def unpack(self, tensors: dict[str, Tensor]) -> AnchoredState:
-        anchor = {name: tensors[name] for name in _anchor_fields()}
+        anchor = {name: tensors[name] for name in ("picture", *OF_A_POINT)}
         count = int(tensors["memories"])
         memory = None if count < 0 else tuple(tensors[f"memory.{index}"] for index in range(count))
         return AnchoredState(Anchor(affinity=affinity(anchor["picture"]), **anchor), memory)
@@ -148,8 +148,3 @@ class AnchoredConditioner:
         pooled = F.avg_pool2d(support.flatten(0, 1), self.geometry.spatial_stride // STRIDE)
         packed = pack_frames(pooled.unflatten(0, support.shape[:2]), self.geometry, starts)
         return torch.cat([packed, torch.ones_like(packed[:, :, :1])], 2)
-
-
-def _anchor_fields() -> list[str]:
-    """All of an anchor but what follows from its picture."""
-    return [field.name for field in fields(Anchor) if field.name != "affinity"]

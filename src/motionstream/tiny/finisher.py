@@ -13,7 +13,6 @@ from motionstream.stream.model import StreamingModel
 from motionstream.tiny.conditioner import AnchoredState, Warped
 from motionstream.tiny.detail import Detail
 from motionstream.tiny.particles import Particles
-from motionstream.tiny.phrases import phrase_numbers
 from motionstream.tiny.prompt_filter import PromptFilter, shown
 
 
@@ -77,7 +76,7 @@ class PhotoFinisher:
 
     def _phrases(self, prompt: str) -> list[int]:
         """Numbers of the phrases that a prompt contains."""
-        return [] if self.prompt_filter is None else phrase_numbers(prompt, self.prompt_filter.config.phrases)
+        return [] if self.prompt_filter is None else self.prompt_filter.config.numbers_in(prompt)
 
     def _parameters(self, network: PromptFilter, since: dict[int, int], numbers: range) -> tuple[Tensor, Tensor]:
         """The filter's parameters (1, F, P) and those of its particles: sums over the phrases, each at its own age."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from motionstream.conditioning.text_encoder import words_of
 from motionstream.tiny.particles import KINDS
 
 RAMPS = (1.0, 4.0, 8.0, 16.0, 24.0)
@@ -36,9 +37,17 @@ TRACE = 0.003
 
 @dataclass(frozen=True)
 class PromptFilterConfig:
-    """phrases: words in a row (`phrases.phrase_numbers`), such as "fog" or "black and white"."""
+    """phrases: words in a row, such as "fog" or "black and white", in small letters without punctuation."""
 
     phrases: tuple[str, ...]
+
+    def numbers_in(self, prompt: str) -> list[int]:
+        """Which of the phrases, numbered from 1, a prompt contains, each once and in their order.
+
+        Capitals and punctuation do not count: "A horse, black-and-white" contains "black and white".
+        """
+        words = f" {' '.join(words_of(prompt))} "
+        return [number for number, phrase in enumerate(self.phrases, 1) if f" {phrase} " in words]
 
 
 class PromptFilter(nn.Module):

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from motionstream.model_folder import write_json
 from motionstream.tiny.bundle import save_bundle
 from motionstream.train.checkpoint import Checkpoints, newest_weights
 from motionstream.train.detail import finished_detail
@@ -88,7 +89,7 @@ def export_wan(out: Path, stage: str, folder: Path) -> None:
         "trained": {done: history(out / done) for done in CHAIN if (out / done).is_dir()},
         "sha256": hashes,
     }
-    (folder / NETWORK_FILE).write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / NETWORK_FILE, header)
 
 
 def student_recipe(out: Path, stage: str) -> Student:

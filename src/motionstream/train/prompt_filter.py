@@ -24,7 +24,6 @@ from motionstream.data.effects import BY_NAME, NONE
 from motionstream.data.loader import PROBE_FIRST
 from motionstream.data.synthetic import SyntheticWorlds
 from motionstream.tiny.particles import Particles
-from motionstream.tiny.phrases import phrase_numbers
 from motionstream.tiny.prompt_filter import PromptFilter, shown, unbounded
 from motionstream.train.ema import EMA
 from motionstream.train.network import finished
@@ -99,7 +98,7 @@ class PromptFilterStage(UpdatingStage):
         drawn, rng = self.worlds.world(world), np.random.default_rng([recipe.seed, world])
         clips = [to_model(clip[torch.tensor(numbers)]) for clip in drawn.under_effects(CASES)]
         prompts = [_prompt(drawn.caption, case, rng) for case in CASES]
-        phrases = _padded([phrase_numbers(prompt, recipe.prompt_filter.phrases) for prompt in prompts])
+        phrases = _padded([recipe.prompt_filter.numbers_in(prompt) for prompt in prompts])
         particles, begins = Particles.of(world, recipe.size), rng.integers(0, 10_000, len(CASES)).tolist()
         moving = [particles.at([begin + number for number in numbers]) for begin in begins]
         true = torch.stack(clips)

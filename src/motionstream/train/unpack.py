@@ -34,7 +34,7 @@ def unpack(folder: Path, out: Path) -> dict[str, bool]:
         raise ValueError(f"{out} has {', '.join(taken)} already: name a folder without")
     recipes = {run: from_json(json.dumps(part["recipe"]), f"{folder}, origin of {run}") for run, part in origin.items()}
     made_by = makers(recipes)
-    weights = {made_by[part]: module for part, module in stored_parts(folder).items()}
+    weights = {made_by[part]: module for part, module in stored_parts(folder).modules().items()}
     for run, recipe in recipes.items():
         _write_run(out / run, recipe, origin[run], weights.get(run))
     return {run: run in weights for run in recipes}

@@ -10,7 +10,6 @@ gradient but gets one itself, so that the head learns from the second step on; `
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from motionstream.conditioning import ConditioningConfig, TrackHead
 from motionstream.dit.config import CONFIGS, DiTConfig
 from motionstream.dit.model import VideoDiT
+from motionstream.model_folder import write_json
 from motionstream.wan.families import FAMILIES, Family, InputName, Inputs, ignored_weights, recognised, signature_of
 from motionstream.wan.weight_files import Shapes, WeightFiles, open_weights, write_weights
 from motionstream.wan.weights import PATCH, check_weights, in_wan_names, shapes_of
@@ -203,7 +203,7 @@ def convert(
         "track_init": conversion.track_init,
         "sha256": hashes,
     }
-    (folder / NETWORK_FILE).write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / NETWORK_FILE, header)
     return header
 
 

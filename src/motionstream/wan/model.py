@@ -9,7 +9,6 @@ Nothing is unpickled and nothing downloaded.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from motionstream.model_folder import (
     live_of,
     network_of,
     read_header,
+    read_json,
     undescribed,
     write_header,
 )
@@ -76,21 +76,14 @@ class PartPaths:
     decoder: str | None = None
 
 
-def save_wan(
-    folder: Path,
-    name: str,
-    config: ModelConfig,
-    live: Live,
-    paths: PartPaths,
-    hashes: dict[str, str],
-    origin: Any,
-    fp8: bool = False,
-) -> None:
-    """Write `model.json` beside weight files that are in the folder already.
+def describe_converted(folder: Path, name: str, paths: PartPaths, live: Live, fp8: bool = False) -> None:
+    """Make a folder that `motionstream convert` wrote a model: write its `model.json`.
 
-    hashes: SHA-256 by weight file. origin: where the weights come from. fp8: compute products in it once loaded.
-    Raises ValueError or FileNotFoundError that names what is missing.
+    live: how it is run. fp8: compute products in it once loaded. Raises ValueError or FileNotFoundError where it is not
+    such a folder or a part is missing.
     """
+    header = _converted(folder)
+    config, hashes = network_of(header, folder), header["sha256"]
     missing = [file for file in hashes if not (folder / file).is_file()]
     if missing or not hashes:
         raise ValueError(f"{folder}: no weights {', '.join(missing)}; convert first (`motionstream convert --help`)")
@@ -100,20 +93,9 @@ def save_wan(
         **({"fp8": True} if fp8 else {}),
         "text_identity": identity_of(folder / paths.text, torch.bfloat16),
         "sha256": hashes,
-        "origin": origin,
+        "origin": {key: value for key, value in header.items() if key not in ("format", "network", "live", "sha256")},
     }
     write_header(folder, name, WAN, live, config, more)
-
-
-def describe_converted(folder: Path, name: str, paths: PartPaths, live: Live | None = None, fp8: bool = False) -> None:
-    """Make a folder that `motionstream convert` wrote a model. live: how it is run; by default `live_of_folder`.
-
-    Raises ValueError or FileNotFoundError where it is not such a folder or a part is missing.
-    """
-    header = _converted(folder)
-    config, live = network_of(header, folder), live or live_of_folder(folder)
-    origin = {key: value for key, value in header.items() if key not in ("format", "network", "live", "sha256")}
-    save_wan(folder, name, config, live, paths, header["sha256"], origin, fp8)
 
 
 def live_of_folder(folder: Path) -> Live:
@@ -129,11 +111,7 @@ def _converted(folder: Path) -> dict[str, Any]:
     file = folder / NETWORK_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file; `motionstream convert SOURCE --to {folder}` writes it")
-    try:
-        header: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not JSON ({error}): convert again") from None
-    return header
+    return read_json(file)
 
 
 def live_like(config: ModelConfig) -> Live:

@@ -49,8 +49,6 @@ class PromptCache:
     """A folder of encoded prompts. limit_bytes: of all files together."""
 
     def __init__(self, folder: Path | str, limit_bytes: int = LIMIT_BYTES) -> None:
-        if limit_bytes < 0:
-            raise ValueError(f"limit of {limit_bytes} bytes: it must be 0 (nothing is cached) or more")
         self.folder, self.limit_bytes = Path(folder), limit_bytes
 
     def find(self, key: str) -> Tensor | None:

@@ -178,20 +178,12 @@ def _check(config: Any) -> None:
             raise ValueError(f"{name} has {len(config[name])} numbers for {config.z_dim} channels: one a channel")
 
 
-def _autoencoder() -> Any:
-    """Diffusers' class. Raises ModuleNotFoundError naming the extra."""
-    try:
-        from diffusers import AutoencoderKLWan
-    except ModuleNotFoundError as error:
-        message = f"Wan's VAE needs the package {error.name}: pip install 'motionstream[wan]'"
-        raise ModuleNotFoundError(message, name=error.name) from None
-    return AutoencoderKLWan
-
-
 def _network(config: dict[str, Any], state: dict[str, Tensor], path: Path) -> nn.Module:
     """The network of a configuration, with every weight accounted for."""
+    from diffusers import AutoencoderKLWan
+
     with torch.device("meta"):
-        network: nn.Module = _autoencoder().from_config(config)
+        network: nn.Module = AutoencoderKLWan.from_config(config)  # type: ignore[no-untyped-call]
     check_weights(shapes_of(state), shapes_of(network.state_dict()), path)
     network.load_state_dict(state, assign=True)
     return network
@@ -215,7 +207,6 @@ def _folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _original(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Configuration and weights of Wan 2.1's original file, renamed by Diffusers."""
-    _autoencoder()
     from diffusers.loaders import single_file_utils
 
     renamed: Any = single_file_utils.convert_wan_vae_to_diffusers
