@@ -32,12 +32,7 @@ class CompiledDiT(nn.Module):
         self._compiled = torch.compile(self._through, fullgraph=True, dynamic=False, **options)
 
     def forward(
-        self,
-        x_BTCHW: Tensor,
-        t: Tensor,
-        context: Tensor | TextContext,
-        over: Over = None,
-        commit: bool = False,
+        self, x_BTCHW: Tensor, t: Tensor, context: Tensor | TextContext, over: Over = None, commit: bool = False
     ) -> Tensor:
         """As `VideoDiT.forward` over slots. Raises ValueError on another cache."""
         if not isinstance(over, SlotCache):

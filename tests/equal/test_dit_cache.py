@@ -1,5 +1,6 @@
 """Rolling cache = chunk mask = the same tokens, long after the window has rolled; and the past never changes."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -140,7 +141,7 @@ def test_snapshot_continues_bit_for_bit(committed: int) -> None:
     cache = cache_for(model, x, 3, 4)
     if committed:
         stream(model, x[:, :committed], t, context, ChunkMask.regular(committed, 2, 3, 4), cache)
-    state, copy = cache.snapshot(), cache.clone()
+    state, copy = cache.snapshot(), deepcopy(cache)
     following = [model(x[:, i : i + 1], t[:, i : i + 1], context, over=cache, commit=True) for i in (14, 15, 16)]
     resumed = cache_for(model, x, 3, 4)
     resumed.restore(state)
@@ -186,7 +187,7 @@ def test_gradient_flows_through_the_chunk_alone_and_survives_later_commits() -> 
     assert not cache.values.requires_grad
 
     def gradient(then_commit: bool) -> torch.Tensor:
-        held = cache.clone()
+        held = deepcopy(cache)
         chunk = x[:, 3:6].clone().requires_grad_()
         loss = model(chunk, t, context, over=held).square().mean()
         for begin in (3, 6, 9) if then_commit else ():

@@ -8,43 +8,27 @@ import torch
 from safetensors.torch import save_file
 from tests.equal.dit_small import small_config
 from tests.wan.published_sources import loaded
+from torch import nn
 
-from motionstream.dit import CONFIGS, DiTConfig, VideoDiT
+from benchmarks.speed.compare import diffusers_model
+from motionstream.dit import CONFIGS, VideoDiT
 from motionstream.wan.weights import diffusers_name, shapes_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    diffusers = pytest.importorskip("diffusers")
-    from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+    pytest.importorskip("diffusers")
 
 CLIP_DIM = 24
 TOLERANCE = 1e-5
 
 
-def reference(image: bool) -> "WanTransformer3DModel":
+def reference(image: bool) -> nn.Module:
     """A small random model of theirs; 512 text tokens because its image branch counts on them."""
     torch.manual_seed(0)
-    return theirs_of(small_config(image_dim=CLIP_DIM if image else None)).eval()
+    return diffusers_model(small_config(image_dim=CLIP_DIM if image else None))[0]
 
 
-def theirs_of(config: DiTConfig) -> "WanTransformer3DModel":
-    """Their class in the sizes of one of our rows."""
-    return WanTransformer3DModel(
-        patch_size=config.patch,
-        num_attention_heads=config.heads,
-        attention_head_dim=config.head_dim,
-        in_channels=config.in_channels,
-        out_channels=config.out_channels,
-        text_dim=config.text_dim,
-        freq_dim=config.freq_dim,
-        ffn_dim=config.ffn,
-        num_layers=config.layers,
-        image_dim=config.image_dim,
-        added_kv_proj_dim=config.width if config.image_dim is not None else None,
-    )
-
-
-def ours(theirs: "WanTransformer3DModel", image: bool, folder: Path) -> VideoDiT:
+def ours(theirs: nn.Module, image: bool, folder: Path) -> VideoDiT:
     """Our model with their weights, by way of a file in their layout."""
     save_file(theirs.state_dict(), str(folder / "theirs.safetensors"))
     model = loaded(small_config(image_dim=CLIP_DIM if image else None), folder)
@@ -78,7 +62,7 @@ def test_equals_diffusers(image: bool, per_latent: bool, tmp_path: Path) -> None
 @pytest.mark.parametrize("row", ["wan2.1-1.3b", "wan2.1-1.3b-i2v", "wan2.2-5b"])
 def test_full_sizes_have_diffusers_names_and_shapes(row: str) -> None:
     with torch.device("meta"):
-        ours, theirs = VideoDiT(CONFIGS[row]), theirs_of(CONFIGS[row])
+        ours, theirs = VideoDiT(CONFIGS[row]), diffusers_model(CONFIGS[row])[0]
     assert {diffusers_name(name): shape for name, shape in shapes_of(ours.state_dict()).items()} == shapes_of(
         theirs.state_dict()
     )
@@ -89,7 +73,7 @@ def test_a_clean_first_latent_is_taken_as_wan_2_2_takes_the_picture(tmp_path: Pa
     """48 channels, the picture's latent at t = 0 before noisy ones, weights in several files: as TI2V-5B runs."""
     config = small_config(in_channels=48, out_channels=48)
     torch.manual_seed(0)
-    theirs = theirs_of(config).eval()
+    theirs = diffusers_model(config)[0]
     theirs.save_pretrained(tmp_path, max_shard_size="200KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     model = loaded(config, tmp_path)

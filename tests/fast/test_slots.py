@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 
 import pytest
 import torch
@@ -103,7 +104,7 @@ def test_a_cache_takes_anothers_slots_and_a_copy_goes_its_own_way() -> None:
         kept.take(shared, written)
     assert kept.keys.shape[2] == 6
     assert torch.equal(kept.keys, shared.keys[:, :, :6])
-    copy = shared.clone()
+    copy = deepcopy(shared)
     expected = model(x[:, 9:], torch.zeros(1), context, over=shared, commit=True)
     for other in (copy, slots()):
         other.take(kept)

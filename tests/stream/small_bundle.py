@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from tests.small import GEOMETRY, randomised, small_model, small_vae
+from tests.small import GEOMETRY, cache_for, randomised, small_model, small_vae
 
 from motionstream.conditioning import Conditioning, TrackBatch
 from motionstream.model_folder import Live
-from motionstream.sampling import MotionModel
+from motionstream.sampling import MotionModel, keyed, rollout
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.stream import Stream
 from motionstream.tiny.anchor import Anchor
@@ -22,7 +22,7 @@ from motionstream.tiny.finisher import finisher_of
 from motionstream.tiny.prompt_filter import PromptFilter, PromptFilterConfig
 from motionstream.tiny.vae import TinyVAE
 from motionstream.tracks import Tracks
-from motionstream.vae.pixels import from_image
+from motionstream.vae.pixels import from_image, to_frames
 
 Video = npt.NDArray[np.uint8]
 PROMPT = "a red kite over a field"
@@ -135,3 +135,14 @@ def dragged(stream: Stream, chunks: int) -> Video:
     return np.concatenate(
         [stream.step(drag(shown(stream), shown(stream) + stream.chunk_frames)) for _ in range(chunks)]
     )
+
+
+@torch.inference_mode()
+def rolled_out(model: StreamingModel, picture: Video, tracks: Tracks, prompt: str, seed: int) -> Video:
+    """The frames of a clip whose tracks are all known, by the loop of training and the VAE on the whole clip."""
+    pixels, conditioning, warped = begun(model, picture, tracks, seed)
+    context = model.network.context([prompt])
+    cache, known = cache_for(model.network, model.rollout_config), model.vae.encode(pixels)
+    chunks = rollout(model.network, cache, conditioning, context, model.rollout_config, keyed(seed), known)
+    video = decoded(model, torch.cat(list(chunks), 1), warped)
+    return to_frames(filtered(model, video, prompt, seed=seed)[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -263,7 +264,7 @@ def test_without_a_clean_pass_the_new_sink_is_of_the_last_calls(tmp_path: Path, 
     model.rollout_config = replace(model.rollout_config, times=times)
     stream = model.open(photo(), PROMPT, sink="refresh")
     until_due(stream)
-    before = stream.state.cache.clone()
+    before = deepcopy(stream.state.cache)
     stream.settle()
     assert stream.state.left is None, "the sink was filled anew"
     if len(times) == 1:

@@ -9,40 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.small import GEOMETRY, cache_for
+from tests.small import GEOMETRY
 from tests.stream.small_bundle import (
     PROMPT,
     Video,
-    begun,
-    decoded,
     drag,
     dragged,
-    filtered,
     open_small,
     photo,
+    rolled_out,
     save_small,
     shown,
 )
 
-from motionstream.sampling import keyed, rollout
 from motionstream.stream.model import StreamingModel
 from motionstream.stream.stream import Stream
 from motionstream.tracks import Tracks
-from motionstream.vae.pixels import to_frames
 
 SIZES = [(1, 3, 3), (2, 3, 3), (3, 3, 3), (2, 0, 4), (3, 1, 0)]
 """(chunk, sink, window) in latents."""
-
-
-@torch.inference_mode()
-def rolled_out(model: StreamingModel, picture: Video, tracks: Tracks, prompt: str, seed: int) -> Video:
-    """The frames of a clip whose tracks are all known, by the loop of training and the VAE on the whole clip."""
-    pixels, conditioning, warped = begun(model, picture, tracks, seed)
-    context = model.network.context([prompt])
-    cache, known = cache_for(model.network, model.rollout_config), model.vae.encode(pixels)
-    chunks = rollout(model.network, cache, conditioning, context, model.rollout_config, keyed(seed), known)
-    video = decoded(model, torch.cat(list(chunks), 1), warped)
-    return to_frames(filtered(model, video, prompt, seed=seed)[0])
 
 
 def off_by(a: Video, b: Video) -> int:

@@ -102,11 +102,12 @@ class Conditioner(Protocol[S]):
         ...
 
     def outside(self, state: S) -> float:
-        """Share of the view, 0 … 1, whose content lies outside the picture that the stream was opened or renewed on."""
+        """Share of the view, 0 … 1, whose content lies outside the picture that it is compared with: the first one, or
+        that of the last call of `renewed`."""
         ...
 
     def renewed(self, state: S, shown: Tensor) -> S:
-        """The view is compared with the last frame shown from now on, instead of the first picture."""
+        """From now on `outside` compares the view with the last frame shown."""
         ...
 
     def pack(self, state: S) -> dict[str, Tensor]:
@@ -130,8 +131,8 @@ AnyConditioner = Conditioner[Any]
 class TrackState:
     """latent (B, 1, C, h, w): of the first frame. started (): 1 once a chunk was made.
 
-    ids (B, N), birth_xy (B, N, 2), xy (B, N, 2): the points of the last tracks, where they were in the picture that the
-    view is compared with, and where they are.
+    Of the points of the last tracks: ids (B, N), birth_xy (B, N, 2) where they were in the picture that the view is
+    compared with, xy (B, N, 2) where they are.
     """
 
     latent: Tensor
@@ -175,7 +176,7 @@ class TrackConditioner:
         )
 
     def outside(self, state: TrackState) -> float:
-        """From the median movement of the points, as far as they cover the view."""
+        """From the median movement of the points, weighted with the share of the view that they cover."""
         if state.ids.shape[1] == 0:
             return 0.0
         size = state.xy.new_tensor(self.geometry.size)
@@ -214,7 +215,7 @@ class TrackConditioner:
 
 
 def _births(state: TrackState, tracks: TrackBatch) -> tuple[Tensor, Tensor]:
-    """Which of the tracks' points are known (B, N), and their places of birth (B, N, 2)."""
+    """Which of the tracks' points the state has (B, N), and their `birth_xy` (B, N, 2)."""
     same = tracks.ids[:, :, None] == state.ids[:, None, :]
     return same.any(-1), torch.einsum("bmn,bnk->bmk", same.to(state.birth_xy), state.birth_xy)
 

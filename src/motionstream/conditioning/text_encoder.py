@@ -2,7 +2,7 @@
 
 The Wan models use UMT5 instead (`wan/umt5.py`); both give (B, L, text_dim) to the DiT.
 
-Words are numbered by a stable hash, so there is no vocabulary file and an unknown word is a word like any other.
+A word's number is a hash of it, so there is no vocabulary file and no unknown word.
 
 Legend: B prompts, L tokens, D channels of a token.
 """
@@ -28,7 +28,7 @@ def word_numbers(prompt: str, length: int, buckets: int) -> list[int]:
 
 
 def words_of(text: str) -> list[str]:
-    """Its words in order, in small letters, without punctuation."""
+    """Its words in order, in lower case, without punctuation."""
     return _WORD.findall(text.lower())
 
 

@@ -36,7 +36,7 @@ FASTEST_FIRST = (
 )
 """On Hopper and later; PyTorch itself would take its FlashAttention 2 first, at 0.4 to 0.6 of cuDNN's rate."""
 BIASED = (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
-"""FlashAttention has no bias; cuDNN has one, but with one row for all queries not in every version."""
+"""With a bias. FlashAttention has none; not every version of cuDNN takes one that is the same for all queries."""
 NAMES = {
     SDPBackend.CUDNN_ATTENTION: "cudnn",
     SDPBackend.FLASH_ATTENTION: "flash",
@@ -62,8 +62,8 @@ class WholeAttention:
         self.kernel = kernel
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        turned_q, turned_k = rotate(q, self.table), rotate(k, self.table)
-        out = attend(turned_q.flatten(1, 2), turned_k.flatten(1, 2), v.flatten(1, 2), kernel=self.kernel)
+        rotated_q, rotated_k = rotate(q, self.table), rotate(k, self.table)
+        out = attend(rotated_q.flatten(1, 2), rotated_k.flatten(1, 2), v.flatten(1, 2), kernel=self.kernel)
         return out.reshape(q.shape)
 
 
@@ -77,8 +77,8 @@ def attend(
 ) -> Tensor:
     """softmax(q kᵀ / √D + bias) v → (B, L, H, D).
 
-    bias: (B, L of k) float, added to a key's logit for every query; cudnn, flash and fa3 then leave the work to
-    another kernel of PyTorch's. Raises ValueError on a kernel that this machine does not have.
+    bias: (B, L of k) float, added to a key's logit for every query; instead of cudnn, flash and fa3 another kernel of
+    PyTorch's then runs. Raises ValueError on a kernel that this machine does not have.
     """
     q, k, v = (x.transpose(1, 2) for x in (q_BLHD, k_BLHD, v_BLHD))
     chosen = _chosen(kernel, q)
@@ -134,7 +134,7 @@ def attention_backend(
 
 
 def _torch_choice(q: Tensor) -> str:
-    """PyTorch does not say publicly which of its kernels it would take."""
+    """The kernel that PyTorch would choose, by a function that is not public."""
     ask = getattr(torch, "_fused_sdp_choice", None)
     return "sdpa" if ask is None else NAMES.get(SDPBackend(ask(q, q, q)), "sdpa")
 
@@ -147,7 +147,7 @@ def _chosen(kernel: Kernel, q_BHLD: Tensor) -> Kernel:
         return check_kernel(kernel, q_BHLD.device)
     if q_BHLD.device.type == "cpu":
         return "matmul" if _matmul_is_faster(q_BHLD) else "sdpa"
-    # cuDNN's backward is left to PyTorch's own judgement.
+    # With gradients PyTorch chooses, also whether cuDNN's backward is used.
     forward = not (torch.is_grad_enabled() and q_BHLD.requires_grad)
     return "cudnn" if forward and _prefers_cudnn(q_BHLD.device) else "sdpa"
 

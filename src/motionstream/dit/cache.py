@@ -21,9 +21,9 @@ from motionstream.dit.rope import rotary_table, rotate, unrotate
 
 
 class CacheState(TypedDict):
-    """All of a cache: its filled slots and four counts.
+    """The contents of a cache: its filled slots and four counts.
 
-    turned_rows: rows of the token grid, where the window's keys are kept after rotary positions (`SlotCache`).
+    turned_rows: rows of the token grid, where the window's keys are stored after RoPE (`SlotCache`).
     """
 
     keys: Tensor
@@ -62,7 +62,7 @@ class RollingCache:
         self.sink = sink
         self.window = window
         self.version = 0
-        """Grows whenever what is stored changes, so that what was derived from it can be renewed."""
+        """Grows whenever the contents change, so that what was computed from them can be recomputed."""
         self.sink_version = 0
         """Grows when the sink changes."""
         shape = (config.layers, batch, sink + window + self.room, tokens, config.heads, config.head_dim)
@@ -74,7 +74,7 @@ class RollingCache:
 
     @property
     def filled(self) -> int:
-        """Latents the next chunk will see besides itself, and the position of its first latent."""
+        """Latents that the next chunk attends to besides itself, and the position of its first latent."""
         return self.sink_filled + self.window_filled
 
     @property
@@ -82,13 +82,13 @@ class RollingCache:
         return min(self.window_seen, self.window)
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Empty the cache."""
         self.sink_filled = 0
         self.sink_version += 1
         self.reset_window()
 
     def reset_window(self) -> None:
-        """Forget the window and keep the sink. After a prompt change, commit the window's clean latents again."""
+        """Empty the window and keep the sink. After a prompt change the window's clean latents are committed again."""
         self.window_seen = 0
         self.version += 1
 
@@ -99,7 +99,7 @@ class RollingCache:
     def attention(
         self, grid: tuple[int, int], latents: int, device: torch.device, kernel: Kernel, commit: bool
     ) -> Attend:
-        """Attention of a chunk of so many latents over this past and itself; commit: and it is then stored."""
+        """Attention of a chunk of so many latents to the cache and itself. commit: the chunk is then stored."""
         return CachedAttention(self, grid, latents, device, kernel, commit)
 
     def read(self, layer: int) -> tuple[Tensor, Tensor]:
@@ -119,7 +119,7 @@ class RollingCache:
             self.values[layer, :, slot] = v[:, to_sink + i]
 
     def advance(self, latents: int) -> None:
-        """Count a chunk that all layers have stored."""
+        """Count a chunk, once all layers have stored it."""
         to_sink, to_window = self._split(latents)
         self.sink_filled += to_sink
         self.sink_version += to_sink > 0
@@ -131,23 +131,8 @@ class RollingCache:
         to_sink = min(latents, self.sink - self.sink_filled)
         return to_sink, latents - to_sink
 
-    def clone(self) -> RollingCache:
-        """A copy that goes its own way."""
-        batch, tokens = self.keys.shape[1], self.keys.shape[3]
-        copy = RollingCache(
-            self.config,
-            batch=batch,
-            tokens=tokens,
-            sink=self.sink,
-            window=self.window,
-            dtype=self.keys.dtype,
-            device=self.keys.device,
-        )
-        copy.restore(self.snapshot())
-        return copy
-
     def snapshot(self) -> CacheState:
-        """Copies of all that matters; `restore` continues from it bit for bit."""
+        """A copy of the contents; after `restore` results are the same bits."""
         return {
             "keys": self.keys[:, :, : self.filled].clone(),
             "values": self.values[:, :, : self.filled].clone(),
@@ -159,16 +144,16 @@ class RollingCache:
 
     @torch.no_grad()
     def restore(self, state: CacheState) -> None:
-        """Become what a cache of the same sizes was at its `snapshot`. Raises ValueError where sizes differ.
+        """Take the contents from a snapshot. Raises ValueError if it is of other sizes.
 
-        Bit for bit from a snapshot of its own kind; from one of the other kind up to the rounding of a rotation.
+        Exact from a cache of the same class; from one of the other class keys are rotated, with its rounding.
         """
         filled = self._adopt(state)
         self.keys[:, :, :filled] = self._own_form(state).to(self.keys)
         self.values[:, :, :filled] = self._own_order(state, state["values"]).to(self.values)
 
     def _adopt(self, state: CacheState) -> int:
-        """Take over a snapshot's counts, if it fits; returns how many slots it fills."""
+        """Take the counts from a snapshot, if it fits; returns how many slots it fills."""
         if (state["sink"], state["window"]) != (self.sink, self.window):
             raise ValueError(
                 f"the snapshot has sink {state['sink']} and window {state['window']} latents: "
@@ -184,7 +169,7 @@ class RollingCache:
         return filled
 
     def _own_form(self, state: CacheState) -> Tensor:
-        """A snapshot's keys in the form this cache keeps them in: here, the window's before rotary positions."""
+        """A snapshot's keys in the form this cache stores: here, the window's before RoPE."""
         keys, rows = state["keys"], state.get("turned_rows", 0)
         if not rows:
             return keys
@@ -194,7 +179,7 @@ class RollingCache:
         return torch.cat([keys[:, :, :sink], torch.stack(window)], 2)
 
     def _own_order(self, state: CacheState, slots: Tensor) -> Tensor:
-        """A snapshot's slots in the order this cache keeps them in: a ring may begin with its oldest."""
+        """A snapshot's slots in the order this cache stores: a ring may begin with its oldest."""
         return slots
 
 
@@ -208,8 +193,8 @@ def slot_positions(sink_filled: int, window: int, window_seen: int) -> list[int]
 class CachedAttention:
     """A chunk attends to the cache and itself; with commit, it is then stored.
 
-    Past and chunk are joined in fresh tensors, so that a later commit, which writes in place, leaves the gradient of an
-    earlier pass alone.
+    Keys and values are copied into new tensors: a later commit, which writes in place, then does not break the backward
+    pass of an earlier call.
     """
 
     def __init__(

@@ -129,7 +129,7 @@ class MaskedAttention:
 
 
 def _rotate_copies(x_BTSHD: Tensor, table: Table, latents: int) -> Tensor:
-    """Turn a sequence that holds the clip once or twice."""
+    """Rotate a sequence that holds the clip once or twice."""
     if x_BTSHD.shape[1] == latents:
         return rotate(x_BTSHD, table)
     return torch.cat([rotate(copy, table) for copy in x_BTSHD.split(latents, dim=1)], dim=1)

@@ -91,12 +91,7 @@ class VideoDiT(nn.Module):
         nn.init.zeros_(self.head.head.weight)
 
     def forward(
-        self,
-        x_BTCHW: Tensor,
-        t: Tensor,
-        context: Tensor | TextContext,
-        over: Over = None,
-        commit: bool = False,
+        self, x_BTCHW: Tensor, t: Tensor, context: Tensor | TextContext, over: Over = None, commit: bool = False
     ) -> Tensor:
         """Velocity (B, T, out_channels, H, W) of latents (B, T, in_channels, H, W).
 
@@ -124,7 +119,7 @@ class VideoDiT(nn.Module):
         return self.unpatchify(self.head(x, time_BTW), x_BTCHW.shape[-2])
 
     def commit(self, x_BTCHW: Tensor, t: Tensor, context: Tensor | TextContext, cache: RollingCache) -> None:
-        """`forward` with commit, for the cache's sake alone."""
+        """`forward` with commit, where only the cache is needed."""
         self(x_BTCHW, t, context, cache, commit=True)
 
     def text_context(

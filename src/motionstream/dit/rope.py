@@ -27,14 +27,14 @@ def rotary_table(positions: Sequence[float], grid: tuple[int, int], head_dim: in
     """cos and sin for latents at these temporal positions, each of grid (rows, columns) tokens.
 
     Positions are any numbers, one a latent, in whatever order the latents lie in memory: a cache slot has the
-    position of its content. Tables are kept, so that a steady stream makes none.
+    position of its content. Tables are cached, so that a running stream computes none.
     """
     return _table(tuple(float(p) for p in positions), grid, head_dim, torch.device(device))
 
 
 @lru_cache(maxsize=256)
 def _table(positions: tuple[float, ...], grid: tuple[int, int], head_dim: int, device: torch.device) -> Table:
-    # Outside inference mode, because a table made while serving may be met again in training.
+    # Outside inference mode: a table made while serving may be used in training later.
     with torch.inference_mode(False), torch.no_grad():
         time, rows, columns = (
             _angles(where, channels)
@@ -59,7 +59,7 @@ def _angles(positions: Sequence[float], channels: int) -> Tensor:
 
 
 def rotate(x_BTSHD: Tensor, table: Table) -> Tensor:
-    """Turn neighbouring channel pairs by the table's angles, in float32; dtype of x kept."""
+    """Rotate neighbouring channel pairs by the table's angles, in float32; dtype of x kept."""
     cos, sin = table
     even, odd = x_BTSHD.float().unflatten(-1, (-1, 2)).unbind(-1)
     rotated = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)

@@ -91,12 +91,7 @@ class FusedDiT(nn.Module):
         return self.reference.grid(height, width)
 
     def forward(
-        self,
-        x_BTCHW: Tensor,
-        t: Tensor,
-        context: Tensor | TextContext,
-        over: Over = None,
-        commit: bool = False,
+        self, x_BTCHW: Tensor, t: Tensor, context: Tensor | TextContext, over: Over = None, commit: bool = False
     ) -> Tensor:
         """As `VideoDiT.forward` over a cache. Raises ValueError without one, and if gradients are on."""
         if not isinstance(over, RollingCache):

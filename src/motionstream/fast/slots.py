@@ -156,22 +156,6 @@ class SlotCache(RollingCache):
         self.version += 1
         self.sink_version += 1
 
-    def clone(self) -> SlotCache:
-        """A copy that goes its own way."""
-        copy = SlotCache(
-            self.config,
-            batch=self.keys.shape[1],
-            grid=self.grid,
-            chunk=self.chunk,
-            sink=self.sink,
-            window=self.window,
-            dtype=self.keys.dtype,
-            device=self.keys.device,
-            room=self.room > 0,
-        )
-        copy.take(self)
-        return copy
-
     def snapshot(self) -> CacheState:
         """Copies of all that matters; a `SlotCache` continues from it bit for bit."""
         return {**super().snapshot(), "turned_rows": self.grid[0]}

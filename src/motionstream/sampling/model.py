@@ -35,12 +35,7 @@ class Transformer(Protocol):
     def config(self) -> DiTConfig: ...
 
     def __call__(
-        self,
-        x_BTCHW: Tensor,
-        t: Tensor,
-        context: Tensor | TextContext,
-        over: Over = None,
-        commit: bool = False,
+        self, x_BTCHW: Tensor, t: Tensor, context: Tensor | TextContext, over: Over = None, commit: bool = False
     ) -> Tensor: ...
 
     def commit(self, x_BTCHW: Tensor, t: Tensor, context: Tensor | TextContext, cache: RollingCache) -> None: ...
@@ -100,11 +95,11 @@ class MotionModel(nn.Module):
         return self.clean_from(output, noisy, t, conditioning)
 
     def velocity_from(self, output: Tensor, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """The velocity of the DiT's output, which here it is."""
+        """The velocity for an output of the DiT: here the output itself."""
         return output
 
     def clean_from(self, output: Tensor, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """The estimate of z_0 of the DiT's output."""
+        """The estimate of z_0 for an output of the DiT."""
         return clean_of(output, noisy, beside(t, noisy))
 
     def commit(

@@ -1,5 +1,5 @@
-"""The two halves of a live chunk: `denoise` gives the latents that are decoded and leave; `commit` writes them into the
-cache afterwards, while a viewer looks at the frames. Both run the chunk loop (`rollout.py`).
+"""The two halves of a live chunk: `denoise` gives the latents that are decoded and sent; `commit` writes their keys and
+values into the cache afterwards, while the viewer watches the frames. Both are those of the chunk loop (`rollout.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DecodeStep = Callable[[Tensor, Memory | None], tuple[Tensor, Memory]]
 
 
 class ChunkStep(Protocol):
-    """One live chunk in two halves, without gradients. cache: of the stream whose turn it is."""
+    """One live chunk in two halves, without gradients. cache: of the stream that the chunk is of."""
 
     rollout_config: RolloutConfig
 
@@ -33,7 +33,7 @@ class ChunkStep(Protocol):
         ...
 
     def commit(self, cache: RollingCache, clean: Tensor, inputs: ChunkInputs) -> None:
-        """See that the chunk denoised last is in the cache."""
+        """Write the chunk denoised last into the cache, unless its last call has done so (without a clean pass)."""
         ...
 
     def recommit(self, cache: RollingCache, clean: Tensor, inputs: ChunkInputs) -> None:
@@ -50,7 +50,7 @@ StepMaker = Callable[[MotionModel, RolloutConfig, tuple[int, int]], ChunkStep]
 
 
 class PlainStep:
-    """Both halves as they are, over a `RollingCache`."""
+    """Both halves over a `RollingCache`, without CUDA graphs."""
 
     def __init__(self, model: MotionModel, rollout_config: RolloutConfig, grid: tuple[int, int]) -> None:
         self.model, self.rollout_config, self.grid = model, rollout_config, grid

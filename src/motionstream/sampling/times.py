@@ -1,7 +1,7 @@
-"""Times of a few-step student: always the same few numbers, kept on the host.
+"""Times of a few-step student: always the same few numbers, on the host.
 
-Kept on the host, they can be looked up (the fused DiT has the modulations of each) without waiting for the device; each
-is sent to a device once, and stays there, because recorded graphs read it.
+On the host they can be looked up (the fused DiT caches the modulations of each) without waiting for the device. Each is
+copied to a device once and stays there, because recorded CUDA graphs read it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def host_times(time: float, latents: Tensor, known: int = 0) -> Tensor:
 
 
 def beside(t: Tensor, latents: Tensor) -> Tensor:
-    """Times on the device of the latents. Those of the host are sent once: a student has few."""
+    """Times on the device of the latents; those on the host are copied there once."""
     if t.device == latents.device or t.device.type != "cpu":
         return t
     return _sent(tuple(t.flatten().tolist()), tuple(t.shape), latents.device)

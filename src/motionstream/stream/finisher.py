@@ -11,7 +11,7 @@ S = TypeVar("S")
 
 
 class Finisher(Protocol[S]):
-    """Finishes the frames of streams. S: what a stream carries for it from chunk to chunk."""
+    """Finishes the frames of streams. S: its state of one stream."""
 
     def open(self, prompt: str, seed: int) -> S:
         """Before the first frame."""

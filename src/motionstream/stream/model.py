@@ -33,7 +33,7 @@ class StreamingModel:
     """What `motionstream.load` gives.
 
     network and vae are on one device, in one dtype, in inference mode. rollout_config: sizes of the rollout, free to
-    choose at run time. hash: of the weights, so that figures and snapshots name what made them. conditioner: picture
+    choose at run time. hash: of the weights, named in figures and snapshots. conditioner: picture
     and tracks → conditioning, by default the paper's. finisher: what is done to decoded frames. reads_prompt: whether
     the network reads the prompt, or the finisher alone.
     prompts: the text encoder of a network that has none of its own (Wan's UMT5). pictures: the encoder for its

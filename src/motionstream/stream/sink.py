@@ -1,4 +1,4 @@
-"""When a stream's attention sink is filled anew.
+"""When a stream's attention sink is refilled.
 
 The paper's sink holds the first latents of a stream for ever, and with them the first scene: once the view has left it,
 the network still attends to it (the paper's open question 1). `refresh` answers that. When enough of the view has come
@@ -6,8 +6,8 @@ from outside the first picture (`Conditioner.outside`), the last frame shown tak
 starts again at zero, so it does not flicker. And as soon as there are enough latents since then, sink and window are
 committed again from them, oldest first, each with the conditioning it was made under.
 
-What it costs: when the view goes back, what was left is not remembered. What it does not see: a camera that only moves
-closer leaves nothing.
+Cost: what the view has left is forgotten, also if the view returns. Limit: a camera that only moves closer leaves
+nothing, so the sink stays.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class SinkPolicy:
         return cache.sink + cache.window if self.refreshes else cache.window_filled
 
     def due(self, cache: RollingCache, since_left: int | None) -> bool:
-        """Whether the sink is to be filled anew. since_left: latents made since the scene was left, None: it was not.
+        """Whether to refill the sink. since_left: latents made since the scene was left, None: it was not.
 
-        Leaving once more while the sink waits does not make it wait longer; it is filled however fast the view moves,
-        and never twice within sink + window latents.
+        Leaving once more before that does not delay it, so it is refilled however fast the view moves, and never twice
+        within sink + window latents.
         """
         return self.refreshes and cache.sink > 0 and since_left is not None and since_left >= self.kept(cache)
 

@@ -1,6 +1,6 @@
-"""All that one stream is between two steps, as one object that can be written down and read back.
+"""The state of one stream between two steps, as one object that can be saved and loaded.
 
-Nothing of it is remembered by a module: two viewers are two states.
+No module holds any of it: two viewers are two states.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class StreamState:
 
 @dataclass(frozen=True)
 class Snapshots:
-    """Writes the states of one model's streams and reads them back. device: where tensors are read to."""
+    """Saves and loads the states of one model's streams. device: where tensors are loaded to."""
 
     model_hash: str
     rollout_config: RolloutConfig
@@ -105,7 +105,7 @@ class Snapshots:
     def to_bytes(self, state: StreamState, conditioner: AnyConditioner) -> bytes:
         """A safetensors file: every tensor, and the rest as JSON in its header. The chunk must be committed."""
         if state.pending is not None:
-            raise ValueError("commit the pending chunk before the state is written down")
+            raise ValueError("commit the pending chunk before the state is saved")
         tensors, counts = _tensors(state, conditioner)
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         header = {
@@ -129,14 +129,14 @@ class Snapshots:
         return save(plain, metadata={"motionstream": json.dumps(header)})
 
     def seed_of(self, data: bytes) -> int:
-        """The seed of the stream that was written down. Raises ValueError as `from_bytes`."""
+        """The seed of the stream that was saved. Raises ValueError as `from_bytes`."""
         try:
             return int(self._header(data)["seed"])
         except (KeyError, TypeError) as error:
             raise ValueError(DAMAGED) from error
 
     def from_bytes(self, data: bytes, cache: RollingCache, conditioner: AnyConditioner) -> StreamState:
-        """The state written by `to_bytes`. cache: an empty one of the same sizes.
+        """The state saved by `to_bytes`. cache: an empty one of the same sizes.
 
         Raises ValueError if it is damaged, of another format, another model's, or of another rollout.
         """
@@ -172,7 +172,7 @@ class Snapshots:
 
 
 def _rollout(config: RolloutConfig) -> dict[str, Any]:
-    """What of a rollout a stream cannot change on the way; sink and window are the cache's to check."""
+    """What of a rollout must be the same when a stream is resumed; the cache checks sink and window."""
     return {"chunk": config.chunk, "times": list(config.times), "clean_pass": config.clean_pass}
 
 
@@ -235,7 +235,7 @@ def _read_header(data: bytes) -> dict[str, Any]:
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 of all tensors (on the CPU), so that a snapshot with one wrong bit is refused, not played."""
+    """SHA-256 of all tensors (on the CPU), so that a damaged snapshot is refused."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())

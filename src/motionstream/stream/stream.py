@@ -1,8 +1,8 @@
 """`Stream`: a live video that starts from one picture. A step takes the tracks of the next frames and returns them.
 
 A step is: commit the chunk shown last, condition, denoise, decode, finish. The commit comes first rather than last, so
-that frames leave as soon as they are decoded; `settle` does it early, in the time a viewer looks at them. After the
-commit the sink is filled anew if its policy asks for that.
+that frames are returned as soon as they are decoded; `settle` commits early, while the viewer watches them. After the
+commit the sink is refilled if its policy asks for that.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Stream:
 
     @property
     def prompt(self) -> str:
-        """What is to happen. A change takes effect at the next step."""
+        """The text prompt. A change takes effect at the next step."""
         return self.state.prompt
 
     @prompt.setter
@@ -116,9 +116,9 @@ class Stream:
         return to_frames(shown[0])
 
     def settle(self) -> None:
-        """Commit the chunk shown last, if that is still to be done, and see whether the view has left the scene.
+        """Commit the chunk shown last, if that is still to be done, and check whether the view has left the scene.
 
-        In a rollout without a clean pass its last call has committed it; then only the latter is left.
+        Without a clean pass the last denoising call has committed the chunk, and only the check remains.
         """
         state, chunk = self.state, self.state.pending
         if chunk is None:
@@ -133,7 +133,7 @@ class Stream:
                 self._leave()
 
     def snapshot(self) -> bytes:
-        """All of this stream; `model.resume` goes on from it bit for bit, also on another machine of the same kind."""
+        """The state as bytes; `model.resume` continues it bit for bit, also on another machine of the same kind."""
         self.settle()
         return self.parts.snapshots.to_bytes(self.state, self.parts.conditioner)
 
@@ -158,20 +158,20 @@ class Stream:
         return ChunkInputs(conditioning, self._context, noise, known)
 
     def _leave(self) -> None:
-        """The view is compared with the last frame shown from now on; the sink follows."""
+        """Compare the view with the last frame shown from now on, and have the sink refilled."""
         state = self.state
         state.conditioner = self.parts.conditioner.renewed(state.conditioner, state.frame)
         state.left = state.latents if state.left is None else state.left
 
     def _fill_sink(self) -> None:
-        """Sink and window anew from the latents since the scene was left."""
+        """Refill sink and window with the latents since the scene was left."""
         self.state.cache.reset()
         for chunk in self.state.recent:
             self._recommit(chunk)
         self.state.left = None
 
     def _recommit_window(self) -> None:
-        """After a change of prompt: the window as the new prompt gives it; the sink stays."""
+        """After a change of prompt: recompute the window's keys and values with it; the sink stays."""
         window = latest(self.state.recent, self.state.cache.window_filled)
         self.state.cache.reset_window()
         for chunk in window:

@@ -145,8 +145,8 @@ class Anchor:
         born = self.born & ~points
         needed = born.any(0)
         kept = replace(self, born=born, held=self.held & born)
-        points = {name: getattr(kept, name)[:, needed] for name in OF_A_POINT}
-        return Anchor(self.picture, affinity=self.affinity, **points)
+        rest = {name: getattr(kept, name)[:, needed] for name in OF_A_POINT}
+        return Anchor(self.picture, affinity=self.affinity, **rest)
 
     def _with(self, other: Anchor) -> Anchor:
         """The points of both."""

@@ -24,7 +24,7 @@ class AnchoredModel(MotionModel):
         return anchored(conditioning).anchor + output
 
     def velocity_from(self, output: Tensor, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """Where t is 0 it means nothing."""
+        """Undefined where t is 0."""
         return velocity_of(anchored(conditioning).anchor + output, noisy, beside(t, noisy))
 
     def channels(self, conditioning: Conditioning) -> Tensor:

@@ -81,7 +81,7 @@ def export_wan(out: Path, stage: str, folder: Path) -> None:
     weights = newest_weights(out / stage, "ema", under="average")
     config = model_config(recipe.network, CHANNELS[recipe.vae])
     layout = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    hashes = write_weights(folder, layout, weights.items(), torch.bfloat16, {"stage": stage})
+    hashes = write_weights(folder, layout, weights.items(), torch.bfloat16)
     header = {
         "format": 1,
         "network": dataclasses.asdict(config),

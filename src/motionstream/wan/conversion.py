@@ -189,8 +189,7 @@ def convert(
     if the folder has weights already.
     """
     tensors = conversion.tensors(seed)
-    metadata = {"family": conversion.family}
-    hashes = write_weights(folder, conversion.layout(), over(tensors) if over else tensors, dtype, metadata)
+    hashes = write_weights(folder, conversion.layout(), over(tensors) if over else tensors, dtype)
     header = {
         "format": 1,
         "network": {  # as `model_folder.network_of` reads it

@@ -163,7 +163,6 @@ def write_weights(
     layout: Shapes,
     tensors: Iterable[tuple[str, Tensor]],
     dtype: torch.dtype,
-    metadata: Mapping[str, str] | None = None,
     limit: int = LIMIT,
 ) -> dict[str, str]:
     """Write tensors as they come, in one dtype, to files of at most `limit` bytes, with an index if there are several.
@@ -180,7 +179,7 @@ def write_weights(
     partial = [folder / f"{file}.partial" for file in files]
     stream = iter(tensors)
     try:
-        hashes = [_write(*part, layout, stream, dtype, metadata) for part in zip(partial, groups, strict=True)]
+        hashes = [_write(*part, layout, stream, dtype) for part in zip(partial, groups, strict=True)]
         surplus = next(stream, None)
         if surplus is not None:
             raise ValueError(f"{surplus[0]} came after the last tensor of the layout")
@@ -216,17 +215,12 @@ def _file_name(number: int, count: int) -> str:
 
 
 def _write(
-    path: Path,
-    names: list[str],
-    layout: Shapes,
-    stream: Iterator[tuple[str, Tensor]],
-    dtype: torch.dtype,
-    metadata: Mapping[str, str] | None,
+    path: Path, names: list[str], layout: Shapes, stream: Iterator[tuple[str, Tensor]], dtype: torch.dtype
 ) -> str:
     """One safetensors file: length of the header, header, bytes of the tensors. Returns its SHA-256."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
-        header = _header(names, layout, dtype, metadata)
+        header = _header(names, layout, dtype)
         digest.update(header)
         file.write(header)
         for wanted in names:
@@ -239,8 +233,8 @@ def _write(
     return digest.hexdigest()
 
 
-def _header(names: list[str], layout: Shapes, dtype: torch.dtype, metadata: Mapping[str, str] | None) -> bytes:
-    described: dict[str, Any] = {"__metadata__": {"format": "pt", **(metadata or {})}}
+def _header(names: list[str], layout: Shapes, dtype: torch.dtype) -> bytes:
+    described: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     begin = 0
     for name in names:
         end = begin + math.prod(layout[name]) * dtype.itemsize
