@@ -71,7 +71,7 @@ class Conditioning:
 
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors, in the order of the fields."""
-        return tuple(getattr(self, field.name) for field in fields(self))
+        return tuple(vars(self).values())
 
     def slice(self, begin: int, end: int) -> Self:
         """Latents [begin, end)."""
@@ -187,7 +187,7 @@ class TrackConditioner:
         return replace(state, birth_xy=state.xy)
 
     def pack(self, state: TrackState) -> dict[str, Tensor]:
-        return {field.name: getattr(state, field.name) for field in fields(state)}
+        return dict(vars(state))
 
     def unpack(self, tensors: dict[str, Tensor]) -> TrackState:
         state = {field.name: tensors[field.name] for field in fields(TrackState)}

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from motionstream.tiny.vae import SPATIAL, FrameBlock, in_cells
+from motionstream.tiny.warp import vacancy
 from motionstream.vae.steps import LAYOUT, laid_out
 
 CELL = 4
@@ -53,9 +54,10 @@ class Detail(nn.Module):
         self.to(memory_format=LAYOUT)  # type: ignore[call-overload]
 
     def forward(self, decoded_BFCHW: Tensor, warped_BFCHW: Tensor, support_BF1hw: Tensor) -> Tensor:
-        """All in [−1, 1]; support: point density, below 0 in holes. Returns
-        (B, F, 3, H, W)."""
-        decoded, warped = in_rows(decoded_BFCHW), in_rows(warped_BFCHW.to(decoded_BFCHW.dtype))
+        """All in [−1, 1]; support: point density, below 0 in holes. Returns (B, F, 3, H, W)."""
+        # rows after rows: with three channels that is faster than channels last
+        decoded, warped = (video.flatten(0, 1).contiguous() for video in (decoded_BFCHW, warped_BFCHW))
+        warped = warped.to(decoded.dtype)
         support = support_BF1hw.flatten(0, 1).to(decoded.dtype)
         cells = torch.cat([in_cells(decoded, CELL), in_cells(warped, CELL), support.movedim(1, -1)], -1)
         hidden = self.blocks(F.silu(self.mix(laid_out(cells.movedim(-1, 1)))))
@@ -68,15 +70,9 @@ class Detail(nn.Module):
         return result
 
 
-def in_rows(video_BFCHW: Tensor) -> Tensor:
-    """Time folded into the batch, rows after rows: with three channels that is the faster layout."""
-    return video_BFCHW.flatten(0, 1).contiguous()
-
-
 def landed(support_N1hw: Tensor) -> Tensor:
     """1 where the picture lands, 0 in holes, each pixel (N, 1, H, W)."""
-    vacant = (-support_N1hw).clamp(min=0)
-    return 1 - F.interpolate(vacant, scale_factor=CELL, mode="bilinear", align_corners=False)
+    return 1 - F.interpolate(vacancy(support_N1hw), scale_factor=CELL, mode="bilinear", align_corners=False)
 
 
 def soft(frames_NCHW: Tensor) -> Tensor:

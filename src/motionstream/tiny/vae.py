@@ -47,16 +47,21 @@ def in_cells(frames_NCHW: Tensor, side: int) -> Tensor:
     return rearrange(frames_NCHW, "n c (h q) (w r) -> n h w (c q r)", q=side, r=side)
 
 
+def residual_convolutions(inner: int, width: int) -> tuple[nn.Conv2d, nn.Conv2d]:
+    """The two of a residual block, of which the second starts small."""
+    mix, out = nn.Conv2d(inner, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+    with torch.no_grad():
+        out.weight.mul_(0.3)
+    return mix, out
+
+
 class MemoryBlock(nn.Module):
     """Residual block over a step and the step before it."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.mix = nn.Conv2d(2 * width, width, 3, padding=1)
-        self.out = nn.Conv2d(width, width, 3, padding=1)
+        self.mix, self.out = residual_convolutions(2 * width, width)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
-        with torch.no_grad():
-            self.out.weight.mul_(0.3)
 
     def forward(self, x_BTCHW: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
         batch = x_BTCHW.shape[0]
@@ -70,10 +75,7 @@ class FrameBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.mix = nn.Conv2d(width, width, 3, padding=1)
-        self.out = nn.Conv2d(width, width, 3, padding=1)
-        with torch.no_grad():
-            self.out.weight.mul_(0.3)
+        self.mix, self.out = residual_convolutions(width, width)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         return F.silu(x_NCHW + self.out(F.silu(self.mix(x_NCHW))))

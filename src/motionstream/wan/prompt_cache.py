@@ -55,16 +55,13 @@ class PromptCache:
         """The tokens (n, D) cached under this key; None if there are none, or only damaged ones."""
         file = self._file(key)
         try:
-            data = file.read_bytes()
+            tokens = _checked(file.read_bytes())
             os.utime(file)
         except FileNotFoundError:
             return None
-        except OSError as error:
-            _log.warning("prompt cache: %s cannot be read (%s); the prompt is encoded again", file, error)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            _log.warning("prompt cache: %s is damaged (%s); the prompt is encoded again", file, error)
             return None
-        tokens = _checked(data)
-        if tokens is None:
-            _log.warning("prompt cache: %s is damaged; the prompt is encoded again", file)
         return tokens
 
     def keep(self, key: str, tokens: Tensor) -> None:
@@ -131,15 +128,13 @@ class CachedEncoder:
         return EncodedPrompts.of([found for prompt in prompts if (found := rows[prompt]) is not None])
 
 
-def _checked(data: bytes) -> Tensor | None:
-    """The tokens in a file's bytes; None unless they are as they were written."""
-    try:
-        tokens = load(data)[TOKENS]
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        intact = header["__metadata__"][DIGEST] == _digest(tokens)
-    except (SafetensorError, ValueError, KeyError, TypeError):
-        return None
-    return tokens if intact and tokens.ndim == 2 else None
+def _checked(data: bytes) -> Tensor:
+    """The tokens in a file's bytes. Raises an error of several types unless they are as they were written."""
+    tokens = load(data)[TOKENS]
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    if header["__metadata__"][DIGEST] != _digest(tokens):
+        raise ValueError("another digest")
+    return tokens
 
 
 def _digest(tokens: Tensor) -> str:
