@@ -43,10 +43,6 @@ class TextContext:
         layers = tuple(tuple((k.detach(), v.detach()) for k, v in layer) for layer in self.layers)
         return replace(self, layers=layers)
 
-    @property
-    def batch(self) -> int:
-        return int(self.layers[0][0][0].shape[0])
-
 
 class VideoDiT(nn.Module):
     """Predicts the velocity of noisy latents.
