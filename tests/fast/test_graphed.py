@@ -105,7 +105,7 @@ def test_streams_in_turn_do_not_meet_and_share_all_buffers(clean_pass: bool) -> 
 
 def buffers_of(step: GraphedStep) -> set[int]:
     """Where everything lies that a recording would read or write."""
-    inputs = [part for each in step._inputs.values() for part in (*each.noise, each.clean, each.conditioning.volume)]
+    inputs = [part for each in step._buffers.values() for part in (*each.noise, each.clean, each.conditioning.volume)]
     prompts = [
         part for each in step._prompts.values() for layer in each.context.layers for pair in layer for part in pair
     ]
