@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from motionstream import console
-from motionstream.cli.options import JsonOut, Seed
+from motionstream.cli import options
 
 if TYPE_CHECKING:
     import torch
@@ -36,11 +36,11 @@ def convert(
             min=0.0,
         ),
     ] = 0.0,
-    seed: Seed = 0,
+    seed: options.Seed = 0,
     only_plan: Annotated[
         bool, typer.Option("--plan", help="List what becomes of every weight, and write nothing.")
     ] = False,
-    json_out: JsonOut = None,
+    json_out: options.JsonOut = None,
 ) -> None:
     """Turn published Wan weights into initial weights of a model that follows tracks.
 

@@ -69,7 +69,6 @@ Assets = Annotated[
 HeldOut = Annotated[
     str, typer.Option(help="Which pictures of the assets, both unseen in training: heldout or heldout-far.")
 ]
-AssetsHeldOut = HeldOut
 Variety = Annotated[
     float,
     typer.Option(
