@@ -87,9 +87,7 @@ def data_encode(
     from motionstream.wan.umt5 import UMT5Encoder
     from motionstream.wan.vae import WanVAE
 
-    if dtype not in ("bfloat16", "float32"):
-        raise ValueError(f"--dtype {dtype}: use bfloat16 or float32")
-    number = {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
+    number = options.dtype_of(dtype, ("bfloat16", "float32"))
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     cut, count = Cut(options.size_of(size), frames, fps, options.grid_of(grid)), len(captions(clips))
     opened = options.open_tracker(tracker, tracker_path, download, device)

@@ -192,16 +192,10 @@ def zoo_wan(
 
         export_wan(runs, stage, folder)
     live = live_of_folder(folder)
-    changes: dict[str, Any] = {
-        "chunk": chunk,
-        "sink": sink,
-        "window": window,
-        "steps": steps,
-        "size": options.size_of(size) if size else None,
-    }
+    frame = options.size_of(size) if size else None
+    changes: dict[str, Any] = {"chunk": chunk, "sink": sink, "window": window, "steps": steps, "size": frame}
     live = replace(live, **{key: value for key, value in changes.items() if value is not None})
-    paths = [None if part is None else str(part.resolve()) for part in (vae, text, picture, decoder)]
-    assert paths[0] is not None
-    assert paths[1] is not None
-    describe_converted(folder, name or folder.resolve().name, PartPaths(paths[0], paths[1], *paths[2:]), live, fp8)
+    optional = (None if part is None else str(part.resolve()) for part in (picture, decoder))
+    paths = PartPaths(str(vae.resolve()), str(text.resolve()), *optional)
+    describe_converted(folder, name or folder.resolve().name, paths, live, fp8)
     console.report(f"{name or folder.name}, a model on Wan", {"folder": str(folder), "size": live.size}, None)

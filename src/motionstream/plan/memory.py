@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -40,20 +40,6 @@ Place = Literal["gpu", "cpu"]
 
 
 @dataclass(frozen=True)
-class Setup:
-    """How a model is run.
-
-    decoder: tiny or full (a model with a VAE of its own has no choice). encoders: where text and picture encoder
-    compute. fp8: matrices of the DiT's blocks. size: (W, H) of a frame in pixels.
-    """
-
-    decoder: Decoder
-    encoders: Place
-    fp8: bool
-    size: tuple[int, int]
-
-
-@dataclass(frozen=True)
 class Part:
     """bytes: once a model or once a session (owner), in the memory of the GPU or of the machine (place)."""
 
@@ -64,7 +50,19 @@ class Part:
 
 
 @dataclass(frozen=True)
-class VAEBytes:
+class Setup:
+    """How a model is run. size: (W, H) of a frame in pixels. fp8: matrices of the DiT's blocks.
+
+    encoders: where text and picture encoder compute. decoder: a model with a VAE of its own has only the tiny one.
+    """
+
+    decoder: Decoder
+    encoders: Place
+    fp8: bool
+    size: tuple[int, int]
+
+
+class VAEBytes(NamedTuple):
     """Of an encoder or a decoder. memory: what a session keeps between chunks. work: what a chunk needs meanwhile."""
 
     weights: int

@@ -15,18 +15,18 @@ def evaluate_camera_command(
     assets: options.Assets,
     model: options.Model = "tiny",
     device: options.Device = "auto",
-    count: Annotated[int, typer.Option(help="Synthetic scenes.", min=1)] = 16,
-    frames: Annotated[int, typer.Option(help="1 + 4·n.", min=5, max=241)] = 45,
     depth: options.Depth = "plane",
     depth_weights: options.DepthWeights = None,
     download: options.DepthDownload = False,
+    count: Annotated[int, typer.Option(help="Synthetic scenes.", min=1)] = 16,
+    frames: Annotated[int, typer.Option(help="1 + 4·n.", min=5, max=241)] = 45,
     grid: Annotated[str, typer.Option(metavar="COLSxROWS", help="Points; the paper's is 50x50.")] = "32x18",
     split: options.HeldOut = "heldout",
     seed: options.Seed = 0,
     lpips: options.LpipsWeights = None,
-    sheet: Annotated[Path | None, typer.Option(help="Also draw true and made frames side by side, .png.")] = None,
     resume_file: options.ResumeFile = None,
     json_out: options.JsonOut = None,
+    sheet: Annotated[Path | None, typer.Option(help="Also draw true and made frames side by side, .png.")] = None,
 ) -> None:
     """Measure whether a model follows a camera, beside a still picture and a warp of the first frame.
 

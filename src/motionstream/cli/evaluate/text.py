@@ -19,10 +19,10 @@ def evaluate_text_command(
     probe_clips: Annotated[int, typer.Option(help="Training worlds that the probe is fitted on.", min=1)] = 48,
     frames: Annotated[int, typer.Option(help="1 + 4·n.", min=17, max=241)] = 45,
     points: Annotated[int, typer.Option(help="Tracks in each world.", min=16)] = 150,
+    sheet: Annotated[Path | None, typer.Option(help="Also draw each effect, true and generated, .png.")] = None,
     split: options.HeldOut = "heldout",
     seed: options.Seed = 0,
     resume_file: options.ResumeFile = None,
-    sheet: Annotated[Path | None, typer.Option(help="Also draw each effect, true and generated, .png.")] = None,
     json_out: options.JsonOut = None,
 ) -> None:
     """Measure whether the prompt does what it says (snow, fog, dusk, …), also midway, and keeps the motion.
