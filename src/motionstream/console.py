@@ -45,7 +45,7 @@ def progress(what: str, total: int) -> Iterator[Bar]:
 
 def table(title: str, rows: Iterable[tuple[str, str]]) -> None:
     """Two columns on stdout."""
-    _draw(title, [("", {"style": "bold", "no_wrap": True}), ("", {})], rows, show_header=False)
+    _draw(title, [("", {"style": "bold", "no_wrap": True}), ("", {})], rows, heads=False)
 
 
 def grid(title: str, rows: Sequence[Sequence[str]]) -> None:
@@ -55,7 +55,7 @@ def grid(title: str, rows: Sequence[Sequence[str]]) -> None:
 
 
 def _draw(
-    title: str, columns: Iterable[tuple[str, Mapping[str, Any]]], rows: Iterable[Sequence[str]], **layout: bool
+    title: str, columns: Iterable[tuple[str, Mapping[str, Any]]], rows: Iterable[Sequence[str]], heads: bool = True
 ) -> None:
     """columns: head and rich's settings. All text is shown as it is, without markup."""
     from rich import box
@@ -63,7 +63,7 @@ def _draw(
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, **layout)
+    drawn = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, show_header=heads)
     for head, settings in columns:
         drawn.add_column(Text(head), **settings)
     for row in rows:

@@ -13,7 +13,7 @@ def rows(plans: Sequence[Plan]) -> list[tuple[str, ...]]:
     """A row a part and a column a plan, the first row being the memories."""
     parts = [{(part.owner, part.name): part for part in plan.parts} for plan in plans]
     names = sorted({key: None for of_plan in parts for key in of_plan}, key=lambda key: key[0] != "model")
-    lines = [
+    lines: list[tuple[str, list[str]]] = [
         ("", [f"{plan.memory_gib:g} GiB" for plan in plans]),
         ("decoder", [plan.setup.decoder for plan in plans]),
         ("text encoder on", [plan.setup.encoders.upper() if plan.model.full_vae else "no need" for plan in plans]),
