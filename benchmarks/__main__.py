@@ -20,13 +20,9 @@ from benchmarks.speed import predict
 from benchmarks.speed.cli import app as speed
 from motionstream import cli
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    help="Check the claims: how well a model does what it should, part by part, and what that costs.",
-    epilog="What users measure is installed: motionstream evaluate --help, motionstream bench --help. "
+app = cli.new_program(
+    "Check the claims: how well a model does what it should, part by part, and what that costs.",
+    "What users measure is installed: motionstream evaluate --help, motionstream bench --help. "
     "Start with: python -m benchmarks contribution     All figures as documents: make figures",
 )
 app.command("contribution")(contribution.contribution_command)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.stream.small_bundle import save_small
 
-from motionstream import doctor
+from motionstream import cli, doctor, errors
 from motionstream import model_folder as described
 
 MACHINE = {
@@ -33,12 +33,11 @@ def findings(**changes: Any) -> dict[str, Any]:
     """A healthy two-core machine without a GPU, with changes."""
     return {
         "machine": MACHINE,
-        "instructions": {"fast_bfloat16": ["AMX"], "avx2": True, "avx512": True},
+        "fast_bfloat16": ["AMX"],
         "free_memory_gib": 12.0,
         "torch": {"cuda": None, "capability": "AVX512"},
         "accelerators": [],
         "packages": dict.fromkeys(doctor.OPTIONAL, "1.0"),
-        "programs": {"chromium": True},
         "weights": {"status": "ok", "files": {"network.safetensors": "ok"}},
         **changes,
     }
@@ -95,7 +94,7 @@ def test_no_header_is_missing(tmp_path: Path) -> None:
         ({}, "should stream live here"),
         ({"weights": {"status": "damaged", "files": {"a": "missing"}}}, "embedded weights are damaged"),
         ({"machine": {**MACHINE, "cores": 1}}, "wants two cores"),
-        ({"instructions": {"fast_bfloat16": []}}, "no fast bfloat16"),
+        ({"fast_bfloat16": []}, "no fast bfloat16"),
         ({"accelerators": [gpu(80.0)]}, "GPU found"),
         ({"accelerators": [gpu(80.0)]}, "wan2.1-1.3b in 80 GiB: fits with the full decoder"),
         ({"accelerators": [gpu(10.0), gpu(16.0)]}, "wan2.2-5b in 16 GiB: fits with the tiny decoder, encoders on"),
@@ -127,29 +126,39 @@ def test_a_gpu_without_fp8_is_not_told_to_use_it() -> None:
     assert "fp8" not in without
 
 
-def test_where_there_is_no_gpu_usual_memories_are_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+def planned(folder: Path, *arguments: str) -> list[dict[str, Any]]:
+    """Of `motionstream doctor --plan wan2.1-1.3b`."""
+    file = folder / "plans.json"
+    assert cli.run(["doctor", "--plan", "wan2.1-1.3b", *arguments, "--json", str(file)]) == errors.DONE
+    found: list[dict[str, Any]] = json.loads(file.read_text())["plans"]
+    return found
+
+
+def test_where_there_is_no_gpu_usual_memories_are_planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "accelerators", list)
-    assert [plan.memory_gib for plan in doctor.plans("tiny")] == [24, 16, 12, 8]
-    assert [plan.memory_gib for plan in doctor.plans("tiny", 6)] == [6]
+    assert [plan["memory_gib"] for plan in planned(tmp_path)] == [24, 16, 12, 8]
+    assert [plan["memory_gib"] for plan in planned(tmp_path, "--memory", "6")] == [6]
 
 
-def test_the_machines_own_gpu_is_planned_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_machines_own_gpu_is_planned_where_there_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "accelerators", lambda: [gpu(6.0), gpu(8.0, fp8=False)])
-    (plan,) = doctor.plans("wan2.1-1.3b")
-    assert plan.memory_gib == 8
-    assert plan.setup.fp8
+    (plan,) = planned(tmp_path)
+    assert plan["memory_gib"] == 8
+    assert plan["fp8"]
 
 
-def test_fp8_is_not_planned_for_a_gpu_that_is_here_and_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fp8_is_not_planned_for_a_gpu_that_is_here_and_cannot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "accelerators", lambda: [gpu(8.0, fp8=False)])
-    (plan,) = doctor.plans("wan2.1-1.3b")
-    assert not plan.setup.fp8
-    (elsewhere,) = doctor.plans("wan2.1-1.3b", 8)
-    assert elsewhere.setup.fp8
+    (plan,) = planned(tmp_path)
+    assert not plan["fp8"]
+    (elsewhere,) = planned(tmp_path, "--memory", "8")
+    assert elsewhere["fp8"]
+    (asked,) = planned(tmp_path, "--fp8")
+    assert asked["fp8"]
 
 
-def test_plans_are_shown_part_by_part(capsys: pytest.CaptureFixture[str]) -> None:
-    doctor.show_plans(doctor.plans("wan2.1-1.3b", 24))
+def test_plans_are_shown_part_by_part(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    planned(tmp_path, "--memory", "24")
     said = capsys.readouterr().out
     for part in ("wan2.1-1.3b on a GPU", "24 GiB", "DiT weights", "text encoder", "10.58 GiB", "sessions that fit"):
         assert part in said

@@ -1,31 +1,119 @@
 """Predicted live speed of models on machines, beside what was measured.
 
 What a chunk costs is counted from shapes, and its time follows from a machine's peak rate, or from its kernels' own
-rates where those are known (`motionstream.plan`). Predictions are written down before anything is measured; figures of
-a GPU's benchmark are put beside them.
+rates where those are known. Predictions are written down before anything is measured; figures of a GPU's benchmark are
+put beside them.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
+from torch.utils.flop_counter import FlopCounterMode
 
 from motionstream import console
-from motionstream.cli.options import JsonOut
-from motionstream.plan import model_sizes
-from motionstream.plan.operations import chunk_cost
-from motionstream.plan.speed import MACHINES, TERA, Rates, chunk_speed, peak
+from motionstream.cli import options
+from motionstream.plan.memory import HALF, tiny_vae
+from motionstream.plan.models import ModelSizes, model_sizes
+from motionstream.plan.operations import dit_operations, prompt_operations
 
 CONFIGS = ("wan2.1-1.3b", "wan2.2-5b")
 SHOWN = {"fps": "FPS", "latency_s": "latency, s", "call_ms": "a call, ms"}
 KINDS = ("predicted", "measured")
 NARROW = 5  # columns that a terminal shows: FPS and latency
 MEASURED_RATES = "measured ceiling"
-GB = 1e9
+GB, TERA, MS = 1e9, 1e12, 1e3
+
+
+@dataclass(frozen=True)
+class Rates:
+    """10¹² operations a second by kind, and 10¹² bytes a second; bandwidth None: memory is taken to cost nothing."""
+
+    linear: float
+    attention: float
+    convolution: float
+    bandwidth: float | None
+    source: str
+
+
+def peak(rate: float, source: str) -> Rates:
+    """An upper bound: everything at the tensor cores' rate."""
+    return Rates(rate, rate, rate, None, source)
+
+
+MACHINES = {
+    "a100": peak(312, "datasheet, dense bfloat16"),
+    "h100": peak(989, "datasheet, dense bfloat16"),
+    "h200": peak(989, "datasheet, dense bfloat16"),
+    "h200-products": peak(790, "products of 8192³ in bfloat16, as measured by others"),
+    # Products lose a tenth to incomplete waves of blocks; cuDNN attends at 500 to 600; a tiny decoder of 1.6 TFLOP is
+    # expected to take 4 to 6 ms; bandwidth as copies reach it.
+    "h200-kernels": Rates(711, 550, 330, 4.3, "rates of its kernels, estimated"),
+}
+"""Written down before anything was measured here."""
+
+
+@dataclass(frozen=True)
+class ChunkCost:
+    """Of one chunk of a live stream whose sink and window are full, at the trained frame size.
+
+    call: operations of one pass of the DiT, by kind. passes: of the DiT, denoising calls and the clean pass.
+    calls: of them, those that its frames wait for. prompt: operations once a prompt. decode: of the tiny decoder.
+    elementwise_bytes: moved in a call by norms, rotations, gates and activations, where each is one pass over memory.
+    """
+
+    call: Mapping[str, int]
+    calls: int
+    passes: int
+    prompt: int
+    decode: int
+    elementwise_bytes: int
+    frames: int
+
+
+def chunk_cost(model: ModelSizes) -> ChunkCost:
+    """Counted and calculated from shapes."""
+    live, dit, geometry = model.live, model.network.dit, model.geometry()
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as decoding:
+        cells = geometry.latent_height, geometry.latent_width
+        tiny_vae(model).decode_step(torch.empty(1, live.chunk, dit.out_channels, *cells), None)
+    # A token adds, gates and norms three times (reads two, writes two), norms and rotates q, k and v (reads and writes
+    # three), and activates (reads and writes the inner width): 18 widths and twice the inner one.
+    moved = live.chunk * geometry.tokens_per_latent * dit.layers * (18 * dit.width + 2 * dit.ffn)
+    return ChunkCost(
+        call=dit_operations(dit, geometry, live.chunk, past=live.sink + live.window),
+        calls=live.steps,
+        passes=live.steps + live.clean_pass,
+        prompt=prompt_operations(dit),
+        decode=decoding.get_total_flops(),
+        elementwise_bytes=HALF * moved,
+        frames=live.chunk * geometry.temporal_stride,
+    )
+
+
+def chunk_speed(cost: ChunkCost, rates: Rates) -> dict[str, float]:
+    """call_ms, decode_ms, chunk_ms, latency_s and fps.
+
+    FPS counts all passes and decoding; latency all but the clean pass, which frames need not wait for.
+    """
+    seconds = (cost.call["linear"] / rates.linear + cost.call["attention"] / rates.attention) / TERA
+    if rates.bandwidth is not None:
+        seconds += cost.elementwise_bytes / (rates.bandwidth * TERA)
+    decode = cost.decode / (rates.convolution * TERA)
+    chunk = cost.passes * seconds + decode
+    return {
+        "call_ms": seconds * MS,
+        "decode_ms": decode * MS,
+        "chunk_ms": chunk * MS,
+        "latency_s": cost.calls * seconds + decode,
+        "fps": cost.frames / chunk,
+    }
 
 
 def predict(
@@ -71,22 +159,18 @@ def measured(folder: Path) -> dict[str, dict[str, Any]]:
     for file in sorted(folder.glob("gpu_step_*.json")):
         figures = json.loads(file.read_text(encoding="utf-8"))
         if not figures.get("rehearsal"):
+            about = figures.get("machine", {})
+            where = about.get("gpu"), f"torch {about['torch']}" if "torch" in about else None
             found[str(figures.get("config"))] = {
                 "call_ms": figures.get("call_ms"),
                 "decode_ms": _median(figures.get("decode")),
                 "chunk_ms": _median(figures.get("step")),
                 "latency_s": figures.get("latency_s"),
                 "fps": figures.get("fps"),
-                "machine": _machine(figures.get("machine", {})),
+                "machine": ", ".join(part for part in where if part) or None,
                 "ceiling": figures.get("ceiling"),
             }
     return found
-
-
-def _machine(about: Mapping[str, Any]) -> str | None:
-    """ "NVIDIA H200, torch 2.13.0"; None where the file does not say."""
-    parts = [about.get("gpu"), f"torch {about['torch']}" if "torch" in about else None]
-    return ", ".join(str(part) for part in parts if part) or None
 
 
 def _median(times: Any) -> float | None:
@@ -146,13 +230,13 @@ def predict_command(
         Path, typer.Option("--results", metavar="DIR", help="Folder of the measured gpu_step_*.json, if there are any.")
     ] = Path("docs/results"),
     table: Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the table here.")] = None,
-    json_out: JsonOut = None,
+    json_out: options.JsonOut = None,
 ) -> None:
     """Predict FPS and latency of a live stream from the operations of a chunk and a machine's rates.
 
     [bold]python -m benchmarks predict --tflops 700 --json predictions.json[/]
     """
-    found, figures = predict(_names(config), _names(machines), tflops), measured(results)
+    found, figures = predict(options.parts_of(config), options.parts_of(machines), tflops), measured(results)
     add_measured_rates(found, figures)
     lines = rows(found, figures)
     console.grid("Predicted speed", [line[:NARROW] for line in lines])
@@ -160,8 +244,3 @@ def predict_command(
         table.parent.mkdir(parents=True, exist_ok=True)
         table.write_text(markdown(lines), encoding="utf-8")
     console.write_json({**found, "measured": figures}, json_out)
-
-
-def _names(text: str) -> list[str]:
-    """ "a, b" → ["a", "b"]."""
-    return [part.strip() for part in text.split(",") if part.strip()]

@@ -45,31 +45,29 @@ def progress(what: str, total: int) -> Iterator[Bar]:
 
 def table(title: str, rows: Iterable[tuple[str, str]]) -> None:
     """Two columns on stdout."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=False, pad_edge=False)
-    drawn.add_column(style="bold", no_wrap=True)
-    drawn.add_column()
-    for name, value in rows:
-        drawn.add_row(Text(name), Text(value))
-    Console().print(drawn)
+    _draw(title, [("", {"style": "bold", "no_wrap": True}), ("", {})], rows, heads=False)
 
 
 def grid(title: str, rows: Sequence[Sequence[str]]) -> None:
     """Many columns on stdout; the first row holds the heads, the first column the names of the rows."""
+    first, *heads = rows[0]
+    _draw(title, [(first, {"style": "bold"}), *((head, {"justify": "right"}) for head in heads)], rows[1:])
+
+
+def _draw(
+    title: str, columns: Iterable[tuple[str, Mapping[str, Any]]], rows: Iterable[Sequence[str]], heads: bool = True
+) -> None:
+    """columns: head and rich's settings. All text is shown as it is, without markup."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
-    for index, head in enumerate(rows[0]):
-        drawn.add_column(Text(head), justify="right" if index else "left", style="" if index else "bold")
-    for row in rows[1:]:
-        drawn.add_row(*(Text(cell) for cell in row))
+    drawn = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, show_header=heads)
+    for head, settings in columns:
+        drawn.add_column(Text(head), **settings)
+    for row in rows:
+        drawn.add_row(*map(Text, row))
     Console().print(drawn)
 
 

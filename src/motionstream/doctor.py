@@ -6,32 +6,27 @@ what fits into a GPU's memory.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from motionstream import console
+from motionstream import console, errors
 from motionstream.evaluate import machine
 
-if TYPE_CHECKING:
-    from motionstream.plan import Plan
-
-# Packages outside the core: what they enable, and the extra that brings them.
+# Packages outside the core, and what they enable.
 OPTIONAL = {
-    "fastapi": ("the studio and its WebSocket", "serve"),
-    "uvicorn": ("the studio's server", "serve"),
-    "cv2": ("point tracking, fast synthetic worlds", "data"),
-    "tensorboard": ("losses and sample sheets while training", "train"),
-    "torchmetrics": ("PSNR and SSIM", "evaluate"),
-    "diffusers": ("Wan's full VAE and its layouts", "wan"),
-    "transformers": ("Wan's text encoder", "wan"),
+    "fastapi": "the studio and its WebSocket",
+    "uvicorn": "the studio's server",
+    "cv2": "point tracking, fast synthetic worlds",
+    "tensorboard": "losses and sample sheets while training",
+    "torchmetrics": "PSNR and SSIM",
+    "diffusers": "Wan's full VAE and its layouts",
+    "transformers": "Wan's text encoder",
 }
-PROGRAMS = {"chromium": "the studio's browser test"}
 # Flags that a processor must list for bfloat16 to be fast there (x86 and Arm names).
 FAST_BF16 = {"avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX", "bf16": "Arm BF16"}
 TINY = Path(__file__).parent / "tiny" / "weights"
@@ -47,29 +42,24 @@ def examine() -> dict[str, Any]:
     """Everything `motionstream doctor` finds, JSON-ready."""
     return {
         "machine": machine.describe(),
-        "instructions": instructions(),
+        "fast_bfloat16": fast_bfloat16(),
         "free_memory_gib": free_memory_gib(),
         "torch": torch_build(),
         "accelerators": accelerators(),
         "packages": {name: installed(name) for name in OPTIONAL},
-        "programs": {name: shutil.which(name) is not None for name in PROGRAMS},
         "weights": weights(TINY),
     }
 
 
-def instructions() -> dict[str, Any]:
-    """The processor's instructions that decide whether bfloat16 pays; none are known where Linux does not list them."""
+def fast_bfloat16() -> list[str]:
+    """The processor's instructions that make bfloat16 pay; none are known where Linux does not list them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        lines = []
+        return []
     listed = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     flags = set(listed.partition(":")[2].split())
-    return {
-        "fast_bfloat16": sorted(name for flag, name in FAST_BF16.items() if flag in flags),
-        "avx2": "avx2" in flags,
-        "avx512": "avx512f" in flags,
-    }
+    return sorted(name for flag, name in FAST_BF16.items() if flag in flags)
 
 
 def free_memory_gib() -> float | None:
@@ -136,16 +126,17 @@ def weights(folder: Path) -> dict[str, Any]:
 
 
 def _file_state(path: Path, sha256: str) -> str:
+    from motionstream import model_folder
+
     if not path.is_file():
         return "missing"
-    with path.open("rb") as file:
-        return "ok" if hashlib.file_digest(file, "sha256").hexdigest() == sha256 else "another hash"
+    return "ok" if model_folder.sha256(path) == sha256 else "another hash"
 
 
 def advice(findings: Mapping[str, Any]) -> list[str]:
     """What the findings mean for the user, most important first."""
     lines = [_embedded_advice(findings), _gpu_advice(findings), *_wan_advice(findings)]
-    missing = sorted({OPTIONAL[name][1] for name, found in findings["packages"].items() if found is None})
+    missing = sorted({errors.EXTRAS[name] for name, found in findings["packages"].items() if found is None})
     if missing:
         lines.append(f"missing packages come with: pip install 'motionstream[{','.join(missing)}]'")
     return lines
@@ -153,7 +144,7 @@ def advice(findings: Mapping[str, Any]) -> list[str]:
 
 def _embedded_advice(findings: Mapping[str, Any]) -> str:
     state, cores = findings["weights"]["status"], findings["machine"]["cores"]
-    fast = findings["instructions"]["fast_bfloat16"]
+    fast = findings["fast_bfloat16"]
     if state != "ok":
         return f"the embedded weights are {state}: install the package again, or take a clone that has them"
     if findings["accelerators"] or (cores >= 2 and fast):
@@ -174,49 +165,20 @@ def _gpu_advice(findings: Mapping[str, Any]) -> str:
 
 def _wan_advice(findings: Mapping[str, Any]) -> list[str]:
     """Whether Wan's models fit the largest GPU."""
-    from motionstream import plan
+    from motionstream.plan import choice, models, show
 
     if not findings["accelerators"]:
         return []
     gpu = max(findings["accelerators"], key=lambda gpu: float(gpu["memory_gib"]))
     fp8 = None if gpu["fp8"] else False
-    chosen = [plan.choose(plan.model_sizes(name), gpu["memory_gib"], fp8=fp8) for name in WAN]
-    return [*map(plan.summary, chosen), f"part by part: motionstream doctor --plan {WAN[0]}"]
+    chosen = [choice.choose(models.model_sizes(name), gpu["memory_gib"], fp8=fp8) for name in WAN]
+    return [*map(show.summary, chosen), f"part by part: motionstream doctor --plan {WAN[0]}"]
 
 
-def plans(
-    model: str,
-    memory_gib: float | None = None,
-    *,
-    decoder: str | None = None,
-    fp8: bool | None = None,
-    size: tuple[int, int] | None = None,
-    sessions: int = 1,
-) -> list[Plan]:
-    """How to run a model on a GPU of so much memory; if not given, of this machine's largest GPU, or of usual ones.
-
-    The other arguments are `plan.choose`'s. Raises ValueError for a model, frame or memory that is not possible.
-    """
-    from motionstream import plan
-
-    sizes, here = plan.model_sizes(model), accelerators() if memory_gib is None else []
-    memories = [memory_gib] if memory_gib is not None else [max(gpu["memory_gib"] for gpu in here)] if here else []
-    if here and fp8 is None and not any(gpu["fp8"] for gpu in here):
-        fp8 = False
-    return [
-        plan.choose(sizes, memory, decoder=decoder, fp8=fp8, size=size, sessions=sessions)
-        for memory in memories or PLANNED_GIB
-    ]
-
-
-def show_plans(plans: Sequence[Plan]) -> None:
-    """Part by part on stdout, then a line each."""
-    from motionstream import plan
-
-    console.grid(f"{plans[0].model} on a GPU", plan.rows(plans))
-    for each in plans:
-        print(f"→ {plan.summary(each)}")
-    print("  (…) is in main memory. How many sessions run live is a matter of speed: motionstream bench")
+def planned_gpus() -> tuple[tuple[float, ...], bool]:
+    """Memories in GiB to plan for, of this machine's largest GPU or of usual ones, and whether they multiply fp8."""
+    here = accelerators()
+    return ((max(gpu["memory_gib"] for gpu in here),), any(gpu["fp8"] for gpu in here)) if here else (PLANNED_GIB, True)
 
 
 def show(findings: Mapping[str, Any]) -> None:
@@ -228,20 +190,16 @@ def show(findings: Mapping[str, Any]) -> None:
 
 def _rows(findings: Mapping[str, Any]) -> list[tuple[str, str]]:
     where, build, free = findings["machine"], findings["torch"], findings["free_memory_gib"]
-    fast = ", ".join(findings["instructions"]["fast_bfloat16"]) or "no fast bfloat16"
-    rows = [
+    fast = ", ".join(findings["fast_bfloat16"]) or "no fast bfloat16"
+    return [
         ("python", f"{where['python']} on {where['system']}"),
         ("processor", f"{where['processor']}, {where['cores']} cores, {fast}"),
         ("memory", "unknown" if free is None else f"{free:.1f} of {where['memory_gib']} GiB free"),
         ("torch", f"{where['torch']}, {where['threads']} threads, {build['capability']}"),
         *(("gpu", _gpu_row(gpu)) for gpu in findings["accelerators"]),
         ("weights", _weights_row(findings["weights"])),
+        *((name, f"{found or 'missing'}: {OPTIONAL[name]}") for name, found in findings["packages"].items()),
     ]
-    rows += [(name, f"{found or 'missing'}: {OPTIONAL[name][0]}") for name, found in findings["packages"].items()]
-    rows += [
-        (name, f"{'found' if there else 'missing'}: {PROGRAMS[name]}") for name, there in findings["programs"].items()
-    ]
-    return rows
 
 
 def _gpu_row(gpu: Mapping[str, Any]) -> str:

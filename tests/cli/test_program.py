@@ -133,32 +133,32 @@ def test_a_sheet_can_be_asked_for(model: FakeModel, picture: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("says", "change"),
     [
-        (["-i", "nowhere.png"], "nowhere.png: No such file"),
-        (["-i", "words.txt"], "words.txt: not a picture"),
-        (["-i", "."], "."),
-        (["-o", "out.avi"], "out.avi: write to a name that ends in .mp4"),
-        (["-o", "no/such/folder/out.mp4"], "there is no folder no/such/folder"),
-        (["-t", "nowhere.npz"], "nowhere.npz: No such file"),
-        (["-t", "words.txt"], "words.txt"),
-        (["-t", "nan.npz"], "finite"),
-        (["-t", "shape.npz"], "shape"),
-        (["-t", "other.npz"], "size"),
-        (["-t", "objects.npz"], "objects.npz"),
-        (["-g", "nowhere.jsonl"], "nowhere.jsonl: No such file"),
-        (["-g", "words.txt"], "words.txt, line 1"),
-        (["-g", "words.txt", "-t", "nan.npz"], "--tracks and --gestures: name one of the two"),
-        (["-m", "huge"], "model 'huge' is unknown"),
-        (["--seconds", "-1"], "--seconds -1.0: must be positive"),
-        (["--seconds", "inf"], "--seconds inf"),
-        (["--sink", "drain"], "sink 'drain' is unknown: use fixed or refresh"),
-        (["--seconds", "soon"], "'--seconds'"),
-        (["--no-such-option"], "No such option"),
+        ("nowhere.png: No such file", ["-i", "nowhere.png"]),
+        ("words.txt: not a picture", ["-i", "words.txt"]),
+        (".", ["-i", "."]),
+        ("out.avi: write to a name that ends in .mp4", ["-o", "out.avi"]),
+        ("there is no folder no/such/folder", ["-o", "no/such/folder/out.mp4"]),
+        ("nowhere.npz: No such file", ["-t", "nowhere.npz"]),
+        ("words.txt", ["-t", "words.txt"]),
+        ("finite", ["-t", "nan.npz"]),
+        ("shape", ["-t", "shape.npz"]),
+        ("size", ["-t", "other.npz"]),
+        ("objects.npz", ["-t", "objects.npz"]),
+        ("nowhere.jsonl: No such file", ["-g", "nowhere.jsonl"]),
+        ("words.txt, line 1", ["-g", "words.txt"]),
+        ("--tracks and --gestures: name one of the two", ["-g", "words.txt", "-t", "nan.npz"]),
+        ("model 'huge' is unknown", ["-m", "huge"]),
+        ("--seconds -1.0: must be positive", ["--seconds", "-1"]),
+        ("--seconds inf", ["--seconds", "inf"]),
+        ("sink 'drain' is unknown: use fixed or refresh", ["--sink", "drain"]),
+        ("'--seconds'", ["--seconds", "soon"]),
+        ("No such option", ["--no-such-option"]),
     ],
 )
 def test_wrong_input_is_one_line_and_two(
-    model: FakeModel, picture: Path, capsys: pytest.CaptureFixture[str], change: list[str], says: str
+    model: FakeModel, picture: Path, capsys: pytest.CaptureFixture[str], says: str, change: list[str]
 ) -> None:
     Path("words.txt").write_text("neither picture nor tracks")
     save_tracks(Path("nan.npz"), xy=np.full((30, 1, 2), np.nan, np.float32))

@@ -12,31 +12,20 @@ from motionstream.plan.memory import parameters
 LATENT_CELLS = 8 * 8
 
 
+UMT5_XXL = {"vocab_size": 256384, "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64}
+CLIP = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 16}
+
+
 def test_text_encoder() -> None:
     transformers = pytest.importorskip("transformers")
-    config = transformers.UMT5Config(
-        vocab_size=256384,
-        d_model=4096,
-        d_kv=64,
-        d_ff=10240,
-        num_layers=24,
-        num_heads=64,
-        feed_forward_proj="gated-gelu",
-    )
+    config = transformers.UMT5Config(**UMT5_XXL, feed_forward_proj="gated-gelu")
     with torch.device("meta"):
         assert parameters(transformers.UMT5EncoderModel(config)) == UMT5_XXL_PARAMETERS
 
 
 def test_picture_encoder() -> None:
     transformers = pytest.importorskip("transformers")
-    config = transformers.CLIPVisionConfig(
-        hidden_size=1280,
-        intermediate_size=5120,
-        num_hidden_layers=32,
-        num_attention_heads=16,
-        patch_size=14,
-        image_size=224,
-    )
+    config = transformers.CLIPVisionConfig(**CLIP, patch_size=14, image_size=224)
     with torch.device("meta"):
         clip = transformers.CLIPVisionModel(config)
     assert parameters(clip) == CLIP_PARAMETERS

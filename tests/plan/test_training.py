@@ -14,13 +14,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from motionstream.cli import run
 from motionstream.dit import CONFIGS, VideoDiT
+from motionstream.plan.operations import dit_operations
 from motionstream.plan.training import (
-    Passes,
+    activation_bytes,
     block_bytes_a_token,
     dry_run,
-    kept_by,
     operations_of,
     passes_of,
+    past_latents,
     saved_bytes,
 )
 from motionstream.train import named, self_forcing
@@ -30,7 +31,7 @@ from motionstream.train.recipe import MotionRecipe, SelfForcingRecipe
 from motionstream.train.self_forcing import SelfForcingStage
 from motionstream.train.stage import Stage
 from motionstream.train.teacher import TeacherStage
-from motionstream.train.wan_data import CHANNELS
+from motionstream.train.wan_data import CHANNELS, geometry_of
 
 KINDS = {"teacher": TeacherStage, "causal": CausalInitStage, "self-forcing": SelfForcingStage}
 
@@ -97,17 +98,29 @@ def _with_layers(model: VideoDiT, layers: int) -> VideoDiT:
 def test_a_recomputed_rollout_keeps_the_pasts_that_its_chunks_saw() -> None:
     made = of("self-forcing", "wan_reduced")
     assert isinstance(made, SelfForcingRecipe)
-    kept = kept_by(made, model_config(made.network, 16).dit)
+    dit = model_config(made.network, 16).dit
     # five chunks of one latent see 0, 1, 2, 2, 2 latents of 12 tokens: keys and values of 32 channels in two layers
-    assert kept.past == 7 * 12 * 2 * 32 * 2 * 4
-    assert kept.block_input == 5 * 12 * 32 * 4
-    assert kept.bytes(recompute=True) == 2 * kept.block_input + kept.block + kept.past
-    assert kept.bytes(recompute=False) == 2 * kept.block + kept.past
+    assert past_latents(made) == [(1, 0), (1, 1), (1, 2), (1, 2), (1, 2)]
+    past = 7 * 12 * 2 * 32 * 2 * 4
+    block, block_input = 5 * 12 * block_bytes_a_token(dit, torch.float32), 5 * 12 * 32 * 4
+    recomputed, whole = (activation_bytes(replace(made, activation_checkpointing=one), dit) for one in (True, False))
+    assert recomputed == 2 * block_input + block + past
+    assert whole == 2 * block + past
+
+
+def test_a_rollout_is_its_chunks_each_with_its_past() -> None:
+    made = of("self-forcing", "wan_reduced", chunk=2, sink=1, window=2)
+    assert isinstance(made, SelfForcingRecipe)
+    chunks = [(2, 0), (2, 2), (1, 3)]
+    assert past_latents(made) == chunks
+    dit, geometry = model_config(made.network, 16).dit, geometry_of(made)
+    each = (dit_operations(dit, geometry, size, past=past) for size, past in chunks)
+    assert passes_of(made, dit)["rolled"] == sum(sum(one.values()) for one in each)
 
 
 def estimate(made: MotionRecipe, gpus: int = 32, **given: float) -> dict[str, object]:
     """Without counting operations, which have their own tests."""
-    with patch("motionstream.plan.training.passes_of", return_value=Passes(1e15, 2e15, 1e15)):
+    with patch("motionstream.plan.training.passes_of", return_value={"whole": 1e15, "forced": 2e15, "rolled": 1e15}):
         return dry_run(made, gpus, **given)
 
 

@@ -12,33 +12,29 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from motionstream import errors
 from motionstream.cli import bench, convert, data, doctor, evaluate, generate, studio, tracks, train, zoo
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    help="A picture and a prompt become an endless video, generated live, that follows your mouse.",
-    epilog="Start with: motionstream demo     What this machine can run: motionstream doctor",
+
+def new_program(about: str, epilog: str) -> typer.Typer:
+    """A program without commands, for `run`."""
+    settings: dict[str, Any] = {"no_args_is_help": True, "add_completion": False, "pretty_exceptions_enable": False}
+    return typer.Typer(**settings, rich_markup_mode="rich", help=about, epilog=epilog)
+
+
+app = new_program(
+    "A picture and a prompt become an endless video, generated live, that follows your mouse.",
+    "Start with: motionstream demo     What this machine can run: motionstream doctor",
 )
-app.command()(convert.convert)
-app.command()(studio.demo)
-app.command()(studio.serve)
-app.command()(generate.generate)
-app.command()(tracks.track)
-app.command()(tracks.camera)
-app.command()(train.train)
-app.command()(doctor.doctor)
-app.add_typer(data.app, name="data")
-app.add_typer(bench.app, name="bench")
-app.add_typer(evaluate.app, name="evaluate")
-app.add_typer(zoo.app, name="zoo")
+SINGLE = convert.convert, studio.demo, studio.serve, generate.generate, tracks.track, tracks.camera, train.train
+for command in (*SINGLE, doctor.doctor):
+    app.command()(command)
+for name, group in {"data": data, "bench": bench, "evaluate": evaluate, "zoo": zoo}.items():
+    app.add_typer(group.app, name=name)
 
 
 @app.callback()
@@ -64,9 +60,7 @@ def run(arguments: Sequence[str], commands: typer.Typer = app, name: str = "moti
     """Run one command → exit code; what went wrong goes to stderr as one line that begins with the program's name."""
     try:
         return int(commands(list(arguments), prog_name=name, standalone_mode=False) or errors.DONE)
-    except KeyboardInterrupt:
-        return errors.INTERRUPTED
-    except typer.Abort:
+    except (KeyboardInterrupt, typer.Abort):
         return errors.INTERRUPTED
     except Exception as error:
         return _report_error(error, name)

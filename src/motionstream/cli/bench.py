@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from motionstream import console
-from motionstream.cli.options import Device, JsonOut, Model, ResumeFile, load_model
+from motionstream.cli import options
 
 app = typer.Typer(no_args_is_help=True, help="Speed and latency of this machine.")
 
@@ -21,13 +21,13 @@ Viewers = Annotated[str, typer.Option(metavar="N,…", help="Viewers at once, on
 
 @app.command("live")
 def bench_live_command(
-    model: Model = "tiny",
+    model: options.Model = "tiny",
     seconds: Annotated[float, typer.Option(help="How long to measure.", min=1)] = 60,
     through: Through = LIBRARY,
     viewers: Viewers = "1",
-    device: Device = "auto",
-    resume_file: ResumeFile = None,
-    json_out: JsonOut = None,
+    device: options.Device = "auto",
+    resume_file: options.ResumeFile = None,
+    json_out: options.JsonOut = None,
 ) -> None:
     """Measure frame rate and latency of a live stream while a recorded gesture session is played.
 
@@ -46,7 +46,7 @@ def bench_live_command(
         raise ValueError("--viewers and --resume-file: only with --through server")
     from motionstream.evaluate.live.in_process import bench_model
 
-    figures = bench_model(load_model(model, device), seconds)
+    figures = bench_model(options.load_model(model, device), seconds)
     console.report(f"{model}, live", {"model": model, "through": through, "seconds": seconds, **figures}, json_out)
 
 
@@ -79,8 +79,3 @@ def _without_each(figures: Mapping[str, Any]) -> dict[str, Any]:
         for count, one in figures["viewers"].items()
     }
     return {**figures, "viewers": viewers}
-
-
-def names_of(text: str) -> list[str]:
-    """ "a, b" → ["a", "b"]."""
-    return [part.strip() for part in text.split(",") if part.strip()]

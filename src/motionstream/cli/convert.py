@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from motionstream import console
-from motionstream.cli.options import JsonOut, Seed
+from motionstream.cli import options
 
 if TYPE_CHECKING:
-    import torch
-
     from motionstream.wan.conversion import ChannelMapping, Conversion
-
-DTYPES = ("bfloat16", "float16", "float32")
 
 
 def convert(
@@ -36,11 +32,11 @@ def convert(
             min=0.0,
         ),
     ] = 0.0,
-    seed: Seed = 0,
+    seed: options.Seed = 0,
     only_plan: Annotated[
         bool, typer.Option("--plan", help="List what becomes of every weight, and write nothing.")
     ] = False,
-    json_out: JsonOut = None,
+    json_out: options.JsonOut = None,
 ) -> None:
     """Turn published Wan weights into initial weights of a model that follows tracks.
 
@@ -65,7 +61,7 @@ def convert(
         raise ValueError(
             "nothing to do: name a folder with --to FOLDER, or use --plan to list what becomes of the weights"
         )
-    kind = _dtype(dtype)
+    kind = options.dtype_of(dtype, ("bfloat16", "float16", "float32"))
     conversion = plan_conversion(source, family, tracks, track_init)
     if only_plan:
         _show("plan", conversion, {}, json_out)
@@ -76,15 +72,6 @@ def convert(
         written = write(conversion, to, kind, seed, over=bar.over)
     _show("converted", conversion, {"sha256": written["sha256"]}, json_out)
     typer.echo(f"{to}: {len(layout)} weights in {len(written['sha256'])} file(s), and {NETWORK_FILE}")
-
-
-def _dtype(name: str) -> torch.dtype:
-    import torch
-
-    if name not in DTYPES:
-        raise ValueError(f"--dtype {name}: use {', '.join(DTYPES)}")
-    chosen: torch.dtype = getattr(torch, name)
-    return chosen
 
 
 def _show(title: str, conversion: Conversion, more: dict[str, Any], json_out: Path | None) -> None:

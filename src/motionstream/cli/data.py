@@ -8,44 +8,26 @@ from typing import Annotated
 import typer
 
 from motionstream import console
-from motionstream.cli.options import (
-    Assets,
-    Device,
-    Download,
-    Frames,
-    GridSize,
-    JsonOut,
-    Seed,
-    Size,
-    Tracker,
-    TrackerPath,
-    Variety,
-    WanPicture,
-    WanText,
-    WanVae,
-    grid_of,
-    open_tracker,
-    size_of,
-)
+from motionstream.cli import options
 
 app = typer.Typer(no_args_is_help=True, help="Training data: synthetic worlds, and clips encoded for Wan.")
 
 
 @app.command("synth")
 def data_synth(
-    assets: Assets,
+    assets: options.Assets,
     preview: Annotated[Path | None, typer.Option(help="Draw a contact sheet of clips with their tracks, .png.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write clips here: .mp4, .npz (tracks) and captions.")
     ] = None,
     bench: Annotated[bool, typer.Option("--bench", help="Measure how many clips a second this machine makes.")] = False,
     clips: Annotated[int, typer.Option(help="How many clips.", min=1)] = 6,
-    frames: Frames = 25,
-    size: Size = "256x144",
-    seed: Seed = 0,
+    frames: options.Frames = 25,
+    size: options.Size = "256x144",
+    seed: options.Seed = 0,
     split: Annotated[str, typer.Option(help="Which of the pictures: train, heldout, heldout-far or all.")] = "train",
-    variety: Variety = 0.0,
-    json_out: JsonOut = None,
+    variety: options.Variety = 0.0,
+    json_out: options.JsonOut = None,
 ) -> None:
     """Make synthetic worlds with exact tracks: a contact sheet, files, or a measurement of the speed.
 
@@ -62,7 +44,7 @@ def data_synth(
 
     if not (preview or out or bench):
         raise ValueError("nothing to do: ask for --preview sheet.png, --out folder or --bench")
-    pixels = size_of(size)
+    pixels = options.size_of(size)
     library = AssetLibrary(assets, split=None if split == "all" else split)
     worlds = SyntheticWorlds(library, size=pixels, frames=frames, seed=seed, variety=variety)
     if preview:
@@ -77,17 +59,17 @@ def data_synth(
 def data_encode(
     clips: Annotated[Path, typer.Option(help="A folder of NAME.mp4, with captions in clips.jsonl or NAME.txt.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="A new folder for the encoded clips.")],
-    vae: WanVae,
-    text: WanText,
-    pictures: WanPicture = None,
-    size: Size = "832x480",
+    vae: options.WanVae,
+    text: options.WanText,
+    pictures: options.WanPicture = None,
+    size: options.Size = "832x480",
     frames: Annotated[int, typer.Option(help="1 + a multiple of 4; shorter videos are left out.", min=5)] = 81,
     fps: Annotated[float, typer.Option(help="Frames a second that the model is trained at.", min=1)] = 16.0,
-    grid: GridSize = "50x50",
-    tracker: Tracker = "lucas-kanade",
-    tracker_path: TrackerPath = None,
-    download: Download = False,
-    device: Device = "auto",
+    grid: options.GridSize = "50x50",
+    tracker: options.Tracker = "lucas-kanade",
+    tracker_path: options.TrackerPath = None,
+    download: options.Download = False,
+    device: options.Device = "auto",
     dtype: Annotated[str, typer.Option(help="Number format of the encoders: bfloat16 or float32.")] = "bfloat16",
 ) -> None:
     """Encode clips for the training of Wan, once: latents, point tracks (of NAME.npz, or tracked) and prompts.
@@ -105,12 +87,10 @@ def data_encode(
     from motionstream.wan.umt5 import UMT5Encoder, identity_of
     from motionstream.wan.vae import WanVAE
 
-    if dtype not in ("bfloat16", "float32"):
-        raise ValueError(f"--dtype {dtype}: use bfloat16 or float32")
-    number = {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
+    number = options.dtype_of(dtype, ("bfloat16", "float32"))
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    cut, count = Cut(size_of(size), frames, fps, grid_of(grid)), len(captions(clips))
-    opened = open_tracker(tracker, tracker_path, download, device)
+    cut, count = Cut(options.size_of(size), frames, fps, options.grid_of(grid)), len(captions(clips))
+    opened = options.open_tracker(tracker, tracker_path, download, device)
     text_encoder = UMT5Encoder(text, device=where, dtype=number)
     identity = identity_of(text_encoder.folder, number)
     prompts = CachedEncoder(text_encoder, PromptCache(default_folder()), identity, text_encoder.max_tokens)

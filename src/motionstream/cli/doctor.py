@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from motionstream import console
-from motionstream.cli.options import JsonOut, size_of
+from motionstream.cli import options
 
 
 def doctor(
@@ -23,7 +23,7 @@ def doctor(
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="Frame in pixels; default: the largest that fits.")
     ] = None,
-    json_out: JsonOut = None,
+    json_out: options.JsonOut = None,
 ) -> None:
     """Report what this machine can run and what is missing; or plan the GPU memory of a model.
 
@@ -34,7 +34,9 @@ def doctor(
     [bold]motionstream doctor --plan wan2.2-5b --memory 16 --decoder tiny --size 960x544[/]
     """
     from motionstream import doctor as checks
-    from motionstream.plan import as_dict
+    from motionstream.plan.choice import choose
+    from motionstream.plan.models import model_sizes
+    from motionstream.plan.show import as_dict, rows, summary
 
     if plan is None:
         if any(value is not None for value in (memory, decoder, fp8, sessions, size)):
@@ -43,7 +45,13 @@ def doctor(
         checks.show(findings)
         console.write_json(findings, json_out)
         return
-    frame = None if size is None else size_of(size)
-    made = checks.plans(plan, memory, decoder=decoder, fp8=fp8, size=frame, sessions=sessions or 1)
-    checks.show_plans(made)
+    frame = None if size is None else options.size_of(size)
+    memories, has_fp8 = checks.planned_gpus() if memory is None else ((memory,), True)
+    may_fp8 = fp8 if has_fp8 or fp8 is not None else False
+    sizes, asked = model_sizes(plan), sessions or 1
+    made = [choose(sizes, each, decoder=decoder, fp8=may_fp8, size=frame, sessions=asked) for each in memories]
+    console.grid(f"{plan} on a GPU", rows(made))
+    for each in made:
+        typer.echo(f"→ {summary(each)}")
+    typer.echo("  (…) is in main memory. How many sessions run live is a matter of speed: motionstream bench")
     console.write_json({"plans": [as_dict(each) for each in made]}, json_out)

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from motionstream import console
-from motionstream.cli.options import Device, Model, Picture, Seed, Sink, load_model
+from motionstream.cli import options
 
 
 def generate(
-    image: Picture,
+    image: options.Picture,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="File to write: .mp4, .png (contact sheet) or .npz (array).")
     ],
@@ -31,10 +31,10 @@ def generate(
         float | None, typer.Option(help="Length of the video; default: that of the tracks or gestures, or 5.")
     ] = None,
     marked: Annotated[bool, typer.Option(help="Draw the tracked points on the frames.")] = False,
-    seed: Seed = 0,
-    sink: Sink = "fixed",
-    model: Model = "tiny",
-    device: Device = "auto",
+    seed: options.Seed = 0,
+    sink: options.Sink = "fixed",
+    model: options.Model = "tiny",
+    device: options.Device = "auto",
 ) -> None:
     """Generate a video from a picture, a prompt and point tracks.
 
@@ -64,7 +64,7 @@ def generate(
         tracks.stat()  # raises for a missing file before a model is loaded
     recording = None if gestures is None else Recording.load(gestures)
     first_prompt = prompt or (recording.header.prompt if recording else "")
-    stream = load_model(model, device).open(picture, prompt=first_prompt, seed=seed, **policy)
+    stream = options.load_model(model, device).open(picture, prompt=first_prompt, seed=seed, **policy)
     control = None if tracks is None else io.load(tracks, stream.size)
     given = recording or control
     wanted = max(1, given.frames if seconds is None and given is not None else round((seconds or 5.0) * stream.fps))

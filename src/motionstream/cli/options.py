@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    import torch
+
     from motionstream.camera.depth import Estimator
     from motionstream.lpips import LpipsNetwork
     from motionstream.trackers.registry import PointTracker
@@ -69,7 +71,6 @@ Assets = Annotated[
 HeldOut = Annotated[
     str, typer.Option(help="Which pictures of the assets, both unseen in training: heldout or heldout-far.")
 ]
-AssetsHeldOut = HeldOut
 Variety = Annotated[
     float,
     typer.Option(
@@ -131,6 +132,16 @@ def size_of(text: str, option: str = "--size") -> tuple[int, int]:
 def grid_of(text: str) -> tuple[int, int]:
     """ "50x28" → (50, 28) columns and rows."""
     return _pair(text, f"--grid {text}: write columns x rows, such as 50x50")
+
+
+def dtype_of(text: str, allowed: tuple[str, ...]) -> torch.dtype:
+    """ "bfloat16" → torch.bfloat16, if it is allowed."""
+    import torch
+
+    if text not in allowed:
+        raise ValueError(f"--dtype {text}: use {', '.join(allowed)}")
+    chosen: torch.dtype = getattr(torch, text)
+    return chosen
 
 
 def tracks_file(out: Path, preview: Path | None) -> None:

@@ -7,17 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from motionstream.cli.options import Device, Model, Sink, load_model
+from motionstream.cli import options
 
 Port = Annotated[int, typer.Option(help="TCP port; 0: any free one.", min=0, max=65535)]
 
 
 def demo(
-    model: Model = "tiny",
-    device: Device = "auto",
+    model: options.Model = "tiny",
+    device: options.Device = "auto",
     port: Port = 0,
     browser: Annotated[bool, typer.Option(help="Open the studio in the browser once the model is loaded.")] = True,
-    sink: Sink = "fixed",
+    sink: options.Sink = "fixed",
 ) -> None:
     """Open the live studio on this machine.
 
@@ -29,14 +29,14 @@ def demo(
 
 
 def serve(
-    model: Model = "tiny",
-    device: Device = "auto",
+    model: options.Model = "tiny",
+    device: options.Device = "auto",
     host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs --token.")] = "127.0.0.1",
     port: Port = 7860,
     token: Annotated[
         str | None, typer.Option(envvar="MOTIONSTREAM_TOKEN", help="Secret that viewers must send.", show_envvar=True)
     ] = None,
-    sink: Sink = "fixed",
+    sink: options.Sink = "fixed",
 ) -> None:
     """Serve the live studio and its WebSocket to viewers (docs/protocol.md).
 
@@ -52,4 +52,4 @@ def _serve(model: str, device: str, **settings: Any) -> None:
 
     checked = ServeSettings(**settings)
     with suppress(KeyboardInterrupt):  # Ctrl-C is how a server is ended
-        run(load_model(model, device), checked)
+        run(options.load_model(model, device), checked)

@@ -8,40 +8,23 @@ from typing import Annotated
 import typer
 
 from motionstream import console
-from motionstream.cli.options import (
-    Depth,
-    DepthDownload,
-    DepthWeights,
-    Device,
-    Download,
-    GridSize,
-    InverseDepth,
-    Picture,
-    Tracker,
-    TrackerPath,
-    TracksOut,
-    grid_of,
-    open_depth,
-    open_tracker,
-    size_of,
-    tracks_file,
-)
+from motionstream.cli import options
 
 PREVIEWED = 12  # frames of a camera's preview
 
 
 def track(
     video: Annotated[Path, typer.Option("--video", "-v", help="Video whose motion is tracked.")],
-    out: TracksOut,
+    out: options.TracksOut,
     points: Annotated[
         int | None, typer.Option(help="Points along the longer side; default: 24.", min=1, max=50)
     ] = None,
     grid: Annotated[str | None, typer.Option(metavar="COLSxROWS", help="Instead, columns x rows of points.")] = None,
     frames: Annotated[int | None, typer.Option(help="Only the first so many frames.", min=2)] = None,
-    tracker: Tracker = "lucas-kanade",
-    tracker_path: TrackerPath = None,
-    download: Download = False,
-    device: Device = "auto",
+    tracker: options.Tracker = "lucas-kanade",
+    tracker_path: options.TrackerPath = None,
+    download: options.Download = False,
+    device: options.Device = "auto",
     preview: Annotated[Path | None, typer.Option(help="Also draw frames with the tracks on them, .png.")] = None,
 ) -> None:
     """Track a grid of points through a video, so that its motion can be given to another picture.
@@ -61,12 +44,12 @@ def track(
     from motionstream.tracks import io
     from motionstream.tracks.preview import drawn
 
-    tracks_file(out, preview)
+    options.tracks_file(out, preview)
     if points is not None and grid is not None:
         raise ValueError("--points and --grid: name one of the two")
-    columns_rows = None if grid is None else grid_of(grid)
+    columns_rows = None if grid is None else options.grid_of(grid)
     video.stat()  # raises for a missing file before a tracker is loaded
-    opened = open_tracker(tracker, tracker_path, download, device)
+    opened = options.open_tracker(tracker, tracker_path, download, device)
     pixels, _ = read_video(video, frames)
     size = (pixels.shape[2], pixels.shape[1])
     queries = grids.even_grid(size, points or 24) if columns_rows is None else grids.grid(size, *columns_rows)
@@ -80,8 +63,8 @@ def track(
 
 
 def camera(
-    image: Picture,
-    out: TracksOut,
+    image: options.Picture,
+    out: options.TracksOut,
     path: Annotated[
         str,
         typer.Option(help="Movement: orbit, dolly, truck, crane, pan, tilt, roll, zoom, or a .json file of poses."),
@@ -89,14 +72,14 @@ def camera(
     amount: Annotated[float | None, typer.Option(help="How far, in the units given above; has a default.")] = None,
     seconds: Annotated[float, typer.Option(help="Duration of the movement.")] = 4.0,
     fps: Annotated[float, typer.Option(help="Frames a second of the model that will use the tracks.")] = 24.0,
-    depth: Depth = "plane",
-    depth_weights: DepthWeights = None,
-    download: DepthDownload = False,
-    inverse_depth: InverseDepth = False,
+    depth: options.Depth = "plane",
+    depth_weights: options.DepthWeights = None,
+    download: options.DepthDownload = False,
+    inverse_depth: options.InverseDepth = False,
     view: Annotated[
         float | None, typer.Option(help="Horizontal angle of view in degrees; default: estimated, or 60.")
     ] = None,
-    grid: GridSize = "32x18",
+    grid: options.GridSize = "32x18",
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="Frame to crop the picture to; default: its own shape.")
     ] = None,
@@ -122,13 +105,14 @@ def camera(
     from motionstream.tracks import Tracks, io
     from motionstream.tracks.preview import drawn
 
-    tracks_file(out, preview)
+    options.tracks_file(out, preview)
     if not (0 < seconds * fps < float("inf")) or round(seconds * fps) < 2:
         raise ValueError(f"--seconds {seconds:g} at {fps:g} frames a second: a movement takes at least two frames")
-    columns, rows = grid_of(grid)
+    columns, rows = options.grid_of(grid)
+    frame = None if size is None else options.size_of(size)
     picture = read_image(image)
-    estimate = open_depth(depth, depth_weights, download, inverse_depth)
-    made = shot(picture, estimate, path, round(seconds * fps), amount, view, None if size is None else size_of(size))
+    estimate = options.open_depth(depth, depth_weights, download, inverse_depth)
+    made = shot(picture, estimate, path, round(seconds * fps), amount, view, frame)
     tracks = made.tracks(columns, rows)
     io.save(out, tracks, made.lens.size)
     if preview is not None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from motionstream import console
-from motionstream.cli.options import JsonOut
+from motionstream.cli import options
 
 
 def train(
@@ -51,7 +51,7 @@ def train(
     accumulate: Annotated[
         int | None, typer.Option(help="Batches a step, their gradients added; else the recipe's.", min=1)
     ] = None,
-    json_out: JsonOut = None,
+    json_out: options.JsonOut = None,
 ) -> None:
     """Train one stage. Stopped at any time, the same command resumes it exactly where it was.
 

@@ -11,24 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from motionstream import console
-from motionstream.cli.options import (
-    AssetsHeldOut,
-    Chunk,
-    CleanPass,
-    Device,
-    Frames,
-    JsonOut,
-    Seed,
-    SinkLatents,
-    Steps,
-    WanPicture,
-    WanText,
-    WanVae,
-    Window,
-    load_model,
-    parts_of,
-    size_of,
-)
+from motionstream.cli import options
 
 app = typer.Typer(no_args_is_help=True, help="Models that come with the package, and making one.")
 
@@ -50,11 +33,11 @@ def zoo_pack(
         str, typer.Option(help="Stage whose weights are taken: causal, self-forcing or detail.")
     ] = "detail",
     name: Annotated[str, typer.Option(help="Name of the model.")] = "tiny",
-    chunk: Chunk = None,
-    steps: Steps = None,
-    window: Window = None,
-    sink: SinkLatents = None,
-    clean_pass: CleanPass = None,
+    chunk: options.Chunk = None,
+    steps: options.Steps = None,
+    window: options.Window = None,
+    sink: options.SinkLatents = None,
+    clean_pass: options.CleanPass = None,
 ) -> None:
     """Make a model folder from a finished training run: weights in bfloat16, their hashes, and the recipes.
 
@@ -88,14 +71,14 @@ def zoo_compare(
     second: Annotated[str, typer.Argument(help="The model that may replace it, given the same way.")],
     assets: Annotated[Path | None, typer.Option(help="Pictures for synthetic worlds, to measure models on.")] = None,
     clips: Annotated[int, typer.Option(help="Synthetic worlds; more of them show smaller differences.", min=4)] = 16,
-    frames: Frames = 45,
+    frames: options.Frames = 45,
     controls: Annotated[
         str, typer.Option(help="Tracks that the model is given, as in evaluate motion.")
     ] = "dense,20,object",
-    split: AssetsHeldOut = "heldout",
-    device: Device = "auto",
-    seed: Seed = 0,
-    json_out: JsonOut = None,
+    split: options.HeldOut = "heldout",
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    json_out: options.JsonOut = None,
 ) -> None:
     """Compare two models on the same clips: differences clip by clip, with confidence intervals.
 
@@ -107,7 +90,7 @@ def zoo_compare(
     """
     from motionstream.evaluate import comparison
 
-    measure = partial(_motion, parts_of(controls), assets, clips, frames, split, device, seed)
+    measure = partial(_motion, options.parts_of(controls), assets, clips, frames, split, device, seed)
     found = comparison.differences(measure(first), measure(second), seed)
     console.grid(f"{second} against {first}", comparison.rows(found))
     typer.echo(comparison.conclusion(found))
@@ -129,7 +112,7 @@ def _motion(
     if assets is None:
         raise ValueError(f"{model} is measured on synthetic worlds: name a folder of pictures for them with --assets")
     chosen = checked(controls)
-    loaded = load_model(model, device)
+    loaded = options.load_model(model, device)
     worlds = reading.worlds(AssetLibrary(assets, split=split), loaded.size, frames, seed, clips)
     with console.progress(f"{model}: clips × controls", clips * len(chosen)) as bar:
         figures = evaluate_motion(by_model(loaded), worlds, seed, chosen, watch=bar.over)
@@ -174,9 +157,9 @@ def zoo_wan(
     folder: Annotated[
         Path, typer.Argument(help="Folder that `motionstream convert --to` wrote; with --runs a new one.")
     ],
-    vae: WanVae,
-    text: WanText,
-    picture: WanPicture = None,
+    vae: options.WanVae,
+    text: options.WanText,
+    picture: options.WanPicture = None,
     decoder: Annotated[
         Path | None,
         typer.Option(help="File of a tiny decoder (taew2_1, taew2_2, your own); default: the full VAE."),
@@ -185,10 +168,10 @@ def zoo_wan(
     stage: Annotated[str, typer.Option(help="With --runs: causal or self-forcing.")] = "self-forcing",
     name: Annotated[str | None, typer.Option(help="Name of the model; default: the folder's.")] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Frame in pixels; default: the backbone's.")] = None,
-    chunk: Chunk = None,
-    sink: SinkLatents = None,
-    window: Window = None,
-    steps: Steps = None,
+    chunk: options.Chunk = None,
+    sink: options.SinkLatents = None,
+    window: options.Window = None,
+    steps: options.Steps = None,
     fp8: Annotated[
         bool,
         typer.Option("--fp8", help="Matrix products in fp8; loading fails if the output changes too much."),
@@ -209,16 +192,10 @@ def zoo_wan(
 
         export_wan(runs, stage, folder)
     live = live_of_folder(folder)
-    changes: dict[str, Any] = {
-        "chunk": chunk,
-        "sink": sink,
-        "window": window,
-        "steps": steps,
-        "size": size_of(size) if size else None,
-    }
+    frame = options.size_of(size) if size else None
+    changes: dict[str, Any] = {"chunk": chunk, "sink": sink, "window": window, "steps": steps, "size": frame}
     live = replace(live, **{key: value for key, value in changes.items() if value is not None})
-    paths = [None if part is None else str(part.resolve()) for part in (vae, text, picture, decoder)]
-    assert paths[0] is not None
-    assert paths[1] is not None
-    describe_converted(folder, name or folder.resolve().name, PartPaths(paths[0], paths[1], *paths[2:]), live, fp8)
+    optional = (None if part is None else str(part.resolve()) for part in (picture, decoder))
+    paths = PartPaths(str(vae.resolve()), str(text.resolve()), *optional)
+    describe_converted(folder, name or folder.resolve().name, paths, live, fp8)
     console.report(f"{name or folder.name}, a model on Wan", {"folder": str(folder), "size": live.size}, None)

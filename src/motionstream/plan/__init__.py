@@ -1,27 +1,6 @@
-"""What a model costs: operations, bytes and time of a chunk, memory of a GPU that streams it or of GPUs that train it.
+"""What a model costs before it runs: memory of a GPU that streams it (`motionstream doctor --plan`: `choice`, `show`),
+memory of GPUs that train it and the time they take (`motionstream train --dry-run`: `training`).
 
 Networks of this project are built without storage and counted by PyTorch; the sizes of published ones are written down
-(`external.py`). Nothing is loaded and no GPU is needed. Readers: `motionstream doctor --plan` (`choice.py`, `show.py`),
-`motionstream train --dry-run` (`training.py`) and the prediction of live speed (`speed.py`).
+(`external`). Nothing is loaded and no GPU is needed.
 """
-
-from motionstream.plan.choice import Plan, choose, plan_of, setups
-from motionstream.plan.memory import Part, Setup, parts
-from motionstream.plan.models import ModelSizes, model_sizes, names
-from motionstream.plan.show import as_dict, rows, summary
-
-__all__ = [
-    "ModelSizes",
-    "Part",
-    "Plan",
-    "Setup",
-    "as_dict",
-    "choose",
-    "model_sizes",
-    "names",
-    "parts",
-    "plan_of",
-    "rows",
-    "setups",
-    "summary",
-]

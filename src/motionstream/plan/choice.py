@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import cast, get_args
 
-from motionstream.plan.memory import GIB, Decoder, Owner, Part, Setup, parts
+from motionstream.plan.memory import GIB, Decoder, Part, Setup, parts
 from motionstream.plan.models import ModelSizes
 
 KEPT_FREE = 0.05
@@ -19,13 +19,25 @@ KEPT_FREE = 0.05
 
 @dataclass(frozen=True)
 class Plan:
-    """A setup of a model on a GPU of so much memory. wanted: sessions that must fit."""
+    """A setup of a model on a GPU of so much memory. wanted: sessions that must fit.
 
-    model: str
+    Raises ValueError unless memory and sessions are positive; its parts raise it for an impossible frame.
+    """
+
+    model: ModelSizes
     memory_gib: float
     setup: Setup
-    parts: tuple[Part, ...]
-    wanted: int
+    wanted: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.memory_gib < float("inf") or self.wanted < 1:
+            raise ValueError(
+                f"{self.wanted} sessions in {self.memory_gib:g} GiB: send at least one session and some memory"
+            )
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return parts(self.model, self.setup)
 
     @property
     def usable(self) -> int:
@@ -35,12 +47,12 @@ class Plan:
     @property
     def fixed(self) -> int:
         """Bytes on the GPU before the first session."""
-        return self._on_gpu("model")
+        return sum(part.bytes for part in self.parts if (part.place, part.owner) == ("gpu", "model"))
 
     @property
     def session(self) -> int:
         """Bytes on the GPU of one session."""
-        return self._on_gpu("session")
+        return sum(part.bytes for part in self.parts if part.owner == "session")
 
     @property
     def host(self) -> int:
@@ -61,16 +73,6 @@ class Plan:
     def fits(self) -> bool:
         return self.total <= self.usable
 
-    def _on_gpu(self, owner: Owner) -> int:
-        return sum(part.bytes for part in self.parts if part.place == "gpu" and part.owner == owner)
-
-
-def plan_of(model: ModelSizes, memory_gib: float, setup: Setup, sessions: int = 1) -> Plan:
-    """Of one setup. Raises ValueError unless memory and sessions are positive, and for an impossible frame."""
-    if not 0 < memory_gib < float("inf") or sessions < 1:
-        raise ValueError(f"{sessions} sessions in {memory_gib:g} GiB: send at least one session and some memory")
-    return Plan(model.name, memory_gib, setup, parts(model, setup), sessions)
-
 
 def choose(
     model: ModelSizes,
@@ -84,17 +86,17 @@ def choose(
     """The first setup that fits, as little given up as needed; the last one where none does (`fits` says so).
 
     decoder ("tiny" or "full"), size: held to if named. fp8: True from the start, False never, None when needed. Raises
-    ValueError for another decoder, for any where the model has its own, and as `plan_of`.
+    ValueError for another decoder, for any where the model has its own, and as `Plan`.
     """
     if decoder not in (None, *get_args(Decoder)):
         raise ValueError(f"decoder {decoder!r}: {' or '.join(get_args(Decoder))}")
     if decoder is not None and model.full_vae is None:
         raise ValueError(f"{model.name} has a decoder of its own: leave the decoder out")
     for setup in setups(model, cast(Decoder | None, decoder), fp8, size):
-        made = plan_of(model, memory_gib, setup, sessions)
-        if made.fits:
+        plan = Plan(model, memory_gib, setup, sessions)
+        if plan.fits:
             break
-    return made
+    return plan
 
 
 def setups(

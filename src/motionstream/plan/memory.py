@@ -7,10 +7,9 @@ Exact but for working memory and CUDA's own, which are estimates (said where the
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,15 +20,14 @@ from motionstream.conditioning.track_volume import CODE_WIDTH
 from motionstream.dit.config import DiTConfig
 from motionstream.dit.layers import Block
 from motionstream.geometry import Geometry
-from motionstream.plan.external import CLIP_PARAMETERS, CLIP_TOKENS, UMT5_XXL_PARAMETERS, VAEHalf
+from motionstream.plan.external import CLIP_PARAMETERS, CLIP_TOKENS, UMT5_XXL_PARAMETERS
 from motionstream.plan.models import ModelSizes
-from motionstream.plan.operations import HALF, tiny_decoder
 from motionstream.sampling import MotionModel
 from motionstream.tiny.vae import TinyVAE
-from motionstream.vae import Memory
+from motionstream.wan.taehv import PUBLISHED, TaehvDecoder
 
-FP8, FP8_SCALE, SINGLE = 1, 4, 4
-"""Bytes of an fp8 number, of the scale that each row of an fp8 matrix has, and of a float32."""
+FP8, HALF, SINGLE, FP8_SCALE = 1, 2, 4, 4
+"""Bytes of a number in fp8, bfloat16 and float32, and of the scale that each row of an fp8 matrix has."""
 MIB, GIB = 1 << 20, 1 << 30
 CUDA_BYTES = GIB
 """What the driver, cuBLAS and cuDNN take for themselves: an estimate."""
@@ -39,20 +37,6 @@ FULL_VAE_COPIES = 5
 Decoder = Literal["tiny", "full"]
 Owner = Literal["model", "session"]
 Place = Literal["gpu", "cpu"]
-
-
-@dataclass(frozen=True)
-class Setup:
-    """How a model is run.
-
-    decoder: tiny or full (a model with a VAE of its own has no choice). encoders: where text and picture encoder
-    compute. fp8: matrices of the DiT's blocks. size: (W, H) of a frame in pixels.
-    """
-
-    decoder: Decoder
-    encoders: Place
-    fp8: bool
-    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -66,7 +50,19 @@ class Part:
 
 
 @dataclass(frozen=True)
-class VAEBytes:
+class Setup:
+    """How a model is run. size: (W, H) of a frame in pixels. fp8: matrices of the DiT's blocks.
+
+    encoders: where text and picture encoder compute. decoder: a model with a VAE of its own has only the tiny one.
+    """
+
+    decoder: Decoder
+    encoders: Place
+    fp8: bool
+    size: tuple[int, int]
+
+
+class VAEBytes(NamedTuple):
     """Of an encoder or a decoder. memory: what a session keeps between chunks. work: what a chunk needs meanwhile."""
 
     weights: int
@@ -78,12 +74,14 @@ class VAEBytes:
 def parts(model: ModelSizes, setup: Setup) -> tuple[Part, ...]:
     """All parts of a model that is run so; none of zero bytes. Raises ValueError for an impossible frame."""
     geometry, dit, live = model.geometry(setup.size), model.network.dit, model.live
-    decoder, encoder = _decoder(model, setup, geometry), _encoder(model, geometry)
-    tokens = geometry.tokens_per_latent
-    prompt_tokens = dit.text_tokens + (0 if dit.image_dim is None else CLIP_TOKENS)
+    on_wan, reads_picture = model.full_vae is not None, dit.image_dim is not None
+    encoder = _vae(model, "encoder", on_wan, geometry)
+    decoder = _vae(model, "decoder", on_wan and setup.decoder == "full", geometry)
+    tokens, prompt_tokens = geometry.tokens_per_latent, dit.text_tokens + CLIP_TOKENS * reads_picture
     found = [
         Part("DiT weights", _dit_weights(model, setup.fp8)),
-        *_encoders(model, setup.encoders),
+        Part("text encoder", HALF * UMT5_XXL_PARAMETERS * on_wan, place=setup.encoders),
+        Part("picture encoder", HALF * CLIP_PARAMETERS * (on_wan and reads_picture), place=setup.encoders),
         Part("VAE encoder", encoder.weights),
         Part("decoder", decoder.weights),
         Part("keys and values of the chunk at hand", key_value_bytes(dit, live.chunk * tokens)),
@@ -92,7 +90,7 @@ def parts(model: ModelSizes, setup: Setup) -> tuple[Part, ...]:
         Part("keys and values of the past", key_value_bytes(dit, (live.sink + live.window) * tokens), "session"),
         Part("keys and values of the prompt", key_value_bytes(dit, prompt_tokens), "session"),
         Part("decoder's memory", decoder.memory, "session"),
-        Part("encoder's memory", encoder.memory if model.network.conditioning.anchored else 0, "session"),
+        Part("encoder's memory", encoder.memory * model.network.conditioning.anchored, "session"),
         Part("picture and conditioning", _conditioning(model, geometry), "session"),
     ]
     return tuple(part for part in found if part.bytes)
@@ -113,22 +111,10 @@ def _dit_weights(model: ModelSizes, fp8: bool) -> int:
     """DiT, track head and own text encoder. fp8: the matrices of the blocks, with a scale a row."""
     with torch.device("meta"):
         network = MotionModel(model.network, text=model.full_vae is None)
-    total = HALF * parameters(network)
-    if not fp8:
-        return total
     blocks = [part for part in network.modules() if isinstance(part, Block)]
     matrices = [part.weight for block in blocks for part in block.modules() if isinstance(part, nn.Linear)]
-    return total + sum((FP8 - HALF) * matrix.numel() + FP8_SCALE * matrix.shape[0] for matrix in matrices)
-
-
-def _encoders(model: ModelSizes, place: Place) -> list[Part]:
-    """Text and picture encoders that are not part of the network."""
-    if model.full_vae is None:
-        return []
-    text = Part("text encoder", HALF * UMT5_XXL_PARAMETERS, place=place)
-    if model.network.dit.image_dim is None:
-        return [text]
-    return [text, Part("picture encoder", HALF * CLIP_PARAMETERS, place=place)]
+    saved = sum((HALF - FP8) * matrix.numel() - FP8_SCALE * matrix.shape[0] for matrix in matrices)
+    return HALF * parameters(network) - fp8 * saved
 
 
 def _conditioning(model: ModelSizes, geometry: Geometry) -> int:
@@ -151,37 +137,28 @@ def _dit_work(model: ModelSizes, geometry: Geometry) -> int:
     return max(attention, feed_forward)
 
 
-def _decoder(model: ModelSizes, setup: Setup, geometry: Geometry) -> VAEBytes:
-    if model.full_vae is not None and setup.decoder == "full":
-        return _full(model.full_vae.decoder, geometry)
-    cells = geometry.latent_height, geometry.latent_width
-    with torch.device("meta"):
-        vae = tiny_decoder(model).to(torch.bfloat16)
-        latents = torch.empty(1, model.live.chunk, model.network.dit.out_channels, *cells, dtype=torch.bfloat16)
-    return _measured(vae.decoder, lambda: vae.decode_step(latents, None)[1])
+def _vae(model: ModelSizes, part: Literal["encoder", "decoder"], full: bool, geometry: Geometry) -> VAEBytes:
+    """Of Wan's full VAE from its written sizes, of a tiny one measured over a chunk on tensors without storage."""
+    width, height = geometry.latent_width, geometry.latent_height
+    if full:
+        half, cells = getattr(model.full_vae, part), width * height
+        work = HALF * half.largest * cells * FULL_VAE_COPIES
+        return VAEBytes(HALF * half.parameters, HALF * half.memory * cells, work)
+    shape: tuple[int, ...] = model.live.chunk, model.network.dit.out_channels, height, width
+    if part == "encoder":
+        shape = geometry.frames(model.live.chunk), 3, geometry.height, geometry.width
+    with torch.device("meta"), torch.no_grad():
+        vae = tiny_vae(model).to(torch.bfloat16)
+        step = vae.encode_step if part == "encoder" else vae.decode_step
+        chunk = torch.empty(1, *shape, dtype=torch.bfloat16)
+        with LiveBytes() as live:
+            memory = step(chunk, None)[1]
+    return VAEBytes(HALF * parameters(getattr(vae, part)), sum(tensor.nbytes for tensor in memory), live.peak)
 
 
-def _encoder(model: ModelSizes, geometry: Geometry) -> VAEBytes:
-    if model.full_vae is not None:
-        return _full(model.full_vae.encoder, geometry)
-    assert not isinstance(model.vae, str)
-    with torch.device("meta"):
-        vae = TinyVAE(model.vae).to(torch.bfloat16)
-        frames = geometry.frames(model.live.chunk)
-        video = torch.empty(1, frames, 3, geometry.height, geometry.width, dtype=torch.bfloat16)
-    return _measured(vae.encoder, lambda: vae.encode_step(video, None)[1])
-
-
-def _full(half: VAEHalf, geometry: Geometry) -> VAEBytes:
-    cells = geometry.latent_width * geometry.latent_height
-    return VAEBytes(HALF * half.parameters, HALF * half.memory * cells, HALF * half.largest * cells * FULL_VAE_COPIES)
-
-
-def _measured(network: nn.Module, step: Callable[[], Memory]) -> VAEBytes:
-    """Of a network and a step that returns the memory it leaves, on tensors without storage."""
-    with torch.no_grad(), LiveBytes() as live:
-        memory = step()
-    return VAEBytes(HALF * parameters(network), sum(tensor.nbytes for tensor in memory), live.peak)
+def tiny_vae(model: ModelSizes) -> Any:
+    """The model's own VAE, or the published tiny decoder of Wan's latents."""
+    return TaehvDecoder(PUBLISHED[model.vae]) if isinstance(model.vae, str) else TinyVAE(model.vae)
 
 
 class LiveBytes(TorchDispatchMode):
@@ -190,22 +167,22 @@ class LiveBytes(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
-        self.known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
         made = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(made):
-            if isinstance(leaf, Tensor) and leaf.untyped_storage()._cdata not in given | self.known:
-                self._count(leaf.untyped_storage())
+        given = _storages((args, kwargs))
+        for key, storage in _storages(made).items():
+            if key not in given:
+                self._add(storage.nbytes())
+                weakref.finalize(storage, self._add, -storage.nbytes())
         return made
 
-    def _count(self, storage: Any) -> None:
-        self.known.add(storage._cdata)
-        self.now += storage.nbytes()
+    def _add(self, size: int) -> None:
+        self.now += size
         self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._forget, storage._cdata, storage.nbytes())
 
-    def _forget(self, storage: int, size: int) -> None:
-        self.known.discard(storage)
-        self.now -= size
+
+def _storages(tree: Any) -> dict[int, torch.UntypedStorage]:
+    """Of all tensors in a tree, by address."""
+    storages = (leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+    return {storage._cdata: storage for storage in storages}

@@ -60,7 +60,7 @@ def model_sizes(model: str) -> ModelSizes:
     if model in CONFIGS and model not in zoo.names():
         return _of_wan(model)
     if model in zoo.names() or Path(model).is_dir():
-        return _of_folder(model, zoo.embedded(model) if model in zoo.names() else Path(model))
+        return _of_folder(model, zoo.folder_of(model))
     raise ValueError(f"no model named {model!r} to plan: use one of {', '.join(names())}, or a folder of a model")
 
 

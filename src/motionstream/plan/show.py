@@ -6,32 +6,35 @@ from collections.abc import Sequence
 from typing import Any
 
 from motionstream.plan.choice import Plan
-from motionstream.plan.memory import GIB, MIB
+from motionstream.plan.memory import GIB, MIB, Part
 
 
 def rows(plans: Sequence[Plan]) -> list[tuple[str, ...]]:
     """A row a part and a column a plan, the first row being the memories."""
-    names = list(dict.fromkeys((part.owner, part.name) for plan in plans for part in plan.parts))
-    lines: list[tuple[str, ...]] = [
-        ("", *(f"{plan.memory_gib:g} GiB" for plan in plans)),
-        ("decoder", *(plan.setup.decoder for plan in plans)),
-        ("text encoder on", *(_text_encoder(plan) for plan in plans)),
-        ("weights in", *("fp8" if plan.setup.fp8 else "bfloat16" for plan in plans)),
-        ("frame", *(_size(plan) for plan in plans)),
-        *((name, *(_cell(plan, name) for plan in plans)) for owner, name in names if owner == "model"),
-        *((f"a session: {name}", *(_cell(plan, name) for plan in plans)) for owner, name in names if owner != "model"),
-        ("on the GPU, one session", *(_gib(plan.fixed + plan.session) for plan in plans)),
-        ("of which can be filled", *(_gib(plan.usable) for plan in plans)),
+    parts = [{(part.owner, part.name): part for part in plan.parts} for plan in plans]
+    names = sorted({key: None for of_plan in parts for key in of_plan}, key=lambda key: key[0] != "model")
+    lines: list[tuple[str, list[str]]] = [
+        ("", [f"{plan.memory_gib:g} GiB" for plan in plans]),
+        ("decoder", [plan.setup.decoder for plan in plans]),
+        ("text encoder on", [plan.setup.encoders.upper() if plan.model.full_vae else "no need" for plan in plans]),
+        ("weights in", ["fp8" if plan.setup.fp8 else "bfloat16" for plan in plans]),
+        ("frame", [_size(plan) for plan in plans]),
+        *(
+            (f"a session: {name}" if owner == "session" else name, [_cell(of.get((owner, name))) for of in parts])
+            for owner, name in names
+        ),
+        ("on the GPU, one session", [_gib(plan.fixed + plan.session) for plan in plans]),
+        ("of which can be filled", [_gib(plan.usable) for plan in plans]),
+        ("in main memory", [_gib(plan.host) if plan.host else "" for plan in plans]),
+        ("sessions that fit", [str(plan.sessions) for plan in plans]),
+        ("", ["fits" if plan.fits else f"{_gib(plan.total - plan.usable)} too much" for plan in plans]),
     ]
-    if any(plan.host for plan in plans):
-        lines.append(("in main memory", *(_gib(plan.host) if plan.host else "" for plan in plans)))
-    lines.append(("sessions that fit", *(str(plan.sessions) for plan in plans)))
-    return [*lines, ("", *("fits" if plan.fits else f"{_gib(plan.total - plan.usable)} too much" for plan in plans))]
+    return [(name, *cells) for name, cells in lines if any(cells)]
 
 
 def summary(plan: Plan) -> str:
     """One line: whether it fits, with which setup, and how many sessions."""
-    where = f"{plan.model} in {plan.memory_gib:.3g} GiB"
+    where = f"{plan.model.name} in {plan.memory_gib:.3g} GiB"
     if not plan.fits:
         sessions = "" if plan.wanted == 1 else f" with {plan.wanted} sessions"
         return f"{where}: does not fit{sessions}, {_gib(plan.total - plan.usable)} too much even with {_setup(plan)}"
@@ -41,7 +44,7 @@ def summary(plan: Plan) -> str:
 def as_dict(plan: Plan) -> dict[str, Any]:
     """JSON-ready, bytes as MiB."""
     return {
-        "model": plan.model,
+        "model": plan.model.name,
         "memory_gib": plan.memory_gib,
         "fits": plan.fits,
         "sessions_wanted": plan.wanted,
@@ -67,15 +70,10 @@ def _setup(plan: Plan) -> str:
     return ", ".join([f"the {plan.setup.decoder} decoder", *encoders, *weights, f"frames of {_size(plan)}"])
 
 
-def _cell(plan: Plan, name: str) -> str:
-    for part in plan.parts:
-        if part.name == name:
-            return f"({_gib(part.bytes)})" if part.place == "cpu" else _gib(part.bytes)
-    return ""
-
-
-def _text_encoder(plan: Plan) -> str:
-    return plan.setup.encoders.upper() if any(part.name == "text encoder" for part in plan.parts) else "no need"
+def _cell(part: Part | None) -> str:
+    if part is None:
+        return ""
+    return f"({_gib(part.bytes)})" if part.place == "cpu" else _gib(part.bytes)
 
 
 def _size(plan: Plan) -> str:

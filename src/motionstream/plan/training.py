@@ -7,8 +7,8 @@ tells it: communication, reading of clips, fragmentation. The time is that of th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any, cast
 
@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from motionstream.conditioning.track_volume import CODE_WIDTH
 from motionstream.dit import ChunkMask, VideoDiT
 from motionstream.dit.config import DiTConfig
+from motionstream.geometry import chunk_spans
 from motionstream.plan.external import CLIP_TOKENS
-from motionstream.plan.memory import SINGLE, key_value_bytes, parameters
-from motionstream.plan.operations import HALF, dit_operations, past_latents, prompt_operations, rollout_operations
+from motionstream.plan.memory import HALF, SINGLE, key_value_bytes, parameters
+from motionstream.plan.operations import dit_operations, prompt_operations
 from motionstream.sampling import MotionModel
 from motionstream.train.network import model_config
 from motionstream.train.recipe import CausalInitRecipe, MotionRecipe, Recipe, SelfForcingRecipe, TeacherRecipe
@@ -31,38 +32,6 @@ BACKWARD = 2
 GATHERED_BLOCKS = 2
 """Of sharded blocks, this one and the next are whole at a time."""
 GB, PETA = 1e9, 1e15
-
-
-@dataclass(frozen=True)
-class Passes:
-    """Operations of one forward pass over one clip.
-
-    whole: all latents see all. forced: clean and noisy copy under a mask (teacher forcing). Both with the prompt's keys
-    and values. rolled: one call for each chunk, with the cache that it finds; the prompt's are made before.
-    """
-
-    whole: float
-    forced: float = 0.0
-    rolled: float = 0.0
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Bytes that a clip's trained pass keeps for its backward pass.
-
-    block: all of one block; block_input: what a block keeps that computes the rest again; past: copies of the
-    rollout's keys and values over all layers.
-    """
-
-    layers: int
-    block: float
-    block_input: float
-    past: float
-
-    def bytes(self, recompute: bool) -> float:
-        if recompute:
-            return self.layers * self.block_input + self.block + self.past
-        return self.layers * self.block + self.past
 
 
 def dry_run(recipe: Recipe, gpus: int, tflops: float = 400.0, memory: float = 80.0) -> dict[str, Any]:
@@ -98,7 +67,7 @@ def dry_run(recipe: Recipe, gpus: int, tflops: float = 400.0, memory: float = 80
         "limit_gb": memory,
         "fits": total / GB <= memory,
         f"total_gb_{'with' if other.activation_checkpointing else 'without'}_recompute": other_total / GB,
-        "forward_pflop": {name: value / PETA for name, value in vars(passes).items() if value},
+        "forward_pflop": {name: value / PETA for name, value in passes.items()},
         "step_pflop": operations / PETA,
         "tflops_assumed": tflops,
         "seconds_a_step": seconds,
@@ -107,43 +76,49 @@ def dry_run(recipe: Recipe, gpus: int, tflops: float = 400.0, memory: float = 80
     }
 
 
-# Operations
+def passes_of(recipe: MotionRecipe, dit: DiTConfig, clip_tokens: int = CLIP_TOKENS) -> dict[str, float]:
+    """Operations of one forward pass over one clip, by its kind, counted on the meta device.
 
-
-def passes_of(recipe: MotionRecipe, dit: DiTConfig, clip_tokens: int = CLIP_TOKENS) -> Passes:
-    """Counted on the meta device. clip_tokens: of the first picture, where the DiT reads them."""
+    whole: all latents see all. forced: clean and noisy copy under a mask (teacher forcing). Both with the prompt's keys
+    and values. rolled: one call for each chunk, with the cache that it finds; the prompt's are made before.
+    clip_tokens: of the first picture, where the DiT reads them.
+    """
     geometry = geometry_of(recipe)
-    latents = geometry.latents(recipe.frames)
+    latents, prompt = geometry.latents(recipe.frames), prompt_operations(dit, clip_tokens)
 
-    prompt = prompt_operations(dit, clip_tokens)
+    def counted(latents: int, past: int = 0, mask: ChunkMask | None = None) -> int:
+        return sum(dit_operations(dit, geometry, latents, past=past, mask=mask, clip_tokens=clip_tokens).values())
 
-    def counted(latents: int, mask: ChunkMask | None = None) -> float:
-        return prompt + sum(dit_operations(dit, geometry, latents, mask=mask, clip_tokens=clip_tokens).values())
-
-    whole = counted(latents)
+    passes: dict[str, float] = {"whole": prompt + counted(latents)}
     if isinstance(recipe, CausalInitRecipe):
         sizes = latents, max(recipe.chunks), max(recipe.sinks), max(recipe.windows)
-        return Passes(whole, forced=counted(2 * latents, ChunkMask.regular(*sizes, teacher_forcing=True)))
+        passes["forced"] = prompt + counted(2 * latents, mask=ChunkMask.regular(*sizes, teacher_forcing=True))
     if isinstance(recipe, SelfForcingRecipe):
-        rollout = recipe.chunk, recipe.sink, recipe.window
-        return Passes(whole, rolled=rollout_operations(dit, geometry, latents, rollout, clip_tokens))
-    return Passes(whole)
+        passes["rolled"] = sum(counted(size, past) for size, past in past_latents(recipe))
+    return passes
 
 
-def operations_of(recipe: MotionRecipe, passes: Passes) -> float:
+def past_latents(recipe: SelfForcingRecipe) -> list[tuple[int, int]]:
+    """(latents of the chunk, latents of sink and window that it sees) of each chunk of a clip."""
+    sink, window = recipe.sink, recipe.window
+    spans = chunk_spans(geometry_of(recipe).latents(recipe.frames), recipe.chunk)
+    return [(size, min(begin, sink) + min(max(0, begin - sink), window)) for begin, size in spans]
+
+
+def operations_of(recipe: MotionRecipe, passes: Mapping[str, float]) -> float:
     """Of one clip in a step, on average over the run."""
     trained = 1 + BACKWARD + recipe.activation_checkpointing
     if isinstance(recipe, TeacherRecipe):
-        return trained * passes.whole
+        return trained * passes["whole"]
     if isinstance(recipe, CausalInitRecipe):
         distilled = max(0, recipe.steps - recipe.diffusion_steps) / recipe.steps
         scored = _calls(recipe) + 1  # the teacher's step, and the average's guess
-        return (trained + distilled * scored) * passes.forced
+        return (trained + distilled * scored) * passes["forced"]
     assert isinstance(recipe, SelfForcingRecipe)
     # calls up to a random last one, then the clean pass if there is one
-    rollout = ((recipe.denoising_steps + 1) / 2 + recipe.clean_pass) * passes.rolled
-    critic = rollout + trained * passes.whole
-    generator = rollout + (trained - 1) * passes.rolled + (_calls(recipe) + 1) * passes.whole
+    rollout = ((recipe.denoising_steps + 1) / 2 + recipe.clean_pass) * passes["rolled"]
+    critic = rollout + trained * passes["whole"]
+    generator = rollout + (trained - 1) * passes["rolled"] + (_calls(recipe) + 1) * passes["whole"]
     return critic + generator / recipe.critic_ratio
 
 
@@ -152,21 +127,22 @@ def _calls(recipe: CausalInitRecipe | SelfForcingRecipe) -> int:
     return 3 if recipe.w_t + recipe.w_m else 1
 
 
-# Memory
-
-
-def _networks(recipe: MotionRecipe) -> tuple[int, int, int]:
-    """How many networks a stage holds: trained, averaged, frozen."""
-    if isinstance(recipe, CausalInitRecipe):
-        return 1, 2, 1
-    return (2, 1, 1) if isinstance(recipe, SelfForcingRecipe) else (1, 1, 0)
-
-
 def _memory(recipe: MotionRecipe, model: MotionModel, gpus: int) -> dict[str, float]:
     """Bytes on one GPU, by part."""
-    trained, averaged, frozen = _networks(recipe)
+    trained, averaged, frozen = 1, 1, 0  # networks
+    past = 0  # tokens in the rollout's cache
+    geometry = geometry_of(recipe)
+    if isinstance(recipe, CausalInitRecipe):
+        trained, averaged, frozen = 1, 2, 1
+    elif isinstance(recipe, SelfForcingRecipe):
+        trained, averaged, frozen = 2, 1, 1
+        past = (recipe.sink + recipe.window) * geometry.tokens_per_latent
     dit, pieces = model.dit.config, gpus if recipe.sharded else 1
     weights = SINGLE * parameters(model) / pieces
+    # latents and conditioning in float32, with and without tracks
+    cells = geometry.latents(recipe.frames) * geometry.latent_height * geometry.latent_width
+    controls = 1 if isinstance(recipe, TeacherRecipe) else 2
+    channels = geometry.temporal_stride * CODE_WIDTH + model.config.conditioning.channels
     return {
         "trained weights": trained * weights,
         "gradients": trained * weights,
@@ -174,58 +150,45 @@ def _memory(recipe: MotionRecipe, model: MotionModel, gpus: int) -> dict[str, fl
         "averages": averaged * weights,
         "frozen weights": frozen * weights,
         "gathered": _gathered(recipe, model, pieces),
-        "activations": recipe.batch * kept_by(recipe, dit).bytes(recipe.activation_checkpointing),
-        "cache": recipe.batch * _cache(recipe, dit),
-        "clips": recipe.batch * _sample(recipe, model.config.conditioning.channels),
+        "activations": recipe.batch * activation_bytes(recipe, dit),
+        "cache": recipe.batch * key_value_bytes(dit, past, _dtype(recipe).itemsize),
+        "clips": recipe.batch * SINGLE * cells * (CHANNELS[recipe.vae] + controls * channels),
     }
 
 
 def _gathered(recipe: MotionRecipe, model: MotionModel, pieces: int) -> float:
     """Whole weights beside the sharded ones: of two blocks, a block's gradient before it is split and summed in
     float32, and what is outside the blocks. Where nothing is sharded, the copies that autocast keeps."""
-    weights, blocks = parameters(model), cast(VideoDiT, model.dit).blocks
+    weights, blocks, number = parameters(model), cast(VideoDiT, model.dit).blocks, _dtype(recipe).itemsize
     if pieces == 1:
         return HALF * weights if recipe.dtype == "bfloat16" else 0.0
     block = parameters(blocks[0])
-    number = _number(recipe)
     outside = weights - block * len(blocks)
     return (GATHERED_BLOCKS * number + number + SINGLE) * block + 2 * SINGLE * outside
 
 
-def kept_by(recipe: MotionRecipe, dit: DiTConfig) -> Kept:
-    """Of the pass that keeps most: the teacher's and critic's over a clip, the causal one over both copies of it, the
-    rollout's over all chunks."""
-    geometry = geometry_of(recipe)
-    latents, number = geometry.latents(recipe.frames), _number(recipe)
+def activation_bytes(recipe: MotionRecipe, dit: DiTConfig) -> float:
+    """What a clip's trained pass keeps for its backward pass: all of every block, or of each its input and all of one.
+
+    Of the pass that keeps most: the teacher's and critic's over a clip, the causal one over both copies of it, the
+    rollout's over all chunks, which also keeps copies of the keys and values that each chunk saw.
+    """
+    geometry, dtype = geometry_of(recipe), _dtype(recipe)
     copies = 2 if isinstance(recipe, CausalInitRecipe) else 1
-    tokens = copies * latents * geometry.tokens_per_latent
+    tokens = copies * geometry.latents(recipe.frames) * geometry.tokens_per_latent
     past = 0
     if isinstance(recipe, SelfForcingRecipe):
-        seen = sum(past for _, past in past_latents(latents, recipe.chunk, recipe.sink, recipe.window))
-        past = key_value_bytes(dit, seen * geometry.tokens_per_latent, number)
-    dtype = torch.bfloat16 if recipe.dtype == "bfloat16" else torch.float32
-    return Kept(dit.layers, tokens * block_bytes_a_token(dit, dtype), tokens * number * dit.width, past)
+        seen = sum(past for _, past in past_latents(recipe))
+        past = key_value_bytes(dit, seen * geometry.tokens_per_latent, dtype.itemsize)
+    block = tokens * block_bytes_a_token(dit, dtype)
+    if recipe.activation_checkpointing:
+        return dit.layers * tokens * dit.width * dtype.itemsize + block + past
+    return dit.layers * block + past
 
 
-def _number(recipe: MotionRecipe) -> int:
-    """Bytes of a number that a pass computes with."""
-    return HALF if recipe.dtype == "bfloat16" else SINGLE
-
-
-def _cache(recipe: MotionRecipe, dit: DiTConfig) -> int:
-    if not isinstance(recipe, SelfForcingRecipe):
-        return 0
-    tokens = (recipe.sink + recipe.window) * geometry_of(recipe).tokens_per_latent
-    return key_value_bytes(dit, tokens, _number(recipe))
-
-
-def _sample(recipe: MotionRecipe, channels: int) -> int:
-    """A clip's latents and conditioning in float32, with and without tracks."""
-    geometry = geometry_of(recipe)
-    cells = geometry.latents(recipe.frames) * geometry.latent_height * geometry.latent_width
-    controls = 1 if isinstance(recipe, TeacherRecipe) else 2
-    volume = geometry.temporal_stride * CODE_WIDTH
-    return SINGLE * cells * (CHANNELS[recipe.vae] + controls * (volume + channels))
+def _dtype(recipe: MotionRecipe) -> torch.dtype:
+    """That a pass computes with."""
+    return torch.bfloat16 if recipe.dtype == "bfloat16" else torch.float32
 
 
 @cache
@@ -252,18 +215,13 @@ def _kept_bytes(dit: DiTConfig, layers: int, side: int, dtype: torch.dtype) -> i
 
 def saved_bytes(module: nn.Module, run: Callable[[], object]) -> int:
     """Bytes that autograd keeps of `run()`, each piece of memory once, without the module's own weights."""
-    own = {p.untyped_storage().data_ptr() for p in module.parameters()}
-    sizes: dict[int, int] = {}
-    alive: list[Tensor] = []
+    kept: dict[int, torch.UntypedStorage] = {}  # by address; kept alive, so that none is given to another
 
     def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            sizes[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)  # so that its place is not given to another
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
         return tensor
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = run()
-    del output
-    return sum(sizes.values())
+        run()
+    own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+    return sum(storage.nbytes() for address, storage in kept.items() if address not in own)

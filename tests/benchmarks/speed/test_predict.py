@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,20 @@ import typer
 
 from benchmarks.speed.predict import (
     CONFIGS,
+    MACHINES,
     MEASURED_RATES,
     add_measured_rates,
+    chunk_cost,
+    chunk_speed,
     markdown,
     measured,
+    peak,
     predict,
     predict_command,
     rows,
 )
 from motionstream import cli, errors
+from motionstream.plan.models import model_sizes
 
 EXPECTED = {"wan2.1-1.3b": (24.26, 97.0, 1.63, 0.15), "wan2.2-5b": (31.13, 124.5, 0.95, 0.60)}
 """TFLOP of a forward pass, of a chunk's passes, of its decoding and once a prompt: written before the code was."""
@@ -32,6 +38,35 @@ def test_costs_are_those_that_were_expected(name: str) -> None:
     assert tflop["passes_of_a_chunk"] == pytest.approx(chunk, rel=0.01)
     assert tflop["decode"] == pytest.approx(decode, rel=0.05)
     assert tflop["prompt"] == pytest.approx(prompt, rel=0.05)
+
+
+def test_speeds_follow_from_rates() -> None:
+    cost = chunk_cost(model_sizes("wan2.1-1.3b"))
+    full, half = chunk_speed(cost, peak(989, "")), chunk_speed(cost, peak(989 / 2, ""))
+    assert full["fps"] == pytest.approx(120, rel=0.01)
+    assert full["fps"] == pytest.approx(2 * half["fps"])
+    assert chunk_speed(cost, peak(790, ""))["fps"] == pytest.approx(96, rel=0.01)
+    assert full["latency_s"] * 1e3 == pytest.approx(full["chunk_ms"] - full["call_ms"])
+    slower = chunk_speed(cost, replace(peak(989, ""), bandwidth=1.0))
+    assert slower["call_ms"] - full["call_ms"] == pytest.approx(cost.elementwise_bytes / 1e9)
+    kernels = chunk_speed(cost, MACHINES["h200-kernels"])
+    assert 66 <= kernels["fps"] <= 73
+    assert 40 <= kernels["call_ms"] <= 44
+
+
+def test_a_stream_without_a_clean_pass_makes_one_pass_less() -> None:
+    sizes = model_sizes(CONFIGS[0])
+    unclean = replace(sizes, live=replace(sizes.live, clean_pass=False))
+    with_it, without = chunk_cost(sizes), chunk_cost(unclean)
+    assert (with_it.passes, with_it.calls) == (4, 3)
+    assert (without.passes, without.calls) == (3, 3)
+    assert without.call == with_it.call
+
+
+def test_the_embedded_models_own_decoder_is_counted() -> None:
+    sizes = model_sizes("tiny")
+    assert chunk_cost(sizes).decode > 0
+    assert chunk_cost(sizes).frames == sizes.live.chunk * 4
 
 
 def test_measured_figures_stand_beside_predicted_ones(tmp_path: Path) -> None:

@@ -8,42 +8,25 @@ from typing import Annotated
 import typer
 
 from motionstream import console
-from motionstream.cli.options import (
-    Assets,
-    Depth,
-    DepthDownload,
-    DepthWeights,
-    Device,
-    HeldOut,
-    JsonOut,
-    LpipsWeights,
-    Model,
-    ResumeFile,
-    Seed,
-    grid_of,
-    load_lpips,
-    load_model,
-    open_depth,
-    weights_of,
-)
+from motionstream.cli import options
 
 
 def evaluate_camera_command(
-    assets: Assets,
-    model: Model = "tiny",
-    device: Device = "auto",
+    assets: options.Assets,
+    model: options.Model = "tiny",
+    device: options.Device = "auto",
+    depth: options.Depth = "plane",
+    depth_weights: options.DepthWeights = None,
+    download: options.DepthDownload = False,
     count: Annotated[int, typer.Option(help="Synthetic scenes.", min=1)] = 16,
     frames: Annotated[int, typer.Option(help="1 + 4·n.", min=5, max=241)] = 45,
-    depth: Depth = "plane",
-    depth_weights: DepthWeights = None,
-    download: DepthDownload = False,
     grid: Annotated[str, typer.Option(metavar="COLSxROWS", help="Points; the paper's is 50x50.")] = "32x18",
-    split: HeldOut = "heldout",
-    seed: Seed = 0,
-    lpips: LpipsWeights = None,
+    split: options.HeldOut = "heldout",
+    seed: options.Seed = 0,
+    lpips: options.LpipsWeights = None,
+    resume_file: options.ResumeFile = None,
+    json_out: options.JsonOut = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw true and made frames side by side, .png.")] = None,
-    resume_file: ResumeFile = None,
-    json_out: JsonOut = None,
 ) -> None:
     """Measure whether a model follows a camera, beside a still picture and a warp of the first frame.
 
@@ -58,13 +41,13 @@ def evaluate_camera_command(
     from motionstream.evaluate.harness import Results
     from motionstream.evaluate.pictures import sheets
 
-    points = grid_of(grid)
-    estimate = open_depth(depth, depth_weights, download)
-    perceptual = load_lpips(lpips)
-    loaded = load_model(model, device)
+    points = options.grid_of(grid)
+    estimate = options.open_depth(depth, depth_weights, download)
+    perceptual = options.load_lpips(lpips)
+    loaded = options.load_model(model, device)
     setting = Setting(by_model(loaded), estimate, points, seed, perceptual)
     shown: list[sheets.Example] | None = [] if sheet else None
-    head = {**weights_of(model, loaded), "data": "scenes", "depth": depth, "frames": frames, "seed": seed}
+    head = {**options.weights_of(model, loaded), "data": "scenes", "depth": depth, "frames": frames, "seed": seed}
     settings = {"grid": points, "lpips": bool(lpips), "split": split, "size": loaded.size}
     results = Results(resume_file, {"evaluation": "camera", **head, **settings})
     scenes = synthetic(assets, split, loaded.size, frames, seed, count)

@@ -8,23 +8,13 @@ from typing import Annotated
 import typer
 
 from motionstream import console
-from motionstream.cli.options import (
-    Device,
-    JsonOut,
-    LpipsWeights,
-    Model,
-    Seed,
-    load_lpips,
-    load_model,
-    parts_of,
-    weights_of,
-)
+from motionstream.cli import options
 
 
 def evaluate_long_command(
     pictures: Annotated[list[Path], typer.Argument(help="Start pictures.")],
-    model: Model = "tiny",
-    device: Device = "auto",
+    model: options.Model = "tiny",
+    device: options.Device = "auto",
     frames: Annotated[int, typer.Option(help="Length of each stream; 18000 is ten minutes or more.", min=100)] = 18000,
     every: Annotated[int, typer.Option(help="Frames between samples, a multiple of 100.", min=100)] = 300,
     patterns: Annotated[
@@ -36,8 +26,8 @@ def evaluate_long_command(
     variants: Annotated[
         str, typer.Option(help="Several sizes side by side: chunk, sink, window in latents, such as c1s3w3,c1s0w3.")
     ] = "",
-    seed: Seed = 0,
-    lpips: LpipsWeights = None,
+    seed: options.Seed = 0,
+    lpips: options.LpipsWeights = None,
     plot: Annotated[Path | None, typer.Option(help="Draw every figure over time, .png.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Draw frames of every stream, .png.")] = None,
     resume_file: Annotated[
@@ -46,7 +36,7 @@ def evaluate_long_command(
             metavar="FILE", help="Keep samples here and streams beside it: an interrupted run continues bit for bit."
         ),
     ] = None,
-    json_out: JsonOut = None,
+    json_out: options.JsonOut = None,
 ) -> None:
     """Run streams for minutes and measure regularly how well picture, control and speed are kept.
 
@@ -69,19 +59,19 @@ def evaluate_long_command(
     schedule = Schedule(frames, every, seed)
     if plot:
         plots.check_target(plot)
-    perceptual = load_lpips(lpips)
+    perceptual = options.load_lpips(lpips)
     opened = {path: read_image(path) for path in pictures}
     if len({path.stem for path in opened}) < len(pictures):
         raise ValueError("two pictures have the same name: rename one, figures are told apart by it")
     own = (chunk, sink, window)
     if variants and own != (None, None, None):
         raise ValueError("--variants gives all sizes: leave out --chunk, --sink and --window")
-    loaded = load_model(model, device)
+    loaded = options.load_model(model, device)
     rollout_config = loaded.rollout_config
-    sizes = [with_sizes(rollout_config, one) for one in parts_of(variants)] or [resized(rollout_config, *own)]
+    sizes = [with_sizes(rollout_config, one) for one in options.parts_of(variants)] or [resized(rollout_config, *own)]
     models = {sizes_name(one): Variant(loaded, one) for one in sizes}
     fitting = {path.stem: fitted(image, loaded.size)[0] for path, image in opened.items()}
-    chosen = parts_of(patterns)
+    chosen = options.parts_of(patterns)
     with console.progress("frames", frames * len(models) * len(fitting) * len(chosen)) as bar:
         figures, rows = evaluate_long(
             models, fitting, chosen, schedule, resume_file, perceptual, progress=bar.over_chunks
@@ -90,6 +80,6 @@ def evaluate_long_command(
         strips(rows, sheet)
     if plot:
         draw(figures, plot)
-    report = {**weights_of(model, loaded), **figures}
+    report = {**options.weights_of(model, loaded), **figures}
     console.report(f"{model}, long streams", {key: report[key] for key in report if key != "curves"}, None)
     console.write_json(report, json_out)

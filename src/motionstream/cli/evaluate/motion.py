@@ -8,58 +8,40 @@ from typing import Annotated
 import typer
 
 from motionstream import console
-from motionstream.cli.options import (
-    AssetsHeldOut,
-    Device,
-    Download,
-    JsonOut,
-    LpipsWeights,
-    Model,
-    ResumeFile,
-    Seed,
-    Tracker,
-    TrackerPath,
-    Variety,
-    grid_of,
-    load_lpips,
-    load_model,
-    open_tracker,
-    parts_of,
-    weights_of,
-)
+from motionstream.cli import options
 
 WORLDS, WORLDS_FOR_TRACKER = 16, 4  # by default, and beside real clips for the tracker's own error
 WORLD_FRAMES = 45
 
 
 def evaluate_motion_command(
-    model: Model = "tiny",
+    model: options.Model = "tiny",
     data: Annotated[str, typer.Option("--data", "-d", help="worlds, or a folder of real clips.")] = "worlds",
     layout: Annotated[str, typer.Option(help="Of the folder: auto, clips, davis or sora.")] = "auto",
     assets: Annotated[Path | None, typer.Option(help="Pictures to make worlds of: cutouts/ and backgrounds/.")] = None,
-    device: Device = "auto",
+    device: options.Device = "auto",
     clips: Annotated[int | None, typer.Option(help="At most so many; 16 worlds, or all of a folder.", min=1)] = None,
     frames: Annotated[
         int | None, typer.Option(help="The most of a clip, 1 + 4·n; 45 of worlds, 81 of sora, else 49.", min=5, max=241)
     ] = None,
-    split: AssetsHeldOut = "heldout",
-    variety: Variety = 0.0,
+    split: options.HeldOut = "heldout",
+    variety: options.Variety = 0.0,
     controls: Annotated[
         str | None, typer.Option(help="Of dense, 1, 5, 20, 100 points and object, with commas; all by default.")
     ] = None,
     grid: Annotated[str, typer.Option(metavar="COLSxROWS", help="Points tracked in real clips.")] = "50x50",
-    tracker: Tracker = "lucas-kanade",
-    tracker_path: TrackerPath = None,
-    download: Download = False,
-    seed: Seed = 0,
-    resume_file: ResumeFile = None,
+    tracker: options.Tracker = "lucas-kanade",
+    tracker_path: options.TrackerPath = None,
+    download: options.Download = False,
+    seed: options.Seed = 0,
+    resume_file: options.ResumeFile = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw true, model and warp side by side, .png.")] = None,
     worst: Annotated[int, typer.Option(help="Draw so many clips of the largest error, not the first.", min=0)] = 0,
     videos: Annotated[Path | None, typer.Option(help="A folder for videos: true, model and warp side by side.")] = None,
-    lpips: LpipsWeights = None,
+    lpips: options.LpipsWeights = None,
     fvd: Annotated[Path | None, typer.Option(help="I3D weights, to measure FVD with your package cd-fvd.")] = None,
     vbench: Annotated[Path | None, typer.Option(help="Folder of weights for your package vbench.")] = None,
-    json_out: JsonOut = None,
+    json_out: options.JsonOut = None,
 ) -> None:
     """Measure whether a model follows tracks, beside a still picture and a warp of the first frame.
 
@@ -85,12 +67,12 @@ def evaluate_motion_command(
     if exact and assets is None:
         raise ValueError("worlds are made of pictures: name a folder of them with --assets, or real clips with --data")
     library = AssetLibrary(assets, split=split) if assets else None
-    perceptual = load_lpips(lpips)
+    perceptual = options.load_lpips(lpips)
     usual = [name for name in CONTROLS if exact or name != OBJECT]
-    chosen = checked(parts_of(controls) if controls else usual)
-    columns_rows = grid_of(grid)
-    opened = open_tracker(tracker, tracker_path, download, device)
-    loaded = load_model(model, device)
+    chosen = checked(options.parts_of(controls) if controls else usual)
+    columns_rows = options.grid_of(grid)
+    opened = options.open_tracker(tracker, tracker_path, download, device)
+    loaded = options.load_model(model, device)
     measures, missing = external.asked(fvd, vbench, device, lambda line: typer.echo(line, err=True))
 
     length = frames if exact and frames else WORLD_FRAMES
@@ -104,8 +86,10 @@ def evaluate_motion_command(
         found = find(Path(data), how, layout)
     sources = found.sources[:clips]
 
-    head = {**weights_of(model, loaded), "data": Path(data).name, "layout": found.layout, "tracker_name": tracker}
-    head |= ({"split": split} if library else {}) | ({"variety": variety} if variety else {})
+    head = {**options.weights_of(model, loaded), "data": Path(data).name, "layout": found.layout}
+    head |= (
+        {"tracker_name": tracker} | ({"split": split} if library else {}) | ({"variety": variety} if variety else {})
+    )
     settings = {"evaluation": "motion", **head, "tracker_hash": opened.hash, "folder": data, "assets": str(assets)}
     settings |= {"frames": frames, "grid": columns_rows, "seed": seed, "lpips": str(lpips)}
     generate, results = by_model(loaded), Results(resume_file, settings)

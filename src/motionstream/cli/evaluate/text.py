@@ -8,22 +8,22 @@ from typing import Annotated
 import typer
 
 from motionstream import console
-from motionstream.cli.options import Assets, Device, HeldOut, JsonOut, Model, ResumeFile, Seed, load_model, weights_of
+from motionstream.cli import options
 
 
 def evaluate_text_command(
-    assets: Assets,
-    model: Model = "tiny",
-    device: Device = "auto",
+    assets: options.Assets,
+    model: options.Model = "tiny",
+    device: options.Device = "auto",
     clips: Annotated[int, typer.Option(help="Held-out worlds, each under every prompt.", min=1)] = 16,
     probe_clips: Annotated[int, typer.Option(help="Training worlds that the probe is fitted on.", min=1)] = 48,
     frames: Annotated[int, typer.Option(help="1 + 4·n.", min=17, max=241)] = 45,
     points: Annotated[int, typer.Option(help="Tracks in each world.", min=16)] = 150,
-    split: HeldOut = "heldout",
-    seed: Seed = 0,
-    resume_file: ResumeFile = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw each effect, true and generated, .png.")] = None,
-    json_out: JsonOut = None,
+    split: options.HeldOut = "heldout",
+    seed: options.Seed = 0,
+    resume_file: options.ResumeFile = None,
+    json_out: options.JsonOut = None,
 ) -> None:
     """Measure whether the prompt does what it says (snow, fog, dusk, …), also midway, and keeps the motion.
 
@@ -40,12 +40,12 @@ def evaluate_text_command(
     from motionstream.evaluate.pictures.sheets import strips
 
     libraries = AssetLibrary(assets, split="train"), AssetLibrary(assets, split=split)
-    loaded = load_model(model, device)
+    loaded = options.load_model(model, device)
     training, heldout = (
         SyntheticWorlds(library, size=loaded.size, frames=frames, seed=seed, effects=False, points=points)
         for library in libraries
     )
-    head = {**weights_of(model, loaded), "split": split}
+    head = {**options.weights_of(model, loaded), "split": split}
     settings = {"evaluation": "text", **head, "assets": str(assets), "frames": frames, "points": points, "seed": seed}
     generate, results = by_model(loaded), Results(resume_file, settings)
     with console.progress("worlds", probe_clips + clips) as bar:
