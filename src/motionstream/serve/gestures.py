@@ -32,16 +32,14 @@ class GestureMapper:
                 return [events.GridDown(_name(message), x, y, spacing, size, falloff, message.at)]
             case protocol.Move():
                 return [events.Move(_name(message), *self._place(s), s.at) for s in message.samples]
-            case protocol.Up():
-                return [events.Up(_name(message), message.at)]
             case protocol.Pin():
                 spacing, size, _ = self._grid(message.grid)
                 self._pins.add(message.gesture)
                 return [events.Pin(_name(message), *self._place(message), spacing, size, message.at)]
             case protocol.Path():
                 return [self._path(message)]
-            case protocol.Remove():
-                return [self._remove(message)]
+            case protocol.End():
+                return [self._end(message)]
             case protocol.Clear():
                 self._pins.clear()
                 return [events.Clear(message.at)]
@@ -53,8 +51,8 @@ class GestureMapper:
             _name(message), knots, spacing, size, falloff, message.loop, hold=False, start=None, time=message.at
         )
 
-    def _remove(self, message: protocol.Remove) -> events.Gesture:
-        if message.gesture in self._pins:
+    def _end(self, message: protocol.End) -> events.Gesture:
+        if message.type == "remove" and message.gesture in self._pins:
             self._pins.discard(message.gesture)
             return events.Unpin(_name(message), message.at)
         return events.Up(_name(message), message.at)
@@ -67,5 +65,5 @@ class GestureMapper:
         return max(1.0, grid.spacing * self._width), grid.size * self._width, grid.falloff * self._width
 
 
-def _name(message: protocol.Down | protocol.Move | protocol.Up | protocol.Pin | protocol.Path | protocol.Remove) -> str:
+def _name(message: protocol.Down | protocol.Move | protocol.Pin | protocol.Path | protocol.End) -> str:
     return f"g{message.gesture}"
