@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,33 +24,12 @@ DRAWS = 8
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class PlannedCrops:
-    """Crops by number, before their videos are read."""
-
-    crops: VideoCrops
-    indices: Sequence[int]
-
-    def draw(self, device: torch.device | str) -> Batch:
-        """Read them. Videos have no tracks and no captions: those fields are empty."""
-        clips, frames = len(self.indices), self.crops.frames
-        return Batch(
-            video=torch.stack([self.crops.crop_of(index) for index in self.indices]).to(device),
-            xy=torch.zeros(clips, frames, 0, 2, device=device),
-            visible=torch.zeros(clips, frames, 0, dtype=torch.bool, device=device),
-            object_of=torch.zeros(clips, 0, dtype=torch.int64, device=device),
-            captions=[""] * clips,
-        )
-
-
 class VideoCrops:
     """Crops of `side` × `side` pixels and `frames` frames, from random positions in all videos below a folder.
 
     size: (W, H) that a video is first scaled to cover, never distorted. Raises ValueError if there is no video, or the
     crop is larger than that.
     """
-
-    device = torch.device("cpu")  # where videos are decoded
 
     def __init__(self, folder: str | Path, size: tuple[int, int], frames: int, side: int, seed: int) -> None:
         self.folder, self.size, self.frames, self.side, self.seed = Path(folder), size, frames, side, seed
@@ -63,11 +41,16 @@ class VideoCrops:
         if not self.paths:
             raise ValueError(f"no videos below {self.folder}: give a folder of {', '.join(SUFFIXES)} files")
 
-    def plan(self, indices: Sequence[int]) -> PlannedCrops:
-        return PlannedCrops(self, indices)
-
     def batch(self, indices: Sequence[int]) -> Batch:
-        return self.plan(indices).draw(self.device)
+        """Those crops. Videos have no tracks and no captions: those fields are empty."""
+        clips = len(indices)
+        return Batch(
+            video=torch.stack([self.crop_of(index) for index in indices]),
+            xy=torch.zeros(clips, self.frames, 0, 2),
+            visible=torch.zeros(clips, self.frames, 0, dtype=torch.bool),
+            object_of=torch.zeros(clips, 0, dtype=torch.int64),
+            captions=[""] * clips,
+        )
 
     def crop_of(self, index: int) -> Tensor:
         """(F, 3, side, side) uint8. Raises ValueError when one video after another cannot be used."""
