@@ -32,7 +32,7 @@ class Points(NamedTuple):
     born: IntArray
 
     def pick(self, chosen: IntArray) -> Points:
-        return Points(*(part[chosen] for part in self))
+        return Points(self.layer[chosen], self.local[chosen], self.born[chosen])
 
     @classmethod
     def join(cls, parts: Sequence[Points]) -> Points:

@@ -18,7 +18,7 @@ from torch.nn.functional import grid_sample, interpolate
 from motionstream.camera.camera import Lens, pixel_centres, to_camera, to_world
 from motionstream.camera.path import MOVES, CameraPath, moved
 from motionstream.data.assets import Asset, AssetLibrary
-from motionstream.tracks import Tracks
+from motionstream.tracks.tracks import Tracks, inside
 
 Floats = npt.NDArray[np.float64]
 Size = tuple[int, int]
@@ -112,10 +112,9 @@ class CameraScene:
         xy, visible = [], []
         for frame, pose in enumerate(self.path.poses):
             at, far = self._lens(frame).project(to_camera(pose, world))
-            inside = np.all((at >= 0) & (at < self.lens.size), axis=-1)
             hidden = far > self.depth(frame, np.nan_to_num(at)) * (1 + OWN)
             xy.append(at)
-            visible.append(inside & np.isfinite(far) & ~hidden)
+            visible.append(inside(at, self.lens.size) & np.isfinite(far) & ~hidden)
         return Tracks(np.stack(xy).astype(np.float32), np.stack(visible))
 
     def _lens(self, frame: int) -> Lens:

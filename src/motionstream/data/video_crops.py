@@ -31,6 +31,8 @@ class VideoCrops:
     crop is larger than that.
     """
 
+    device = torch.device("cpu")  # where videos are decoded
+
     def __init__(self, folder: str | Path, size: tuple[int, int], frames: int, side: int, seed: int) -> None:
         self.folder, self.size, self.frames, self.side, self.seed = Path(folder), size, frames, side, seed
         if side > min(size):

@@ -140,25 +140,22 @@ class Connection:
             case protocol.Ack():
                 self._playout.acknowledged(message.chunk, message.buffered)
                 self._acknowledged.set()
+            case protocol.Command(type="start" | "resume" | "pause"):
+                await self._set_running(message.type != "pause")
+            case protocol.Command(type="stop"):
+                await self._open(self._need_session().origin)
             case protocol.Command():
-                await self._command(message.type)
+                await self._save_gestures()
             case protocol.SetPrompt():
                 self._need_session().set_prompt(message.seq, message.text)
             case protocol.Record():
                 await self._record(message.on)
             case _:
-                self._need_session().apply(message.seq, self._mapper.translate(message))
-
-    async def _command(self, command: str) -> None:
-        match command:
-            case "start" | "resume":
-                await self._run()
-            case "pause":
-                await self._pause()
-            case "stop":
-                await self._open(self._need_session().origin)
-            case _:
-                await self._save_gestures()
+                session = self._need_session()
+                try:
+                    session.apply(message.seq, self._mapper.translate(message))
+                except ValueError as error:
+                    raise ViewerError(ErrorCode.GESTURE_REFUSED, str(error)) from None
 
     def _need_session(self) -> Session:
         if self._session is None:
@@ -194,21 +191,17 @@ class Connection:
         )
         await self._tell_state("ready")
 
-    async def _run(self) -> None:
+    async def _set_running(self, running: bool) -> None:
         session = self._need_session()
-        if not self._running.is_set():
+        if running and not self._running.is_set():
             session.note_running(True)
             self._playout.resume()
             self._running.set()
-        await self._tell_state("running")
-
-    async def _pause(self) -> None:
-        session = self._need_session()
-        if self._running.is_set():
+        elif not running and self._running.is_set():
             session.note_running(False)
             self._running.clear()
             self._playout.pause()
-        await self._tell_state("paused")
+        await self._tell_state("running" if running else "paused")
 
     async def _tell_state(self, state: str) -> None:
         await self._send({"type": "state", "state": state})

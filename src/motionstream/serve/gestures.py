@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from motionstream.serve import protocol
-from motionstream.serve.errors import ErrorCode, ViewerError
 from motionstream.tracks import events
 
 
@@ -18,18 +17,11 @@ class GestureMapper:
         self._pins: set[int] = set()
 
     def translate(self, message: protocol.GestureMessage) -> list[events.Gesture]:
-        """The events of a message, oldest first. Raises ViewerError where its values are inconsistent."""
-        try:
-            return self._translate(message)
-        except ValueError as error:
-            raise ViewerError(ErrorCode.GESTURE_REFUSED, str(error)) from None
-
-    def _translate(self, message: protocol.GestureMessage) -> list[events.Gesture]:
+        """The events of a message, oldest first. Raises ValueError where its values are inconsistent."""
         match message:
             case protocol.Down():
                 spacing, size, falloff = self._grid(message.grid)
-                x, y = self._place(message)
-                return [events.GridDown(_name(message), x, y, spacing, size, falloff, message.at)]
+                return [events.GridDown(_name(message), *self._place(message), spacing, size, falloff, message.at)]
             case protocol.Move():
                 return [events.Move(_name(message), *self._place(s), s.at) for s in message.samples]
             case protocol.Pin():

@@ -48,6 +48,10 @@ class Message(_Strict):
     seq: Sequence_
 
 
+class _OnlySeq(Message):
+    model_config = ConfigDict(extra="ignore")
+
+
 class Grid(_Strict):
     """A square of points around the pressed place; lengths are shares of the frame's width.
 
@@ -213,18 +217,9 @@ def _explain(error: ValidationError) -> ViewerError:
 def seq_of(raw: str) -> int | None:
     """The `seq` of a message that was not accepted, where it has one: the `ref` of the answer."""
     try:
-        value = _SEQ_PARSER.validate_json(raw[: Limits.message_bytes])
+        return _OnlySeq.model_validate_json(raw[: Limits.message_bytes]).seq
     except (ValueError, RecursionError):
         return None
-    return value.seq
-
-
-class _OnlySeq(BaseModel):
-    model_config = ConfigDict(strict=True)
-    seq: Sequence_
-
-
-_SEQ_PARSER: TypeAdapter[_OnlySeq] = TypeAdapter(_OnlySeq)
 
 
 def pack_chunk(header: Mapping[str, Any], frames: Sequence[bytes]) -> bytes:

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from motionstream.serve.encode import Mp4Recorder, jpeg_frames
-from motionstream.serve.errors import ErrorCode, ViewerError
 from motionstream.serve.limits import Limits
 from motionstream.serve.model_thread import SettlingStream
 from motionstream.serve.protocol import pack_chunk
@@ -83,29 +82,23 @@ class Session:
             return self._gestures.recording()
 
     def apply(self, seq: int, events: Sequence[Gesture]) -> None:
-        """Apply gestures from the next chunk on. Raises ViewerError at the first that is refused."""
+        """Apply gestures from the next chunk on. Raises ValueError at the first that is refused."""
         with self._lock:
             for event in events:
-                self._apply(event)
+                self._gestures.apply(event)
             self._applied_seq = seq
 
     def set_prompt(self, seq: int, text: str) -> None:
         """Change the prompt from the next chunk on."""
         with self._lock:
-            self._apply(Prompt(text, self.next_frame / self.fps))
+            self._gestures.apply(Prompt(text, self.next_frame / self.fps))
             self._prompt, self._applied_seq = text, seq
 
     def note_running(self, running: bool) -> None:
         """Record that the stream was paused or resumed; the stream clock does not advance meanwhile."""
         with self._lock:
             time_now = self.next_frame / self.fps
-            self._apply(Resume(time_now) if running else Pause(time_now))
-
-    def _apply(self, event: Event) -> None:
-        try:
-            self._gestures.apply(event)
-        except ValueError as error:
-            raise ViewerError(ErrorCode.GESTURE_REFUSED, str(error)) from None
+            self._gestures.apply(Resume(time_now) if running else Pause(time_now))
 
     def next_chunk(self) -> PackedChunk:
         """Make, encode and record the next chunk. Runs in the model thread."""
@@ -143,9 +136,9 @@ class Session:
         while self._script and self._script[0][0] <= self.next_frame:
             event = self._script.popleft()[1]
             try:
-                self._apply(event)
-            except ViewerError as error:  # a viewer's own gesture may use its name, or the last of the points
-                log.info("replay: %s", error.message)
+                self._gestures.apply(event)
+            except ValueError as error:  # a viewer's own gesture may use its name, or the last of the points
+                log.info("replay: %s", error)
                 continue
             if isinstance(event, Prompt):
                 self._prompt = event.text

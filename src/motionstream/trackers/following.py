@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from motionstream.tracks import tracks
 from motionstream.tracks.tracks import Tracks
 
 Video = npt.NDArray[np.uint8]
@@ -113,9 +114,7 @@ def check_frame(frame: Video) -> None:
 
 def inside(xy: Points, frame: Video) -> Mask:
     """(…,) whether positions (…, 2) are finite and within the (H, W, 3) frame."""
-    height, width = frame.shape[:2]
-    within: Mask = np.all((xy >= 0) & (xy < (width, height)), axis=-1)  # false for NaN too
-    return within
+    return tracks.inside(xy, (frame.shape[1], frame.shape[0]))
 
 
 def tracks_of(xy: Points, visible: Mask, points: Points, born: Births, frame: Video) -> Tracks:

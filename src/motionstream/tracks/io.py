@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from motionstream.geometry import Fit
-from motionstream.tracks.tracks import Tracks
+from motionstream.tracks.tracks import Tracks, inside
 
 LARGEST = 1 << 30  # bytes that the arrays of one file may unpack to
 LARGEST_TEXT = 256 << 20
@@ -65,8 +65,7 @@ def on_frame(tracks: Tracks, stored: Size, size: Size, mismatch: str = "fit", na
             "send tracks of this size, or let them be fitted"
         )
     xy = Fit.of(stored, size).to_frame(tracks.xy).astype(np.float32)
-    inside = np.all((xy >= 0) & (xy < np.array(size)), axis=-1)
-    return Tracks(xy, tracks.visible & inside, tracks.ids)
+    return Tracks(xy, tracks.visible & inside(xy, size), tracks.ids)
 
 
 def load_wan_move(path: AnyPath, visibility: AnyPath | None = None) -> Tracks:

@@ -149,15 +149,7 @@ class Recording:
     @property
     def script(self) -> tuple[tuple[int, Event], ...]:
         """(frame, event) in order: each event with the first frame that it acted on."""
-        script: list[tuple[int, Event]] = []
-        waiting: list[Event] = []
-        for entry in self.entries:
-            if isinstance(entry, ChunkMark):
-                script.extend((entry.first_frame, event) for event in waiting)
-                waiting = []
-            else:
-                waiting.append(entry)
-        return tuple(script)
+        return tuple((chunk.first_frame, event) for before, chunk in self._chunks() for event in before)
 
     def replay(self) -> Iterator[tuple[tuple[Event, ...], Tracks]]:
         """Chunk by chunk: the events before it (prompts, pauses and gestures), and its tracks.
@@ -165,14 +157,20 @@ class Recording:
         Raises ValueError when the entries do not follow from one another.
         """
         session = self.header.session()
+        for before, chunk in self._chunks():
+            for event in before:
+                if isinstance(event, Gesture):
+                    session.apply(event)
+            yield before, session.tracks(chunk.first_frame, chunk.frames)
+
+    def _chunks(self) -> Iterator[tuple[tuple[Event, ...], ChunkMark]]:
+        """Each chunk with the events before it."""
         before: list[Event] = []
         for entry in self.entries:
             if isinstance(entry, ChunkMark):
-                yield tuple(before), session.tracks(entry.first_frame, entry.frames)
+                yield tuple(before), entry
                 before = []
             else:
-                if isinstance(entry, Gesture):
-                    session.apply(entry)
                 before.append(entry)
 
     def on(self, size: tuple[int, int]) -> Recording:
