@@ -46,7 +46,7 @@ class Follower(Protocol):
         """Track all points to the (H, W, 3) uint8 frame."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class CausalTracker:
     """A `PointTracker` of a `Follower`. begin: makes the one of a new video."""
 

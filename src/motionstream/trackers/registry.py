@@ -27,14 +27,10 @@ class PointTracker(Protocol):
     hash: twelve hex digits; the same tracker with the same hash finds the same tracks.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def licence(self) -> str: ...
-    @property
-    def live(self) -> bool: ...
-    @property
-    def hash(self) -> str: ...
+    name: str
+    licence: str
+    live: bool
+    hash: str
 
     def track(
         self, video: Video, queries: npt.ArrayLike, births: npt.ArrayLike | None = None, over: Over = every
