@@ -23,7 +23,7 @@ LATENTS = 12
 
 @torch.inference_mode()
 def changed_after(model: StreamingModel, latents: int) -> tuple[RollingCache, small.Video]:
-    """A clip under small.PROMPT; its window committed again under NEW; one more chunk: the cache, all frames."""
+    """A clip under PROMPT; its window committed again under NEW; one more chunk: the cache, all frames."""
     network, rollout_config = model.network, model.rollout_config
     chunk, sink, window = rollout_config.chunk, rollout_config.sink, rollout_config.window
     pixels, conditioning, warped = small.begun(
