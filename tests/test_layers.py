@@ -36,7 +36,7 @@ BESIDE |= {"train": MODELS, "evaluate": MODELS | {"trackers", "camera", "client"
 TOP = {"", "__init__", "__main__", "cli", "console", "doctor", "errors", "plan"}
 # Large or optional: only imported where they are used. serve/ is the one folder that stands on its packages.
 HEAVY = {
-    *("av", "cv2", "diffusers", "fastapi", "matplotlib", "msgpack", "pandas", "scipy", "starlette", "tensorboard"),
+    *("av", "cv2", "diffusers", "fastapi", "matplotlib", "msgpack", "pandas", "starlette", "tensorboard"),
     *("torchmetrics", "transformers", "uvicorn", "websockets"),
 }
 ALLOWED_HEAVY = {"serve": {"av", "fastapi", "msgpack", "starlette", "uvicorn", "websockets"}}

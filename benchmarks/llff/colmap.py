@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.transform import Rotation
 
 from motionstream.camera.camera import Lens
-from motionstream.camera.path import rotation_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -134,7 +134,7 @@ def _images(reader: _Reader, lenses: dict[int, Lens]) -> dict[str, Registered]:
 
 def camera_to_world(pose: Floats) -> Floats:
     """(qw, qx, qy, qz, tx, ty, tz) from the world to the camera → (4, 4) from the camera to the world."""
-    turn = rotation_of(pose[:4])
+    turn = Rotation.from_quat(pose[:4], scalar_first=True).as_matrix()
     back = np.eye(4)
     back[:3, :3], back[:3, 3] = turn.T, -turn.T @ pose[4:]
     return back

@@ -28,7 +28,6 @@ EXTRAS = {
     "torchmetrics": "evaluate",
     "matplotlib": "evaluate",
     "pandas": "evaluate",
-    "scipy": "evaluate",
     "diffusers": "wan",
     "transformers": "wan",
 }

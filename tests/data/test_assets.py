@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from motionstream.data.assets import AssetLibrary
+from motionstream.data.assets import KEPT, AssetLibrary, read_rgba
 from motionstream.data.synthetic import SyntheticWorlds
 
 ASSETS = Path(__file__).parent / "assets"
@@ -56,11 +56,12 @@ def test_pictures_keep_straight_alpha_and_are_decoded_once(library: AssetLibrary
 
 
 def test_the_cache_is_bounded_and_does_not_travel() -> None:
-    library = AssetLibrary(ASSETS, cache=2)
+    library = AssetLibrary(ASSETS)
+    empty = len(pickle.dumps(library))
     for asset in library.cutouts:
         library.load(asset)
-    assert len(library._cache) == 2
-    assert len(pickle.loads(pickle.dumps(library))._cache) == 0
+    assert read_rgba.cache_info().maxsize == KEPT
+    assert len(pickle.dumps(library)) == empty
 
 
 def test_kinds_are_drawn_by_weight_not_by_number(library: AssetLibrary) -> None:

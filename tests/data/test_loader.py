@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.loader import Arrays, Loader, loader
-from motionstream.data.synthetic import SyntheticWorlds
+from motionstream.data.loader import Loader, loader
+from motionstream.data.synthetic import Batch, SyntheticWorlds
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -20,7 +20,7 @@ def small(library: AssetLibrary) -> SyntheticWorlds:
     return SyntheticWorlds(library, size=(64, 48), frames=5, seed=2, points=24)
 
 
-def same(a: Arrays, b: Arrays) -> bool:
+def same(a: Batch, b: Batch) -> bool:
     return a["captions"] == b["captions"] and all(torch.equal(a[name], b[name]) for name in FIELDS)
 
 

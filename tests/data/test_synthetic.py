@@ -196,11 +196,11 @@ def test_a_batch_is_its_clips(library: AssetLibrary) -> None:
     batch = worlds.batch([2, 0])
     for row, index in enumerate((2, 0)):
         clip = worlds.sample(index)
-        np.testing.assert_array_equal(batch.video[row].permute(0, 2, 3, 1).numpy(), clip.video)
-        np.testing.assert_array_equal(batch.xy[row].numpy(), clip.tracks.xy)
-        np.testing.assert_array_equal(batch.visible[row].numpy(), clip.tracks.visible)
-        np.testing.assert_array_equal(batch.object_of[row].numpy(), clip.object_of)
-        assert batch.captions[row] == clip.caption
+        np.testing.assert_array_equal(batch["video"][row].permute(0, 2, 3, 1).numpy(), clip.video)
+        np.testing.assert_array_equal(batch["xy"][row].numpy(), clip.tracks.xy)
+        np.testing.assert_array_equal(batch["visible"][row].numpy(), clip.tracks.visible)
+        np.testing.assert_array_equal(batch["object_of"][row].numpy(), clip.object_of)
+        assert batch["captions"][row] == clip.caption
 
 
 def test_varied_worlds_have_what_others_lack_and_true_tracks(library: AssetLibrary) -> None:

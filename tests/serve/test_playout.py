@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from motionstream.serve.limits import Bucket
 from motionstream.serve.playout import Playout
-from motionstream.serve.rates import Bucket
 
 
 class Clock:

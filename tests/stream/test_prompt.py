@@ -10,18 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tests.small import GEOMETRY, cache_for
-from tests.stream.small_bundle import (
-    PROMPT,
-    Video,
-    begun,
-    decoded,
-    drag,
-    dragged,
-    filtered,
-    open_small,
-    photo,
-    save_small,
-)
+from tests.stream import small_bundle as small
 
 from motionstream.dit import RollingCache
 from motionstream.geometry import chunk_spans
@@ -34,12 +23,14 @@ LATENTS = 12
 
 
 @torch.inference_mode()
-def changed_after(model: StreamingModel, latents: int) -> tuple[RollingCache, Video]:
+def changed_after(model: StreamingModel, latents: int) -> tuple[RollingCache, small.Video]:
     """A clip under PROMPT; its window committed again under NEW; one more chunk: the cache, all frames."""
     network, rollout_config = model.network, model.rollout_config
     chunk, sink, window = rollout_config.chunk, rollout_config.sink, rollout_config.window
-    pixels, conditioning, warped = begun(model, photo(), drag(0, GEOMETRY.frames(latents + chunk)), seed=0)
-    known, old, new = model.vae.encode(pixels), network.context([PROMPT]), network.context([NEW])
+    pixels, conditioning, warped = small.begun(
+        model, small.photo(), small.drag(0, GEOMETRY.frames(latents + chunk)), seed=0
+    )
+    known, old, new = model.vae.encode(pixels), network.context([small.PROMPT]), network.context([NEW])
     cache = cache_for(network, rollout_config)
     clean = torch.cat(
         list(rollout(network, cache, conditioning.slice(0, latents), old, rollout_config, keyed(0), known)), 1
@@ -53,10 +44,10 @@ def changed_after(model: StreamingModel, latents: int) -> tuple[RollingCache, Vi
     noise, part = keyed(0), conditioning.slice(latents, latents + chunk)
     index = latents // chunk
     after = denoise_chunk(network, cache, ChunkInputs(part, new, partial(noise, index)), rollout_config.times)
-    video, shown = decoded(model, torch.cat([clean, after], 1), warped), GEOMETRY.frames(latents)
+    video, shown = small.decoded(model, torch.cat([clean, after], 1), warped), GEOMETRY.frames(latents)
     before, later = (
-        filtered(model, video[:, :shown], PROMPT),
-        filtered(model, video[:, shown:], NEW, shown, shown, before=PROMPT),
+        small.filtered(model, video[:, :shown], small.PROMPT),
+        small.filtered(model, video[:, shown:], NEW, shown, shown, before=small.PROMPT),
     )
     return cache, to_frames(torch.cat([before, later], 1)[0])
 
@@ -65,9 +56,9 @@ def changed_after(model: StreamingModel, latents: int) -> tuple[RollingCache, Vi
 @pytest.mark.parametrize("latents", [6, LATENTS])
 def test_it_equals_a_fresh_commit_of_the_window(tmp_path: Path, sizes: tuple[int, int, int], latents: int) -> None:
     """Also where a chunk lies half in the sink, or has half left the window."""
-    model = open_small(save_small(tmp_path, *sizes))
-    stream = model.open(photo(), PROMPT)
-    before = dragged(stream, latents // sizes[0])
+    model = small.open_small(small.save_small(tmp_path, *sizes))
+    stream = model.open(small.photo(), small.PROMPT)
+    before = small.dragged(stream, latents // sizes[0])
     stream.settle()
     sink = stream.state.cache.keys[:, :, : sizes[1]].clone()
     window = stream.state.cache.keys[:, :, sizes[1] :].clone()
@@ -78,7 +69,7 @@ def test_it_equals_a_fresh_commit_of_the_window(tmp_path: Path, sizes: tuple[int
     assert stream.state.cache.window_filled == cache.window_filled
     for slot, other in zip(in_order(stream.state.cache), in_order(cache), strict=True):
         torch.testing.assert_close(slot, other, atol=1e-4, rtol=0)
-    made = np.concatenate([before, dragged(stream, 1)])
+    made = np.concatenate([before, small.dragged(stream, 1)])
     assert np.abs(made.astype(int) - expected.astype(int)).max() <= 1
 
 
@@ -93,13 +84,13 @@ def in_order(cache: RollingCache) -> list[torch.Tensor]:
 
 
 def test_where_the_network_is_not_told_the_look_alone_hears_the_prompt(tmp_path: Path) -> None:
-    model = open_small(save_small(tmp_path, reads_prompt=False))
-    silent, said = model.open(photo()), model.open(photo(), PROMPT)
-    plain, seen = dragged(silent, 3), dragged(said, 3)
+    model = small.open_small(small.save_small(tmp_path, reads_prompt=False))
+    silent, said = model.open(small.photo()), model.open(small.photo(), small.PROMPT)
+    plain, seen = small.dragged(silent, 3), small.dragged(said, 3)
     torch.testing.assert_close(silent.state.cache.keys, said.state.cache.keys)
     with torch.inference_mode():
         video = torch.from_numpy(plain).permute(0, 3, 1, 2)[None] / 127.5 - 1
-        expected = to_frames(filtered(model, video, PROMPT)[0])
+        expected = to_frames(small.filtered(model, video, small.PROMPT)[0])
     inside = ((plain > 0) & (plain < 255)).all(-1)  # what was cut off before it was looked at is lost here
     assert np.abs(seen.astype(int) - plain)[inside].mean() > 0.5
     assert np.abs(seen.astype(int) - expected)[inside].max() <= 1
@@ -111,34 +102,34 @@ def test_where_the_network_is_not_told_the_look_alone_hears_the_prompt(tmp_path:
 
 
 def test_a_new_prompt_is_seen_in_the_next_chunk_and_not_before(model: StreamingModel) -> None:
-    stream, twin = model.open(photo(), PROMPT), model.open(photo(), PROMPT)
-    np.testing.assert_array_equal(dragged(stream, 3), dragged(twin, 3))
+    stream, twin = model.open(small.photo(), small.PROMPT), model.open(small.photo(), small.PROMPT)
+    np.testing.assert_array_equal(small.dragged(stream, 3), small.dragged(twin, 3))
     stream.prompt = NEW
     assert stream.prompt == NEW
-    assert (dragged(stream, 1) != dragged(twin, 1)).mean() > 0.05
+    assert (small.dragged(stream, 1) != small.dragged(twin, 1)).mean() > 0.05
 
 
 def test_the_same_prompt_again_is_no_change(model: StreamingModel) -> None:
-    stream, twin = model.open(photo(), PROMPT), model.open(photo(), PROMPT)
+    stream, twin = model.open(small.photo(), small.PROMPT), model.open(small.photo(), small.PROMPT)
     for _ in range(4):
-        np.testing.assert_array_equal(dragged(stream, 1), dragged(twin, 1))
-        stream.prompt = PROMPT
+        np.testing.assert_array_equal(small.dragged(stream, 1), small.dragged(twin, 1))
+        stream.prompt = small.PROMPT
 
 
 def test_a_prompt_given_before_the_first_step_is_the_prompt(model: StreamingModel) -> None:
-    late, twin = model.open(photo()), model.open(photo(), PROMPT)
-    late.prompt = PROMPT
-    np.testing.assert_array_equal(dragged(late, 3), dragged(twin, 3))
+    late, twin = model.open(small.photo()), model.open(small.photo(), small.PROMPT)
+    late.prompt = small.PROMPT
+    np.testing.assert_array_equal(small.dragged(late, 3), small.dragged(twin, 3))
 
 
 def test_a_reworded_prompt_does_not_restart_an_effect_that_is_in_force(tmp_path: Path) -> None:
     """Phrases of both prompts go on; one that is new begins."""
-    model = open_small(save_small(tmp_path, reads_prompt=False))
-    steady, reworded = model.open(photo(), "snow"), model.open(photo(), "snow")
-    np.testing.assert_array_equal(dragged(steady, 2), dragged(reworded, 2))
+    model = small.open_small(small.save_small(tmp_path, reads_prompt=False))
+    steady, reworded = model.open(small.photo(), "snow"), model.open(small.photo(), "snow")
+    np.testing.assert_array_equal(small.dragged(steady, 2), small.dragged(reworded, 2))
     reworded.prompt = "it snows: snow!"
-    np.testing.assert_array_equal(dragged(steady, 1), dragged(reworded, 1))
+    np.testing.assert_array_equal(small.dragged(steady, 1), small.dragged(reworded, 1))
     reworded.prompt = "snow, rain"
     shown = GEOMETRY.frames(reworded.state.latents)
     assert sorted(reworded.state.finisher.since.values()) == [0, shown]
-    assert (dragged(steady, 1) != dragged(reworded, 1)).any()
+    assert (small.dragged(steady, 1) != small.dragged(reworded, 1)).any()

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from motionstream.trackers.lucas_kanade import Settings, track, track_frames
+from motionstream.trackers.lucas_kanade import Settings, track, tracker
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
 
@@ -30,7 +30,7 @@ def moving(path: npt.NDArray[np.float64], light: npt.NDArray[np.float64] | None 
 
 
 def errors(video: Video, path: npt.NDArray[np.float64], settings: Settings | None = None) -> npt.NDArray[np.float64]:
-    found = track(video, QUERIES, settings=settings)
+    found = tracker(settings or Settings()).track(video, QUERIES)
     return np.linalg.norm(found.xy - (QUERIES + path[:, None]), axis=-1)
 
 
@@ -91,7 +91,7 @@ def test_points_can_be_born_later() -> None:
 def test_frames_one_by_one_are_the_same_as_the_whole() -> None:
     video = moving(TURN)
     whole = track(video, QUERIES)
-    for number, (xy, kept) in enumerate(track_frames(iter(video), QUERIES)):
+    for number, (xy, kept) in enumerate(tracker().track_frames(iter(video), QUERIES)):
         np.testing.assert_array_equal(xy, whole.xy[number])
         np.testing.assert_array_equal(kept, whole.visible[number])
     assert number == FRAMES - 1

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from motionstream.trackers import lucas_kanade
 from motionstream.trackers.cotracker import CoTracker
-from motionstream.trackers.registry import TRACKERS, LucasKanadeTracker, PointTracker, open_tracker
+from motionstream.trackers.registry import TRACKERS, PointTracker, open_tracker
 from motionstream.tracks.preview import drawn
 from motionstream.tracks.tracks import Tracks
 
@@ -338,7 +338,7 @@ def test_a_hash_tells_trackers_apart(installed: None, weights: dict[str, Path], 
     save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     hashes = [opened(name, weights).hash for name in PUBLISHED]
     assert opened("tapir", weights).hash == hashes[2] != open_tracker("tapir", tmp_path / "other.safetensors").hash
-    assert LucasKanadeTracker().hash != LucasKanadeTracker(lucas_kanade.Settings(window=9)).hash
+    assert lucas_kanade.tracker().hash != lucas_kanade.tracker(lucas_kanade.Settings(window=9)).hash
     assert all(len(digits) == 12 for digits in hashes)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path as FilePath
 
 import numpy as np
@@ -57,9 +56,9 @@ def happen(recorder: Recorder, happenings: list[Event | int]) -> list[Tracks]:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(HAPPENINGS, max_size=40))
 def test_replay_gives_exactly_the_same_tracks(happenings: list[Event | int]) -> None:
-    file = io.StringIO()
-    made = happen(Recorder(HEADER, file), happenings)
-    recording = Recording.parse(file.getvalue())
+    recorder = Recorder(HEADER)
+    made = happen(recorder, happenings)
+    recording = Recording.parse("".join(f"{line}\n" for line in recorder.recording().lines()))
     assert recording.header == HEADER
     replayed = [tracks for _, tracks in recording.replay()]
     assert len(replayed) == len(made)
@@ -92,12 +91,13 @@ def test_a_file_holds_what_happened_in_order(tmp_path: FilePath) -> None:
     assert before[1][0] == Prompt("it snows", 0.3)
 
 
-def test_every_line_is_in_the_file_as_soon_as_it_happened(tmp_path: FilePath) -> None:
-    path = tmp_path / "live.jsonl"
-    with path.open("w", encoding="utf-8") as file:
-        recorder = Recorder(HEADER, file)
+def test_beyond_its_limit_events_act_and_are_not_kept() -> None:
+    free, limited = Recorder(HEADER), Recorder(HEADER, most=1)
+    for recorder in (free, limited):
         recorder.apply(Pin("p", 1, 2))
-        assert Recording.load(path).events == (Pin("p", 1, 2),)
+        recorder.apply(Pin("q", 10, 20))
+    assert limited.recording().entries == free.recording().entries[:1]
+    np.testing.assert_array_equal(limited.tracks(0, 9).xy, free.tracks(0, 9).xy)
 
 
 def test_what_is_refused_is_not_recorded() -> None:

@@ -8,13 +8,14 @@ pixels). Depth is along the camera's axis, in any unit; larger is farther, NaN u
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
 from motionstream.camera.path import CameraPath
 from motionstream.geometry import Fit
-from motionstream.tracks.tracks import Tracks
+from motionstream.tracks.tracks import Tracks, inside
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -172,20 +173,13 @@ def z_buffer(xy: Floats, depth: Floats, side: Floats, size: Size) -> Floats:
     width, height = size
     nearest = np.full((height, width), np.inf)
     half = FOOTPRINT * np.minimum(side, LARGEST_FOOTPRINT)
-    inside = np.isfinite(depth) & np.all((xy > -half[:, None]) & (xy < size + half[:, None]), axis=-1)
-    xy, depth, half = xy[inside], depth[inside], np.maximum(half[inside], 0.5)
+    drawn = np.isfinite(depth) & np.all((xy > -half[:, None]) & (xy < size + half[:, None]), axis=-1)
+    xy, depth, half = xy[drawn], depth[drawn], np.maximum(half[drawn], 0.5)
     reach = int(half.max() + 0.5) if len(half) else 0
-    for ring in range(reach + 1):
-        some = half + 0.5 >= ring
-        for column, row in _offsets(ring):
-            _draw(nearest, xy[some], depth[some], half[some], column, row)
+    for column, row in product(range(-reach, reach + 1), repeat=2):
+        some = half + 0.5 >= max(abs(column), abs(row))
+        _draw(nearest, xy[some], depth[some], half[some], column, row)
     return nearest
-
-
-def _offsets(ring: int) -> list[tuple[int, int]]:
-    """Steps in x and y to the pixels of a square ring."""
-    span = range(-ring, ring + 1)
-    return [(x, y) for y in span for x in span if max(abs(x), abs(y)) == ring]
 
 
 def _draw(nearest: Floats, xy: Floats, depth: Floats, half: Floats, column: int, row: int) -> None:
@@ -204,7 +198,7 @@ def _unhidden(xy: Floats, depth: Floats, slack: Floats, nearest: Floats) -> Mask
     One pixel is not enough: next to a silhouette, squares that reach over it would hide the background beside it.
     """
     height, width = nearest.shape
-    seen: Mask = np.isfinite(depth) & np.all((xy >= 0) & (xy < (width, height)), axis=-1)
+    seen: Mask = np.isfinite(depth) & inside(xy, (width, height))
     left, top = np.floor(xy[seen] - 0.5).astype(int).T
     columns, rows = (np.clip((low, low + 1), 0, limit - 1) for low, limit in ((left, width), (top, height)))
     farthest = nearest[rows[:, None], columns[None]].max((0, 1))

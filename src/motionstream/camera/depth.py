@@ -24,13 +24,13 @@ from PIL import Image, UnidentifiedImageError
 
 from motionstream.camera.camera import VIEW, Lens, depth_at, known, pixel_centres
 from motionstream.geometry import Fit
+from motionstream.tracks.io import read_npy, read_npz
 
 Floats = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.uint8]
 Size = tuple[int, int]
 
 SUFFIXES = (".npy", ".npz", ".png")
-LARGEST = 1 << 30  # bytes that a file may unpack to
 ASPECT = 0.02  # part by which a map's shape may differ from its picture's
 HORIZON = 0.45  # of the guess, in parts of the height from above
 WALL = 4.0  # how much farther than the lower edge the guess's wall is
@@ -122,11 +122,10 @@ def plane_guess(size: Size) -> DepthMap:
 def read_depth(file: str | os.PathLike[str], inverse: bool = False) -> DepthMap:
     """The depth in a file. inverse: it holds 1/depth. Raises ValueError if it holds none, FileNotFoundError."""
     path = Path(file)
-    read = {".npy": _npy, ".npz": _npz, ".png": _png}.get(path.suffix.lower())
-    if read is None:
+    if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path}: depth is read from a name that ends in {', '.join(SUFFIXES)}")
     try:
-        values = read(path)
+        values = _values(path)
         if values.ndim != 2 or values.dtype.kind not in "uif" or 0 in values.shape:
             raise ValueError(f"holds {values.dtype} of shape {values.shape}: send numbers of shape (height, width)")
         depth = known(values.astype(np.float64))
@@ -135,26 +134,11 @@ def read_depth(file: str | os.PathLike[str], inverse: bool = False) -> DepthMap:
     return DepthMap(1 / depth if inverse else depth, str(path), "the file's own")
 
 
-def _npy(path: Path) -> npt.NDArray[Any]:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(array, np.ndarray):
-        raise ValueError("an npz, not an npy file")
-    if array.nbytes > LARGEST:
-        raise ValueError(f"holds more than {LARGEST >> 20} MiB")
-    return np.array(array)
-
-
-def _npz(path: Path) -> npt.NDArray[Any]:
-    with zipfile.ZipFile(path) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > LARGEST:
-            raise ValueError(f"unpacks to more than {LARGEST >> 20} MiB")
-    with np.load(path, allow_pickle=False) as arrays:
-        if "depth" not in arrays:
-            raise ValueError(f"has no array named depth, but {', '.join(arrays) or 'none'}")
-        return np.asarray(arrays["depth"])
-
-
-def _png(path: Path) -> npt.NDArray[Any]:
+def _values(path: Path) -> npt.NDArray[Any]:
+    if path.suffix.lower() == ".npy":
+        return read_npy(path)
+    if path.suffix.lower() == ".npz":
+        return read_npz(path, ("depth",))["depth"]
     with Image.open(path, formats=("PNG",)) as picture:
         if not picture.mode.startswith("I"):
             raise ValueError(f"a PNG of mode {picture.mode}: depth takes one channel of 16 bits")
@@ -199,7 +183,14 @@ def _moge(weights: str, download: bool) -> Estimator:
     """MoGe by its own package, which reads its own checkpoint; version 2, else 1."""
     import torch
 
-    model: Any = _moge_class(weights).from_pretrained(weights).eval()
+    version = "v2" if "2" in Path(weights).name else "v1"
+    try:
+        package = importlib.import_module(f"moge.model.{version}")
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"depth moge: needs its authors' package moge (no module {error.name}): install it, or use another depth"
+        ) from None
+    model: Any = package.MoGeModel.from_pretrained(weights).eval()
 
     def estimate(picture: Picture) -> DepthMap:
         pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 255
@@ -210,13 +201,3 @@ def _moge(weights: str, download: bool) -> Estimator:
         return DepthMap(depth, f"moge, {weights}", PUBLISHED["moge"].licence, view)
 
     return estimate
-
-
-def _moge_class(weights: str) -> Any:
-    version = "v2" if "2" in Path(weights).name else "v1"
-    try:
-        return importlib.import_module(f"moge.model.{version}").MoGeModel
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"depth moge: needs its authors' package moge (no module {error.name}): install it, or use another depth"
-        ) from None

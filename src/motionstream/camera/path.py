@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.transform import Rotation, Slerp
 
 Floats = npt.NDArray[np.float64]
 
 ROTATION_ERROR = 1e-3  # largest error of any entry of Rᵀ R of a pose
-PARALLEL = 1e-9  # radians between rotations that count as equal
 LARGEST_TEXT = 16 << 20
 FORMAT = "send a JSON list of at least two 4×4 matrices, camera to world, x right, y down, z forwards"
 
@@ -97,70 +97,31 @@ def moved(name: str, frames: int, amount: float | None = None, distance: float =
 
 def about(axis: int, angle: Floats) -> Floats:
     """(T, 3, 3) right-handed rotations by `angle` (T,) radians about one axis (0 x, 1 y, 2 z)."""
-    first, second = (axis + 1) % 3, (axis + 2) % 3
-    turn = np.tile(np.eye(3), (len(angle), 1, 1))
-    turn[:, first, first] = turn[:, second, second] = np.cos(angle)
-    turn[:, second, first] = np.sin(angle)
-    turn[:, first, second] = -np.sin(angle)
+    turn: Floats = Rotation.from_rotvec(angle[:, None] * np.eye(3)[axis]).as_matrix()
     return turn
 
 
 def through(poses: Floats, frames: int) -> CameraPath:
     """A camera that passes through (P, 4, 4) key poses, evenly spread in time, starting and stopping smoothly."""
-    if frames < 2 or len(poses) < 2:
-        raise ValueError(f"{len(poses)} poses over {frames} frames: a path needs at least 2 of each")
-    place = eased(frames) * (len(poses) - 1)
-    before = np.minimum(place.astype(int), len(poses) - 2)
-    made = [between(poses[i], poses[i + 1], p - i) for p, i in zip(place, before, strict=True)]
-    return CameraPath(np.stack(made), np.ones(frames))
+    if len(poses) < 2:
+        raise ValueError(f"{len(poses)} poses: a path needs at least 2")
+    return _at(poses, eased(frames) * (len(poses) - 1))
 
 
 def interpolated(start: Floats, end: Floats, frames: int) -> CameraPath:
     """A camera from one pose to another at constant speed (paper, camera control)."""
     if frames < 2:
         raise ValueError(f"{frames} frames: a path needs at least 2")
-    made = [between(start, end, part) for part in np.linspace(0, 1, frames)]
-    return CameraPath(np.stack(made), np.ones(frames))
+    return _at(np.stack([start, end]), np.linspace(0, 1, frames))
 
 
-def between(start: Floats, end: Floats, part: float) -> Floats:
-    """The pose (4, 4) at `part` (0 to 1) of the way: rotation along the shortest arc, position on the line."""
-    a, b = quaternion_of(start[:3, :3]), quaternion_of(end[:3, :3])
-    b = b if a @ b >= 0 else -b
-    angle = np.arctan2(np.linalg.norm(a - b), np.linalg.norm(a + b)) * 2
-    apart = angle > PARALLEL
-    mixed = (np.sin((1 - part) * angle) * a + np.sin(part * angle) * b) / np.sin(angle) if apart else a
-    pose = np.eye(4)
-    pose[:3, :3] = rotation_of(mixed)
-    pose[:3, 3] = (1 - part) * start[:3, 3] + part * end[:3, 3]
-    return pose
-
-
-def rotation_of(quaternion: Floats) -> Floats:
-    """(w, x, y, z) of any length → (3, 3)."""
-    w, x, y, z = quaternion / np.linalg.norm(quaternion)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-
-
-def quaternion_of(rotation: Floats) -> Floats:
-    """(3, 3) → (w, x, y, z) of length 1, sign free: the nearest one (I. Bar-Itzhack, J. Guidance 23(6), 2000)."""
-    r = rotation
-    near = np.array(
-        [
-            [r[0, 0] + r[1, 1] + r[2, 2], r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]],
-            [r[2, 1] - r[1, 2], r[0, 0] - r[1, 1] - r[2, 2], r[0, 1] + r[1, 0], r[0, 2] + r[2, 0]],
-            [r[0, 2] - r[2, 0], r[0, 1] + r[1, 0], r[1, 1] - r[0, 0] - r[2, 2], r[1, 2] + r[2, 1]],
-            [r[1, 0] - r[0, 1], r[0, 2] + r[2, 0], r[1, 2] + r[2, 1], r[2, 2] - r[0, 0] - r[1, 1]],
-        ]
-    )
-    vectors: Floats = np.linalg.eigh(near)[1]
-    return vectors[:, -1]
+def _at(poses: Floats, places: Floats) -> CameraPath:
+    """A camera at `places` (T,) among (P, 4, 4) poses, the n-th of which is at n: turned along the shortest arc."""
+    numbers = np.arange(len(poses))
+    made = np.tile(np.eye(4), (len(places), 1, 1))
+    made[:, :3, :3] = Slerp(numbers, Rotation.from_matrix(poses[:, :3, :3]))(places).as_matrix()
+    made[:, :3, 3] = np.stack([np.interp(places, numbers, along) for along in poses[:, :3, 3].T], -1)
+    return CameraPath(made, np.ones(len(places)))
 
 
 def load_poses(file: str | os.PathLike[str]) -> Floats:

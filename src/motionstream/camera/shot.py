@@ -53,7 +53,8 @@ def shot(
     Raises ValueError for an unknown path, an amount for a file of poses, or a depth map of another shape.
     """
     whole = (picture.shape[1], picture.shape[0])
-    frame = size or _smaller(whole)
+    scale = min(1.0, LONGEST / max(whole))
+    frame = size or (max(1, round(whole[0] * scale)), max(1, round(whole[1] * scale)))
     poses = load_poses(path) if path.lower().endswith(".json") else None
     if poses is not None and amount is not None:
         raise ValueError(f"--amount {amount:g} with {path}: poses from a file say themselves how far they go")
@@ -67,9 +68,3 @@ def shot(
         way,
         f"depth: {found.source} (licence: {found.licence})",
     )
-
-
-def _smaller(size: Size) -> Size:
-    """The same shape, at most `LONGEST` pixels long."""
-    scale = min(1.0, LONGEST / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

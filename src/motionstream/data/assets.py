@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 UInt8Array = npt.NDArray[np.uint8]
 SPLITS = ("train", "heldout", "heldout-far")
 SUFFIXES = {".png", ".webp", ".jpg", ".jpeg"}
+KEPT = 256  # decoded pictures
 PATCH = "patch"
 # Shares of the kinds of cut-outs, so that hundreds of emoji do not outweigh a few photographs.
 KIND_WEIGHTS = {PATCH: 0.40, "photo": 0.20, "render": 0.27, "cartoon3d": 0.13}
@@ -40,18 +41,14 @@ class AssetLibrary:
         with `cutouts/` (pictures with transparency) and `backgrounds/` (photographs) in it.
     split: "train", "heldout" or "heldout-far": only pictures the manifest gives that use; None takes all.
         Folders without a manifest are used for every split.
-    cache: how many decoded pictures stay in memory.
-
     Raises ValueError naming what is missing or unreadable.
     """
 
-    def __init__(self, root: str | Path, split: str | None = "train", cache: int = 256) -> None:
+    def __init__(self, root: str | Path, split: str | None = "train") -> None:
         if split is not None and split not in SPLITS:
             raise ValueError(f"split {split!r}: use one of {', '.join(SPLITS)}, or none for all")
         self.root = Path(root)
         self.split = split
-        self._cache_size = cache
-        self._cache: OrderedDict[Path, UInt8Array] = OrderedDict()
         if not self.root.is_dir():
             raise ValueError(f"no assets folder at {self.root}: give a folder with cutouts/ and backgrounds/")
         manifest = self.root / "manifest.csv"
@@ -65,10 +62,6 @@ class AssetLibrary:
         for asset in self.cutouts:
             self._by_kind.setdefault(asset.kind, []).append(asset)
 
-    def __getstate__(self) -> dict[str, object]:
-        """Without the decoded pictures: a worker process loads its own."""
-        return {**self.__dict__, "_cache": OrderedDict()}
-
     def choose_background(self, rng: np.random.Generator) -> Asset:
         return _choose(self.backgrounds, rng)
 
@@ -81,21 +74,16 @@ class AssetLibrary:
 
     def load(self, asset: Asset) -> UInt8Array:
         """(H, W, 4) uint8 RGBA, straight alpha. Do not write into it: it is shared."""
-        if asset.path in self._cache:
-            self._cache.move_to_end(asset.path)
-            return self._cache[asset.path]
-        pixels = _read_rgba(asset.path)
-        self._cache[asset.path] = pixels
-        if len(self._cache) > self._cache_size:
-            self._cache.popitem(last=False)
-        return pixels
+        return read_rgba(asset.path)
 
 
 def _choose(assets: Sequence[Asset], rng: np.random.Generator) -> Asset:
     return assets[int(rng.integers(len(assets)))]
 
 
-def _read_rgba(path: Path) -> UInt8Array:
+@lru_cache(KEPT)
+def read_rgba(path: Path) -> UInt8Array:
+    """(H, W, 4) uint8 of a picture; the last few hundred stay in memory. Raises ValueError naming one that is wrong."""
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGBA"))
@@ -111,12 +99,11 @@ def _from_manifest(manifest: Path) -> list[tuple[str, Asset]]:
     needed = {"file", "use", "licence", "author", "caption", "kind"}
     if rows and not needed <= rows[0].keys():
         raise ValueError(f"{manifest} lacks the columns {', '.join(sorted(needed - rows[0].keys()))}")
-    return [(row["file"].split("/")[0], _from_row(manifest.parent, row)) for row in rows]
-
-
-def _from_row(root: Path, row: dict[str, str]) -> Asset:
-    path = root / row["file"]
-    return Asset(path, row["kind"], row["caption"], row["licence"], row["author"], row["use"])
+    fields = ("kind", "caption", "licence", "author", "use")
+    return [
+        (row["file"].split("/")[0], Asset(manifest.parent / row["file"], *(row[field] for field in fields)))
+        for row in rows
+    ]
 
 
 def _from_folders(root: Path) -> list[tuple[str, Asset]]:

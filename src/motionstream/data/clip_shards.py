@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from motionstream.geometry import Geometry
+from motionstream.stream.video import replacing
 from motionstream.tracks import Tracks
 
 FORMAT = 1
@@ -109,9 +109,8 @@ class ClipShardWriter:
             "shards": self._shards,
             "captions": self._captions,
         }
-        draft = self.folder / f".{INDEX}"
-        draft.write_text(json.dumps(index, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(draft, self.folder / INDEX)
+        with replacing(self.folder / INDEX) as part:
+            part.write_text(json.dumps(index, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def __enter__(self) -> Self:
         return self
@@ -195,6 +194,5 @@ def _read(path: Path, parts: tuple[str, ...], prefix: str) -> dict[str, Tensor]:
 
 def _write(tensors: dict[str, Tensor], path: Path) -> None:
     """Whole or not at all."""
-    draft = path.with_name(f".{path.name}")
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, draft)
-    os.replace(draft, path)
+    with replacing(path) as part:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, part)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
@@ -24,9 +23,9 @@ SOFT_JOINT = 0.1  # radius of a joint's bend, in half-sizes of a layer
 class Placement:
     """local ↔ frame, frame by frame: a bending (two shears), a tilt in perspective, and an affine map.
 
-    matrix: (F, 2, 3) local → frame. shears: (F, 7) of bend, sway, its phase, ripple, its phase and two hinges, or None
-    if rigid. tilt: (F, 2) as in `Turn`, or None in the picture's plane. waves, joints, radius: as in `Bending`. The
-    inverse is exact: a shear is inverted by its negative, and so is a tilt.
+    matrix: (F, 2, 3) local → frame. shears (F, 7), waves, joints, radius: as in `Bending`, None if rigid. tilt: (F, 2)
+    as in `Turn`, or None in the picture's plane. The inverse is exact: a shear is inverted by its negative, and so is a
+    tilt.
     """
 
     matrix: Tensor
@@ -42,8 +41,7 @@ class Placement:
         placed = cls(torch.from_numpy(matrix), tilt=None if tilt is None else torch.from_numpy(tilt))
         if bending is None:
             return placed
-        columns = (bending.bend, bending.sway, bending.sway_phase, bending.ripple, bending.ripple_phase)
-        shears = torch.from_numpy(np.concatenate([np.stack(columns, -1), bending.hinges], -1))
+        shears = torch.from_numpy(bending.shears)
         return replace(placed, shears=shears, waves=bending.waves, joints=bending.joints, radius=radius)
 
     @property

@@ -8,30 +8,20 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.synthetic import Batch, SyntheticWorlds
+from motionstream.data.synthetic import Batch, PlannedWorlds, SyntheticWorlds
+from motionstream.data.video_crops import VideoCrops
 
 PROBE_FIRST = 1_000_000_000
 """Number of the first clip for contact sheets: training never gets there."""
 PREFETCH = 2  # batches each worker is ahead
-
-
-class Arrays(TypedDict):
-    """video (B, F, 3, H, W) uint8, xy (B, F, N, 2) float32, visible (B, F, N) bool, object_of (B, N), captions."""
-
-    video: Tensor
-    xy: Tensor
-    visible: Tensor
-    object_of: Tensor
-    captions: list[str]
 
 
 class Wanted(Protocol):
@@ -53,23 +43,6 @@ class Wanted(Protocol):
     def variety(self) -> float: ...
 
 
-class PlannedBatch(Protocol):
-    """A batch before it is drawn."""
-
-    def draw(self, device: torch.device | str) -> Batch: ...
-
-
-class Worlds(Protocol):
-    """Clips by number. device: where they are drawn; on any but the CPU by the caller, of a `PlannedBatch`."""
-
-    @property
-    def device(self) -> torch.device: ...
-
-    def plan(self, indices: Sequence[int]) -> PlannedBatch: ...
-
-    def batch(self, indices: Sequence[int]) -> Batch: ...
-
-
 def loader(recipe: Wanted, assets: str | Path, split: str = "train", workers: int | None = None) -> Loader:
     """The batches of a recipe. workers: as in `Loader`; by default one, and up to eight for a GPU."""
     device = torch.device(recipe.device)
@@ -83,32 +56,32 @@ def loader(recipe: Wanted, assets: str | Path, split: str = "train", workers: in
 
 
 class Loader:
-    """An endless iterator of `Arrays` over `worlds`, `batch` clips at a time.
+    """An endless iterator of `Batch` over `worlds`, `batch` clips at a time.
 
     workers: background processes, started by "spawn", one thread each; 0 makes batches in the caller. Clips of
     worlds on a GPU are planned by the workers and drawn by the caller, on that GPU.
     """
 
-    def __init__(self, worlds: Worlds, batch: int, workers: int = 1) -> None:
+    def __init__(self, worlds: SyntheticWorlds | VideoCrops, batch: int, workers: int = 1) -> None:
         if batch < 1:
             raise ValueError(f"a batch of {batch} clips: ask for at least 1")
         self.worlds, self.batch, self.workers = worlds, batch, workers
         self._next = 0
-        self._source: Iterator[PlannedBatch | Batch] | None = None
+        self._source: Iterator[PlannedWorlds | Batch] | None = None
 
     def __iter__(self) -> Loader:
         return self
 
-    def __next__(self) -> Arrays:
+    def __next__(self) -> Batch:
         if self._source is None:
             self._source = self._start()
         made = next(self._source)
         self._next += 1
-        return _arrays(made if isinstance(made, Batch) else made.draw(self.worlds.device))
+        return made.draw(self.worlds.device) if isinstance(made, PlannedWorlds) else made
 
-    def probe(self, clips: int) -> Arrays:
+    def probe(self, clips: int) -> Batch:
         """The same few clips every time, from outside the training order, for contact sheets."""
-        return _arrays(self.worlds.batch(range(PROBE_FIRST, PROBE_FIRST + clips)))
+        return self.worlds.batch(range(PROBE_FIRST, PROBE_FIRST + clips))
 
     def state_dict(self) -> dict[str, int]:
         """Where the next batch comes from."""
@@ -119,7 +92,7 @@ class Loader:
         self._next = int(state["next_batch"])
         self._source = None
 
-    def _start(self) -> Iterator[PlannedBatch | Batch]:
+    def _start(self) -> Iterator[PlannedWorlds | Batch]:
         return iter(
             DataLoader(
                 _Batches(self.worlds, self.batch),
@@ -133,15 +106,17 @@ class Loader:
         )
 
 
-class _Batches(Dataset[PlannedBatch | Batch]):
+class _Batches(Dataset[PlannedWorlds | Batch]):
     """Batch n, drawn if that is done on the CPU."""
 
-    def __init__(self, worlds: Worlds, batch: int) -> None:
+    def __init__(self, worlds: SyntheticWorlds | VideoCrops, batch: int) -> None:
         self.worlds, self.batch = worlds, batch
 
-    def __getitem__(self, number: int) -> PlannedBatch | Batch:
-        planned = self.worlds.plan(range(number * self.batch, (number + 1) * self.batch))
-        return planned.draw("cpu") if self.worlds.device.type == "cpu" else planned
+    def __getitem__(self, number: int) -> PlannedWorlds | Batch:
+        clips = range(number * self.batch, (number + 1) * self.batch)
+        if isinstance(self.worlds, SyntheticWorlds) and self.worlds.device.type != "cpu":
+            return self.worlds.plan(clips)
+        return self.worlds.batch(clips)
 
 
 class _From(Sampler[int]):
@@ -152,13 +127,3 @@ class _From(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return itertools.count(self.first)
-
-
-def _arrays(batch: Batch) -> Arrays:
-    return {
-        "video": batch.video,
-        "xy": batch.xy,
-        "visible": batch.visible,
-        "object_of": batch.object_of,
-        "captions": batch.captions,
-    }

@@ -185,16 +185,11 @@ class Bending:
 
     u += bend·v²/r + sway·sin(k·v/r + sway_phase) + Σ hinge·ramp(v/r − joint), then v += ripple·sin(k·u/r +
     ripple_phase), with (u, v) the layer's own pixels from its centre and r half its longer side. A ramp is 0 before its
-    joint and rises behind it, so that this part swings. All (F,) but waves = (k of sway, k of ripple), hinges (F, 2),
-    and joints, their positions.
+    joint and rises behind it, so that this part swings. shears: (F, 7) of bend, sway, its phase, ripple, its phase and
+    two hinges. waves: k of sway, k of ripple. joints: positions of the hinges.
     """
 
-    bend: Array
-    sway: Array
-    sway_phase: Array
-    ripple: Array
-    ripple_phase: Array
-    hinges: Array
+    shears: Array
     waves: tuple[float, float]
     joints: tuple[float, float] = (0.0, 0.0)
 
@@ -205,19 +200,19 @@ class Bending:
         sway, ripple = radius * rng.uniform(0, 0.12, 2) * (rng.random(2) < 0.6)
         phases = rng.uniform(0, 2 * np.pi, (2, 1)) + rng.uniform(-0.35, 0.35, (2, 1)) * np.arange(frames)
         waves = float(rng.uniform(1.5, 4)), float(rng.uniform(1.5, 4))
-        steady = np.ones(frames)
-        return cls(bend, sway * steady, phases[0], ripple * steady, phases[1], np.zeros((frames, 2)), waves)
+        columns = np.broadcast_arrays(bend, sway, phases[0], ripple, phases[1], 0, 0)
+        return cls(np.stack(columns, -1), waves)
 
     @classmethod
     def jointed(cls, rng: np.random.Generator, frames: int, radius: float) -> Bending:
         """One or two joints behind which the object swings, like a tail, a leg or a neck."""
-        none, steady = np.zeros(frames), np.zeros((frames, 2))
+        shears = np.zeros((frames, 7))
         time = np.arange(frames) / 24
         for joint in range(rng.integers(1, 3)):
             swing = rng.uniform(0.15, 0.6) * np.sin(2 * np.pi * rng.uniform(0.3, 1.6) * time + rng.uniform(0, 6))
-            steady[:, joint] = radius * (swing - swing[0] * rng.random())
+            shears[:, 5 + joint] = radius * (swing - swing[0] * rng.random())
         joints = float(rng.uniform(-0.6, 0.1)), float(rng.uniform(0.1, 0.6))
-        return cls(none, none, none, none, none, steady, (1.0, 1.0), joints)
+        return cls(shears, (1.0, 1.0), joints)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ Legend: F frames, N points. A point is on one layer and has one local position f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,27 +24,19 @@ LATE_FRAMES = 3  # later frames in which points are born
 LATE_TRIES = 8  # positions tried for each of them: most are of something visible before
 
 
-@dataclass(frozen=True)
-class Points:
+class Points(NamedTuple):
     """layer: (N,) index into the world's layers. local: (N, 2). born: (N,) its first frame."""
 
     layer: IntArray
     local: Array
     born: IntArray
 
-    def __len__(self) -> int:
-        return len(self.layer)
-
     def pick(self, chosen: IntArray) -> Points:
         return Points(self.layer[chosen], self.local[chosen], self.born[chosen])
 
     @classmethod
     def join(cls, parts: Sequence[Points]) -> Points:
-        return cls(
-            np.concatenate([part.layer for part in parts]),
-            np.concatenate([part.local for part in parts]),
-            np.concatenate([part.born for part in parts]),
-        )
+        return cls(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def follow(
@@ -59,10 +52,11 @@ def follow(
     grid = on_frame(layers, 0, _jittered_grid(size, int(count * GRID_SHARE), rng))
     objects = _on_objects(layers, int(count * OBJECT_SHARE), rng)
     late = _later(layers, size, rng, int(count * LATE_SHARE))
-    spare = on_frame(layers, 0, rng.uniform(0, size, (count - len(grid), 2)))
-    points = Points.join([grid, objects, late, spare])
+    spare = on_frame(layers, 0, rng.uniform(0, size, (count - len(grid.born), 2)))
+    parts = [grid, objects, late, spare]
+    points = Points.join(parts)
     xy, shown = trace(layers, points, size)
-    kind = np.repeat(np.arange(4), [len(grid), len(objects), len(late), len(spare)])
+    kind = np.repeat(np.arange(4), [len(part.born) for part in parts])
     chosen = rng.permutation(_select(kind, shown, points.born, count))
     born = np.arange(frames)[:, None] >= points.born[chosen]
     tracks = Tracks(xy[:, chosen].astype(np.float32), shown[:, chosen] & born)
@@ -75,8 +69,8 @@ def trace(
 ) -> tuple[Array, np.ndarray[tuple[int, int], np.dtype[np.bool_]]]:
     """(F, N, 2) exact positions and (F, N) whether each is inside the frame and not occluded."""
     frames = layers[0].placement.frames
-    xy = torch.empty(frames, len(points), 2, dtype=torch.float64)
-    hidden = torch.zeros(frames, len(points), dtype=torch.bool)
+    xy = torch.empty(frames, len(points.born), 2, dtype=torch.float64)
+    hidden = torch.zeros(frames, len(points.born), dtype=torch.bool)
     owner = torch.from_numpy(points.layer)
     for index, layer in enumerate(layers):
         mine = owner == index
@@ -131,7 +125,7 @@ def _on_objects(layers: Sequence[Layer], count: int, rng: np.random.Generator) -
         local = _opaque_positions(layers[index].texture, each, rng)
         parts.append(Points(np.full(len(local), index), local, np.zeros(len(local), np.int64)))
     joined = Points.join(parts)
-    return joined.pick(rng.permutation(len(joined)))
+    return joined.pick(rng.permutation(len(joined.born)))
 
 
 def _opaque_positions(texture: Tensor, count: int, rng: np.random.Generator) -> Array:

@@ -18,7 +18,7 @@ from torch.nn.functional import grid_sample, interpolate
 from motionstream.camera.camera import Lens, pixel_centres, to_camera, to_world
 from motionstream.camera.path import MOVES, CameraPath, moved
 from motionstream.data.assets import Asset, AssetLibrary
-from motionstream.tracks import Tracks
+from motionstream.tracks.tracks import Tracks, inside
 
 Floats = npt.NDArray[np.float64]
 Size = tuple[int, int]
@@ -112,10 +112,9 @@ class CameraScene:
         xy, visible = [], []
         for frame, pose in enumerate(self.path.poses):
             at, far = self._lens(frame).project(to_camera(pose, world))
-            inside = np.all((at >= 0) & (at < self.lens.size), axis=-1)
             hidden = far > self.depth(frame, np.nan_to_num(at)) * (1 + OWN)
             xy.append(at)
-            visible.append(inside & np.isfinite(far) & ~hidden)
+            visible.append(inside(at, self.lens.size) & np.isfinite(far) & ~hidden)
         return Tracks(np.stack(xy).astype(np.float32), np.stack(visible))
 
     def _lens(self, frame: int) -> Lens:
@@ -167,7 +166,7 @@ class CameraScenes:
 
     def _far(self, lens: Lens, asset: Asset) -> Plane:
         """A photograph as the distant background."""
-        texture = _texture(self._pixels(asset)[..., :3], BACKGROUND * lens.size[0] * SHARPNESS)
+        texture = _texture(self.library.load(asset)[..., :3], BACKGROUND * lens.size[0] * SHARPNESS)
         step = FARTHEST / lens.fx / SHARPNESS
         return Plane(texture, np.array([0, 0, FARTHEST]), np.array([step, 0, 0]), np.array([0, step, 0]))
 
@@ -175,13 +174,13 @@ class CameraScenes:
         """A photograph as the ground."""
         middle = (GROUND_FROM + FARTHEST) / 2
         step = middle / lens.fx
-        texture = _texture(self._pixels(asset)[..., :3], lens.size[0])
+        texture = _texture(self.library.load(asset)[..., :3], lens.size[0])
         return Plane(texture, np.array([0, _eye_height(lens), middle]), np.array([step, 0, 0]), np.array([0, 0, -step]))
 
     def _standing(self, lens: Lens, rng: np.random.Generator) -> tuple[Plane, str]:
         """A cut-out on the ground, or a photograph where the library has none."""
         asset = self.library.choose_cutout(rng) or self.library.choose_background(rng)
-        pixels = self._pixels(asset)
+        pixels = self.library.load(asset)
         depth = float(rng.uniform(NEAREST, FARTHEST * 0.7))
         high = float(rng.uniform(*HEIGHTS)) * lens.size[1] * NEAREST / depth  # pixels in the first frame
         wide = high * pixels.shape[1] / pixels.shape[0]
@@ -191,9 +190,6 @@ class CameraScenes:
         foot = _eye_height(lens) - step * texture.shape[1] / 2
         centre = np.array([rng.uniform(left, right), foot, depth])
         return Plane(texture, centre, np.array([step, 0, 0]), np.array([0, step, 0])), asset.caption
-
-    def _pixels(self, asset: Asset) -> npt.NDArray[np.uint8]:
-        return self.library.load(asset)
 
 
 def _eye_height(lens: Lens) -> float:

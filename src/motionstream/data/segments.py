@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
 CLUSTERS = (5, 16)
@@ -31,8 +32,8 @@ FULL = 0.35
 """Least share of its bounding box that a segment covers: no rims and nets."""
 CONTRAST = 0.1
 """Least distance of its mean colour from that of its surroundings."""
-AT_ONCE = 8
-"""Pixels by which a region grows between two checks whether it still grows."""
+AROUND = np.ones((3, 3))
+"""Pixels that are connected: all eight around."""
 FILLINGS = 12
 """Other places of the photograph that are tried to fill the hole."""
 NEARBY = 0.15
@@ -91,10 +92,11 @@ def _region(
         allowed = inside == inside[row, column]
         if allowed.sum() < smallest:
             continue
-        connected = _connected(allowed, (row, column))
+        numbers, _ = ndimage.label(allowed, AROUND)
+        connected = numbers == numbers[row, column]
         if connected.sum() > connected[1:-1, 1:-1].sum():
             continue  # it reaches the window's border
-        region = ~_connected(~connected)
+        region = torch.from_numpy(ndimage.binary_fill_holes(connected, AROUND))
         if smallest <= region.sum() <= largest and _is_compact(region) and _stands_out(region, seen):
             found = torch.zeros_like(clusters, dtype=torch.bool)
             found[top:bottom, left:right] = region
@@ -111,22 +113,6 @@ def _stands_out(region: Tensor, colours: Tensor) -> bool:
     rim = _wider(region, 3 * MARGIN) & ~region
     own, other = (colours[:, where].mean(1) for where in (region, rim))
     return bool((own - other).norm() >= CONTRAST)
-
-
-def _connected(allowed: Tensor, start: tuple[int, int] | None = None) -> Tensor:
-    """The part of `allowed` that is connected with a pixel (row, column), or else with the border."""
-    reached = torch.zeros_like(allowed)
-    if start is None:
-        reached = allowed.clone()
-        reached[1:-1, 1:-1] = False
-    else:
-        reached[start] = True
-    reached, before = reached.float()[None], -1
-    while (now := int(reached.sum())) != before:
-        before = now
-        for _ in range(AT_ONCE):
-            reached = F.max_pool2d(reached, 3, 1, 1) * allowed
-    return reached[0] > 0
 
 
 def _cropped(ground: Tensor, mask: Tensor) -> tuple[Tensor, npt.NDArray[np.float64]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -46,8 +47,7 @@ class Clip:
     effect: str
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(TypedDict):
     """B clips as tensors: video (B, F, 3, H, W) uint8, xy (B, F, N, 2) float32 pixels, visible (B, F, N) bool,
     object_of (B, N) int64, and B captions."""
 
@@ -108,11 +108,11 @@ class PlannedWorlds:
     def draw(self, device: torch.device | str) -> Batch:
         """Render every world on `device`."""
         return Batch(
-            torch.stack([world.render(device) for world in self.worlds]),
-            self.xy.to(device),
-            self.visible.to(device),
-            self.object_of.to(device),
-            [world.caption for world in self.worlds],
+            video=torch.stack([world.render(device) for world in self.worlds]),
+            xy=self.xy.to(device),
+            visible=self.visible.to(device),
+            object_of=self.object_of.to(device),
+            captions=[world.caption for world in self.worlds],
         )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,25 +22,6 @@ SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi")
 DRAWS = 8
 """Videos tried for one crop: some are damaged or too short."""
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class PlannedCrops:
-    """Crops by number, before their videos are read."""
-
-    crops: VideoCrops
-    indices: Sequence[int]
-
-    def draw(self, device: torch.device | str) -> Batch:
-        """Read them. Videos have no tracks and no captions: those fields are empty."""
-        clips, frames = len(self.indices), self.crops.frames
-        return Batch(
-            video=torch.stack([self.crops.crop_of(index) for index in self.indices]).to(device),
-            xy=torch.zeros(clips, frames, 0, 2, device=device),
-            visible=torch.zeros(clips, frames, 0, dtype=torch.bool, device=device),
-            object_of=torch.zeros(clips, 0, dtype=torch.int64, device=device),
-            captions=[""] * clips,
-        )
 
 
 class VideoCrops:
@@ -63,11 +43,16 @@ class VideoCrops:
         if not self.paths:
             raise ValueError(f"no videos below {self.folder}: give a folder of {', '.join(SUFFIXES)} files")
 
-    def plan(self, indices: Sequence[int]) -> PlannedCrops:
-        return PlannedCrops(self, indices)
-
     def batch(self, indices: Sequence[int]) -> Batch:
-        return self.plan(indices).draw(self.device)
+        """Those crops. Videos have no tracks and no captions: those fields are empty."""
+        clips = len(indices)
+        return Batch(
+            video=torch.stack([self.crop_of(index) for index in indices]),
+            xy=torch.zeros(clips, self.frames, 0, 2),
+            visible=torch.zeros(clips, self.frames, 0, dtype=torch.bool),
+            object_of=torch.zeros(clips, 0, dtype=torch.int64),
+            captions=[""] * clips,
+        )
 
     def crop_of(self, index: int) -> Tensor:
         """(F, 3, side, side) uint8. Raises ValueError when one video after another cannot be used."""

@@ -15,17 +15,14 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
-from motionstream.serve.artifacts import Recent, RecentFiles
+from motionstream.serve.artifacts import parse_recording
 from motionstream.serve.connection import Connection, Studio
 from motionstream.serve.errors import ErrorCode, ViewerError
 from motionstream.serve.guard import Guard
 from motionstream.serve.limits import Limits
-from motionstream.serve.model_thread import ModelLike, ModelThread
-from motionstream.serve.pictures import PictureStore
+from motionstream.serve.model_thread import ModelLike
 from motionstream.serve.protocol import PROTOCOL
-from motionstream.serve.replays import parse_recording
 from motionstream.serve.settings import ServeSettings
-from motionstream.tracks.record import Recording
 
 DRAIN_SECONDS = 0.2
 """How long the rest of a refused upload is read."""
@@ -34,38 +31,25 @@ DRAIN_SECONDS = 0.2
 def create_app(model: ModelLike, settings: ServeSettings, limits: Limits | None = None) -> FastAPI:
     """The studio for one model. The model is warmed up before the first request is answered."""
     limits = limits or Limits()
-    app = FastAPI(lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.make_studio = lambda folder: Studio(
-        model_thread=ModelThread(model),
-        pictures=PictureStore(limits),
-        limits=limits,
-        token=settings.token,
-        jpeg_quality=settings.jpeg_quality,
-        sink=settings.sink,
-        folder=folder,
-        recordings=RecentFiles(limits.recordings_kept),
-        gesture_logs=Recent[str](limits.recordings_kept),
-        replays=Recent[Recording](limits.recordings_kept),
-    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        """Recordings are in a temporary folder, deleted when the server ends; the model finishes its job first."""
+        with tempfile.TemporaryDirectory(prefix="motionstream-") as folder:
+            app.state.studio = studio = Studio(model, settings, limits, Path(folder))
+            await studio.warm_up()
+            try:
+                yield
+            finally:
+                await run_in_threadpool(studio.model_thread.close)
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.decoding = asyncio.Semaphore(limits.decodes_at_once)
     app.add_middleware(Guard, settings=settings)
     app.add_exception_handler(ViewerError, _answer_error)
     _add_routes(app)
     app.mount("/", StaticFiles(directory=str(resources.files("motionstream.serve") / "web"), html=True))
     return app
-
-
-@asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Recordings are in a temporary folder, deleted when the server ends; the model thread finishes its job first."""
-    with tempfile.TemporaryDirectory(prefix="motionstream-") as folder:
-        studio: Studio = app.state.make_studio(Path(folder))
-        studio.size, studio.fps = await studio.model_thread.warm_up()
-        app.state.studio = studio
-        try:
-            yield
-        finally:
-            await run_in_threadpool(studio.model_thread.close)
 
 
 async def _answer_error(_request: Request, error: Exception) -> JSONResponse:
@@ -81,7 +65,7 @@ def _studio(request: Request) -> Studio:
 
 def _authorised(request: Request) -> None:
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    if not _studio(request).token_fits(given if scheme == "Bearer" else None):
+    if not _studio(request).settings.token_fits(given if scheme == "Bearer" else None):
         raise ViewerError(ErrorCode.AUTH_FAILED, "wrong token: open the address that the server printed")
 
 
@@ -133,7 +117,7 @@ async def _info(request: Request) -> dict[str, Any]:
         "protocol": PROTOCOL,
         "size": list(studio.size),
         "fps": studio.fps,
-        "token": studio.token is not None,
+        "token": studio.settings.token is not None,
         "gallery": studio.pictures.gallery,
         "limits": {
             "upload_bytes": limits.upload_bytes,

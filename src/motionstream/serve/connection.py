@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import secrets
 import time
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from pydantic import SecretStr
 from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -18,42 +18,34 @@ from motionstream.serve import protocol
 from motionstream.serve.artifacts import Recent, RecentFiles
 from motionstream.serve.errors import ErrorCode, ViewerError
 from motionstream.serve.gestures import GestureMapper
-from motionstream.serve.limits import Limits
-from motionstream.serve.model_thread import ModelThread
+from motionstream.serve.limits import Bucket, Limits
+from motionstream.serve.model_thread import ModelLike, ModelThread
 from motionstream.serve.pictures import PictureStore
 from motionstream.serve.playout import Playout
-from motionstream.serve.rates import Bucket
-from motionstream.serve.replays import Script, image_of, script_of
-from motionstream.serve.session import Origin, Session
+from motionstream.serve.session import Origin, Script, Session
+from motionstream.serve.settings import ServeSettings
 from motionstream.stream.sink import opening
 from motionstream.tracks.record import Recording
 
 log = logging.getLogger(__name__)
 
 
-@dataclass
 class Studio:
-    """What all connections of one server share."""
+    """What all connections of one server share. folder: for recordings."""
 
-    model_thread: ModelThread
-    pictures: PictureStore
-    limits: Limits
-    token: SecretStr | None
-    jpeg_quality: int
-    sink: str
-    folder: Path
-    recordings: RecentFiles
-    gesture_logs: Recent[str]
-    replays: Recent[Recording]
-    size: tuple[int, int] = (0, 0)
-    fps: float = 0.0
-    viewers: int = 0
+    def __init__(self, model: ModelLike, settings: ServeSettings, limits: Limits, folder: Path) -> None:
+        self.settings, self.limits, self.folder = settings, limits, folder
+        self.model_thread = ModelThread(model)
+        self.pictures = PictureStore(limits)
+        self.recordings = RecentFiles(limits.recordings_kept)
+        self.gesture_logs = Recent[str](limits.recordings_kept)
+        self.replays = Recent[Recording](limits.recordings_kept)
+        self.size, self.fps = (0, 0), 0.0
+        self.viewers = 0
 
-    def token_fits(self, given: str | None) -> bool:
-        """Whether the token is right, or none is required; compared in constant time."""
-        if self.token is None:
-            return True
-        return hmac.compare_digest(self.token.get_secret_value().encode(), (given or "").encode())
+    async def warm_up(self) -> None:
+        """Make the model ready; from then on its size (W, H) and frames a second are here."""
+        self.size, self.fps = await self.model_thread.warm_up()
 
 
 class Connection:
@@ -105,7 +97,7 @@ class Connection:
             raise ViewerError(ErrorCode.AUTH_FAILED, "first message: send hello") from None
         if not isinstance(hello, protocol.Hello) or hello.protocol != protocol.PROTOCOL:
             raise ViewerError(ErrorCode.AUTH_FAILED, f"first message: send hello of protocol {protocol.PROTOCOL}")
-        if not self._studio.token_fits(hello.token):
+        if not self._studio.settings.token_fits(hello.token):
             raise ViewerError(ErrorCode.AUTH_FAILED, "wrong token: open the address that the server printed")
         await self._send({"type": "welcome", "protocol": protocol.PROTOCOL})
 
@@ -143,25 +135,27 @@ class Connection:
             case protocol.Replay():
                 recording = self._studio.replays.get(message.replay)
                 header = recording.header
-                origin = Origin(*image_of(header), header.prompt, header.seed)
-                await self._open(origin, script_of(recording))
+                source, _, picture = header.image.partition(":")
+                await self._open(Origin(source, picture, header.prompt, header.seed), deque(recording.script))
             case protocol.Ack():
                 self._playout.acknowledged(message.chunk, message.buffered)
                 self._acknowledged.set()
-            case protocol.Start() | protocol.Resume():
-                await self._run()
-            case protocol.Pause():
-                await self._pause()
-            case protocol.Stop():
+            case protocol.Command(type="start" | "resume" | "pause"):
+                await self._set_running(message.type != "pause")
+            case protocol.Command(type="stop"):
                 await self._open(self._need_session().origin)
+            case protocol.Command():
+                await self._save_gestures()
             case protocol.SetPrompt():
                 self._need_session().set_prompt(message.seq, message.text)
             case protocol.Record():
                 await self._record(message.on)
-            case protocol.SaveGestures():
-                await self._save_gestures()
             case _:
-                self._need_session().apply(message.seq, self._mapper.translate(message))
+                session = self._need_session()
+                try:
+                    session.apply(message.seq, self._mapper.translate(message))
+                except ValueError as error:
+                    raise ViewerError(ErrorCode.GESTURE_REFUSED, str(error)) from None
 
     def _need_session(self) -> Session:
         if self._session is None:
@@ -176,10 +170,10 @@ class Connection:
             await self._finish_recording(self._session)
         model = studio.model_thread.model
         stream = await studio.model_thread.run(
-            lambda: model.open(picture, prompt=origin.prompt, seed=origin.seed, **opening(studio.sink))
+            lambda: model.open(picture, prompt=origin.prompt, seed=origin.seed, **opening(studio.settings.sink))
         )
         self._drop_session()
-        self._session = Session(stream, origin, studio.limits, studio.jpeg_quality, script)
+        self._session = Session(stream, origin, studio.limits, studio.settings.jpeg_quality, script)
         self._mapper, self._playout = GestureMapper(self._session.size), Playout(self._session.fps)
         self._acknowledged.set()
         await self._send(
@@ -197,21 +191,17 @@ class Connection:
         )
         await self._tell_state("ready")
 
-    async def _run(self) -> None:
+    async def _set_running(self, running: bool) -> None:
         session = self._need_session()
-        if not self._running.is_set():
+        if running and not self._running.is_set():
             session.note_running(True)
             self._playout.resume()
             self._running.set()
-        await self._tell_state("running")
-
-    async def _pause(self) -> None:
-        session = self._need_session()
-        if self._running.is_set():
+        elif not running and self._running.is_set():
             session.note_running(False)
             self._running.clear()
             self._playout.pause()
-        await self._tell_state("paused")
+        await self._tell_state("running" if running else "paused")
 
     async def _tell_state(self, state: str) -> None:
         await self._send({"type": "state", "state": state})
@@ -256,7 +246,8 @@ class Connection:
             if session is self._session:
                 playout.sent(chunk.number, chunk.frames, started)
                 self._studio.model_thread.later(session.settle)
-                await self._send_chunk(chunk.data)
+                async with self._unless_slow(), self._sending:
+                    await self._socket.send_bytes(chunk.data)
 
     async def _due(self, playout: Playout) -> bool:
         """Wait until the next chunk should start; False if the session changed or paused meanwhile."""
@@ -267,28 +258,25 @@ class Connection:
 
     async def _acknowledgements(self, playout: Playout) -> None:
         """Wait while too many chunks are unacknowledged: none are made for a viewer that does not read."""
-        try:
-            async with asyncio.timeout(self._studio.limits.stall_seconds):
-                while playout is self._playout and playout.unacknowledged >= self._studio.limits.unacknowledged_chunks:
-                    self._acknowledged.clear()
-                    await self._acknowledged.wait()
-        except TimeoutError:
-            raise self._slow() from None
-
-    async def _send_chunk(self, data: bytes) -> None:
-        try:
-            async with asyncio.timeout(self._studio.limits.stall_seconds), self._sending:
-                await self._socket.send_bytes(data)
-        except TimeoutError:
-            raise self._slow() from None
+        async with self._unless_slow():
+            while playout is self._playout and playout.unacknowledged >= self._studio.limits.unacknowledged_chunks:
+                self._acknowledged.clear()
+                await self._acknowledged.wait()
 
     async def _send(self, message: dict[str, object]) -> None:
         async with self._sending:
             await self._socket.send_json(message)
 
-    def _slow(self) -> ViewerError:
+    @asynccontextmanager
+    async def _unless_slow(self) -> AsyncIterator[None]:
+        """Ends the connection when the block takes longer than a viewer may be behind."""
         seconds = self._studio.limits.stall_seconds
-        return ViewerError(ErrorCode.VIEWER_SLOW, f"no chunk was acknowledged for {seconds:g} s: connect again")
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            message = f"no chunk was acknowledged for {seconds:g} s: connect again"
+            raise ViewerError(ErrorCode.VIEWER_SLOW, message) from None
 
     def _incident(self) -> ViewerError:
         """An error of the server: details go to the log, a number to the viewer."""

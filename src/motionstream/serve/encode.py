@@ -45,10 +45,6 @@ class Mp4Recorder:
         """Frames written so far."""
         return self._writer.count
 
-    @property
-    def full(self) -> bool:
-        return self.frames >= self._limit
-
     def write(self, frames: Frames) -> None:
         """Append (F, H, W, 3) uint8, up to the limit."""
         for frame in frames[: max(0, self._limit - self.frames)]:

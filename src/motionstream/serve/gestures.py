@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from motionstream.serve import protocol
-from motionstream.serve.errors import ErrorCode, ViewerError
 from motionstream.tracks import events
 
 
@@ -18,30 +17,21 @@ class GestureMapper:
         self._pins: set[int] = set()
 
     def translate(self, message: protocol.GestureMessage) -> list[events.Gesture]:
-        """The events of a message, oldest first. Raises ViewerError where its values are inconsistent."""
-        try:
-            return self._translate(message)
-        except ValueError as error:
-            raise ViewerError(ErrorCode.GESTURE_REFUSED, str(error)) from None
-
-    def _translate(self, message: protocol.GestureMessage) -> list[events.Gesture]:
+        """The events of a message, oldest first. Raises ValueError where its values are inconsistent."""
         match message:
             case protocol.Down():
                 spacing, size, falloff = self._grid(message.grid)
-                x, y = self._place(message)
-                return [events.GridDown(_name(message), x, y, spacing, size, falloff, message.at)]
+                return [events.GridDown(_name(message), *self._place(message), spacing, size, falloff, message.at)]
             case protocol.Move():
                 return [events.Move(_name(message), *self._place(s), s.at) for s in message.samples]
-            case protocol.Up():
-                return [events.Up(_name(message), message.at)]
             case protocol.Pin():
                 spacing, size, _ = self._grid(message.grid)
                 self._pins.add(message.gesture)
                 return [events.Pin(_name(message), *self._place(message), spacing, size, message.at)]
             case protocol.Path():
                 return [self._path(message)]
-            case protocol.Remove():
-                return [self._remove(message)]
+            case protocol.End():
+                return [self._end(message)]
             case protocol.Clear():
                 self._pins.clear()
                 return [events.Clear(message.at)]
@@ -53,8 +43,8 @@ class GestureMapper:
             _name(message), knots, spacing, size, falloff, message.loop, hold=False, start=None, time=message.at
         )
 
-    def _remove(self, message: protocol.Remove) -> events.Gesture:
-        if message.gesture in self._pins:
+    def _end(self, message: protocol.End) -> events.Gesture:
+        if message.type == "remove" and message.gesture in self._pins:
             self._pins.discard(message.gesture)
             return events.Unpin(_name(message), message.at)
         return events.Up(_name(message), message.at)
@@ -67,5 +57,5 @@ class GestureMapper:
         return max(1.0, grid.spacing * self._width), grid.size * self._width, grid.falloff * self._width
 
 
-def _name(message: protocol.Down | protocol.Move | protocol.Up | protocol.Pin | protocol.Path | protocol.Remove) -> str:
+def _name(message: protocol.Down | protocol.Move | protocol.Pin | protocol.Path | protocol.End) -> str:
     return f"g{message.gesture}"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import secrets
-from collections import OrderedDict
 from importlib import resources
 from typing import Any
 
@@ -13,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from motionstream.serve.artifacts import Recent
 from motionstream.serve.errors import ErrorCode, ViewerError
 from motionstream.serve.limits import Limits
 
 Picture = npt.NDArray[np.uint8]
 
 KEPT_SIDE = 1_536  # pixels; larger than any model's frame
+UNKNOWN = "no such picture: choose one of the gallery or upload it again"
 
 
 def _format_of(data: bytes) -> str:
@@ -71,25 +71,20 @@ class PictureStore:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._uploads: OrderedDict[str, Picture] = OrderedDict()
+        self._uploads = Recent[Picture](limits.pictures_kept, (ErrorCode.PICTURE_UNKNOWN, UNKNOWN))
         self._folder = resources.files("motionstream.serve") / "web" / "gallery"
         self.gallery: list[dict[str, Any]] = json.loads((self._folder / "manifest.json").read_text("utf-8"))["pictures"]
-        self._titles = {entry["id"]: entry for entry in self.gallery}
+        self._names = {entry["id"] for entry in self.gallery}
 
     def add(self, data: bytes) -> tuple[str, tuple[int, int]]:
         """Keep an uploaded file; returns its id and the (W, H) kept. Raises ViewerError."""
         picture = decode_picture(data, self._limits)
-        name = secrets.token_urlsafe(16)
-        self._uploads[name] = picture
-        while len(self._uploads) > self._limits.pictures_kept:
-            self._uploads.popitem(last=False)
-        return name, (picture.shape[1], picture.shape[0])
+        return self._uploads.put(picture), (picture.shape[1], picture.shape[0])
 
     def get(self, source: str, name: str) -> Picture:
         """The picture as (H, W, 3) uint8. source: "gallery" or "upload". Raises ViewerError if there is none."""
-        if source == "gallery" and name in self._titles:
+        if source == "upload":
+            return self._uploads.get(name)
+        if source == "gallery" and name in self._names:
             return decode_picture((self._folder / f"{name}.jpg").read_bytes(), self._limits)
-        upload = self._uploads.get(name) if source == "upload" else None  # one look-up: another thread may drop it
-        if upload is not None:
-            return upload
-        raise ViewerError(ErrorCode.PICTURE_UNKNOWN, "no such picture: choose one of the gallery or upload it again")
+        raise ViewerError(ErrorCode.PICTURE_UNKNOWN, UNKNOWN)

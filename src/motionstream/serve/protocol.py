@@ -48,6 +48,10 @@ class Message(_Strict):
     seq: Sequence_
 
 
+class _OnlySeq(Message):
+    model_config = ConfigDict(extra="ignore")
+
+
 class Grid(_Strict):
     """A square of points around the pressed place; lengths are shares of the frame's width.
 
@@ -100,20 +104,10 @@ class Replay(Message):
     replay: PictureId
 
 
-class Start(Message):
-    type: Literal["start"]
+class Command(Message):
+    """Run, pause or restart the stream; gestures: ask for the gestures so far as a file."""
 
-
-class Pause(Message):
-    type: Literal["pause"]
-
-
-class Resume(Message):
-    type: Literal["resume"]
-
-
-class Stop(Message):
-    type: Literal["stop"]
+    type: Literal["start", "pause", "resume", "stop", "gestures"]
 
 
 class SetPrompt(Message):
@@ -121,15 +115,31 @@ class SetPrompt(Message):
     text: Prompt
 
 
-class Down(Message):
-    """Begin a drag: a grid of points around (x, y) follows the pointer until `up`."""
+class _Gesture(Message):
+    """A gesture under its number; `at`: when."""
 
-    type: Literal["down"]
     gesture: GestureId
+    at: StreamSeconds
+
+
+class _Placed(_Gesture):
+    """A grid of points around (x, y)."""
+
     x: Coordinate
     y: Coordinate
-    at: StreamSeconds
     grid: Grid
+
+
+class Down(_Placed):
+    """Begin a drag: the grid follows the pointer until `up`."""
+
+    type: Literal["down"]
+
+
+class Pin(_Placed):
+    """Keep the grid still until `remove`."""
+
+    type: Literal["pin"]
 
 
 class Move(Message):
@@ -138,40 +148,19 @@ class Move(Message):
     samples: Annotated[list[Sample], Field(min_length=1, max_length=MAX_SAMPLES)]
 
 
-class Up(Message):
-    type: Literal["up"]
-    gesture: GestureId
-    at: StreamSeconds
-
-
-class Pin(Message):
-    """Keep a grid of points around (x, y) still until `remove`."""
-
-    type: Literal["pin"]
-    gesture: GestureId
-    x: Coordinate
-    y: Coordinate
-    at: StreamSeconds
-    grid: Grid
-
-
-class Path(Message):
+class Path(_Gesture):
     """A movement drawn in advance, with its own timing, from stream second `at` on."""
 
     type: Literal["path"]
-    gesture: GestureId
     points: Annotated[list[PathPoint], Field(min_length=2, max_length=MAX_PATH_POINTS)]
-    at: StreamSeconds
     grid: Grid
     loop: bool = False
 
 
-class Remove(Message):
-    """Release a pin or end a path."""
+class End(_Gesture):
+    """End a drag (up), or release a pin or end a path (remove)."""
 
-    type: Literal["remove"]
-    gesture: GestureId
-    at: StreamSeconds
+    type: Literal["up", "remove"]
 
 
 class Clear(Message):
@@ -196,17 +185,8 @@ class Record(Message):
     on: bool
 
 
-class SaveGestures(Message):
-    """Ask for the gestures so far as a file."""
-
-    type: Literal["gestures"]
-
-
-ClientMessage = (
-    Hello | Open | Replay | Start | Pause | Resume | Stop | SetPrompt | Down | Move | Up | Pin | Path | Remove
-    | Clear | Ack | Record | SaveGestures
-)  # fmt: skip
-GestureMessage = Down | Move | Up | Pin | Path | Remove | Clear
+GestureMessage = Down | Move | Pin | Path | End | Clear
+ClientMessage = Hello | Open | Replay | Command | SetPrompt | Ack | Record | GestureMessage
 _PARSER: TypeAdapter[ClientMessage] = TypeAdapter(Annotated[ClientMessage, Field(discriminator="type")])
 
 
@@ -237,18 +217,9 @@ def _explain(error: ValidationError) -> ViewerError:
 def seq_of(raw: str) -> int | None:
     """The `seq` of a message that was not accepted, where it has one: the `ref` of the answer."""
     try:
-        value = _SEQ_PARSER.validate_json(raw[: Limits.message_bytes])
+        return _OnlySeq.model_validate_json(raw[: Limits.message_bytes]).seq
     except (ValueError, RecursionError):
         return None
-    return value.seq
-
-
-class _OnlySeq(BaseModel):
-    model_config = ConfigDict(strict=True)
-    seq: Sequence_
-
-
-_SEQ_PARSER: TypeAdapter[_OnlySeq] = TypeAdapter(_OnlySeq)
 
 
 def pack_chunk(header: Mapping[str, Any], frames: Sequence[bytes]) -> bytes:

@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from motionstream.serve.encode import Mp4Recorder, jpeg_frames
-from motionstream.serve.errors import ErrorCode, ViewerError
 from motionstream.serve.limits import Limits
 from motionstream.serve.model_thread import SettlingStream
 from motionstream.serve.protocol import pack_chunk
-from motionstream.serve.replays import Script
 from motionstream.tracks import Tracks
 from motionstream.tracks.events import Event, Gesture, Pause, Prompt, Resume
 from motionstream.tracks.record import Header, Recorder, Recording
 
 log = logging.getLogger(__name__)
 
+Script = deque[tuple[int, Event]]
+"""Events of a recording, each with the frame from which on it acts."""
 OVERLAY_STEPS = 8  # positions go to the viewer in eighths of a pixel
 OVERLAY_HIDDEN = -32768
 
@@ -51,7 +51,7 @@ class Session:
     """One stream of one viewer.
 
     Gestures and prompts arrive on the event loop at any time; `next_chunk` runs in the model thread; a lock guards what
-    both use. script: events of a recording, each with the frame from which on it acts.
+    both use. script: of a recording to be replayed.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Session:
         header = Header(
             self.size, self.fps, f"{origin.source}:{origin.picture}", origin.prompt, origin.seed, limits.points
         )
-        self._gestures = Recorder(header)
+        self._gestures = Recorder(header, limits.gesture_log_events)
         self._script: Script = script or deque()
         self._jpeg_quality = jpeg_quality
         self._lock = threading.Lock()
@@ -82,37 +82,23 @@ class Session:
             return self._gestures.recording()
 
     def apply(self, seq: int, events: Sequence[Gesture]) -> None:
-        """Apply gestures from the next chunk on. Raises ViewerError at the first that is refused."""
+        """Apply gestures from the next chunk on. Raises ValueError at the first that is refused."""
         with self._lock:
             for event in events:
-                self._apply(event)
+                self._gestures.apply(event)
             self._applied_seq = seq
 
     def set_prompt(self, seq: int, text: str) -> None:
         """Change the prompt from the next chunk on."""
         with self._lock:
-            self._apply(Prompt(text, self.next_frame / self.fps))
+            self._gestures.apply(Prompt(text, self.next_frame / self.fps))
             self._prompt, self._applied_seq = text, seq
 
     def note_running(self, running: bool) -> None:
         """Record that the stream was paused or resumed; the stream clock does not advance meanwhile."""
         with self._lock:
             time_now = self.next_frame / self.fps
-            self._apply(Resume(time_now) if running else Pause(time_now))
-
-    def _apply(self, event: Event) -> None:
-        try:
-            if len(self._gestures.entries) < self.limits.gesture_log_events:
-                self._gestures.apply(event)
-            elif isinstance(event, Gesture):
-                self._gestures.session.apply(event)
-        except ValueError as error:
-            raise ViewerError(ErrorCode.GESTURE_REFUSED, str(error)) from None
-
-    def _tracks(self, frames: int) -> Tracks:
-        if len(self._gestures.entries) < self.limits.gesture_log_events:
-            return self._gestures.tracks(self.next_frame, frames)
-        return self._gestures.session.tracks(self.next_frame, frames)
+            self._gestures.apply(Resume(time_now) if running else Pause(time_now))
 
     def next_chunk(self) -> PackedChunk:
         """Make, encode and record the next chunk. Runs in the model thread."""
@@ -121,7 +107,8 @@ class Session:
         frames = self.stream.step(tracks)
         stepped = time.perf_counter()
         pictures = list(jpeg_frames(frames, self._jpeg_quality))
-        self._record(frames)
+        if self._mp4 is not None:
+            self._mp4.write(frames)
         encoded = time.perf_counter()
         header["step_ms"] = (stepped - began) * 1e3
         header["encode_ms"] = (encoded - stepped) * 1e3
@@ -137,7 +124,7 @@ class Session:
             with self._lock:
                 self._play_script()
                 if self._prompt is None:
-                    return self._header(), self._tracks(self.stream.chunk_frames)
+                    return self._header(), self._gestures.tracks(self.next_frame, self.stream.chunk_frames)
                 prompt, self._prompt = self._prompt, None
             self.stream.prompt = prompt
 
@@ -149,9 +136,9 @@ class Session:
         while self._script and self._script[0][0] <= self.next_frame:
             event = self._script.popleft()[1]
             try:
-                self._apply(event)
-            except ViewerError as error:  # a viewer's own gesture may use its name, or the last of the points
-                log.info("replay: %s", error.message)
+                self._gestures.apply(event)
+            except ValueError as error:  # a viewer's own gesture may use its name, or the last of the points
+                log.info("replay: %s", error)
                 continue
             if isinstance(event, Prompt):
                 self._prompt = event.text
@@ -169,16 +156,11 @@ class Session:
     def stop_recording(self) -> tuple[Path, int] | None:
         """Finish the file: its path and its frames; None if there is nothing in it. Runs in the model thread."""
         recorder, self._mp4 = self._mp4, None
-        if recorder is None:
-            return None
-        if recorder.frames == 0:
+        if recorder is not None and recorder.frames:
+            return recorder.close(), recorder.frames
+        if recorder is not None:
             recorder.discard()
-            return None
-        return recorder.close(), recorder.frames
-
-    def _record(self, frames: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
-        if self._mp4 is not None:
-            self._mp4.write(frames)
+        return None
 
     def close(self) -> None:
         """Drop an unfinished recording. Runs in the model thread."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import socket
 from functools import cached_property
@@ -46,6 +47,12 @@ class ServeSettings(BaseSettings):
                 f"host {self.host} is reachable by others: give a token of 8 characters or more, or use 127.0.0.1"
             )
         return self
+
+    def token_fits(self, given: str | None) -> bool:
+        """Whether the token is right, or none is required; compared in constant time."""
+        if self.token is None:
+            return True
+        return hmac.compare_digest(self.token.get_secret_value().encode(), (given or "").encode())
 
     @property
     def loopback(self) -> bool:

@@ -121,7 +121,7 @@ def write_mp4(path: str | os.PathLike[str], frames: Iterable[Picture], fps: floa
     crf: x264's quality, 0 lossless … 51 worst. The file appears under its name only when it is complete.
     Raises ValueError for no frames, changing or odd sizes.
     """
-    with _published(Path(path)) as part, Mp4Writer(part, fps, crf) as writer:
+    with replacing(Path(path)) as part, Mp4Writer(part, fps, crf) as writer:
         for frame in frames:
             writer.add(frame)
     return writer.count
@@ -212,7 +212,7 @@ def write_sheet(
     for index, frame in enumerate(chosen):
         top, left = index // columns * height, index % columns * width
         sheet[top : top + height, left : left + width] = frame
-    with _published(Path(path)) as part:
+    with replacing(Path(path)) as part:
         Image.fromarray(sheet).save(part, format="PNG")
 
 
@@ -230,7 +230,7 @@ def write_frames(path: str | os.PathLike[str], frames: Iterable[Picture], fps: f
     if path.suffix == ".png":
         write_sheet(path, video)
     else:
-        with _published(path) as part, part.open("wb") as file:
+        with replacing(path) as part, part.open("wb") as file:
             np.savez_compressed(file, frames=video, fps=np.float64(fps))
     return len(video)
 
@@ -244,7 +244,7 @@ def check_target(path: str | os.PathLike[str]) -> None:
 
 
 @contextmanager
-def _published(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; it becomes `path` if the block ends well, and goes if not."""
     part = path.with_name(f".{path.name}.part")
     try:

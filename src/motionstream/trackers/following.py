@@ -6,11 +6,13 @@ Legend: F frames, N points, H W height and width. Positions are pixels, centres 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from motionstream.tracks import tracks
 from motionstream.tracks.tracks import Tracks
 
 Video = npt.NDArray[np.uint8]
@@ -29,7 +31,7 @@ def every(frames: Iterable[Video]) -> Iterable[Video]:
 class Follower(Protocol):
     """A tracker during one video, given one frame at a time.
 
-    xy: (N, 2) float32 pixels, kept: (N,) bool whether each is still tracked, in the order in which they were added.
+    xy: (N, 2) float32 pixels, kept: (N,) bool whether each is visible there, in the order in which they were added.
     """
 
     @property
@@ -40,36 +42,46 @@ class Follower(Protocol):
     def add(self, queries: npt.ArrayLike) -> None:
         """Track these (N, 2) points of the last frame too."""
 
-    def step(self, frame: Video) -> tuple[Points, Mask]:
-        """Track all points to the (H, W, 3) uint8 frame: positions (N, 2), and whether each is visible there."""
+    def step(self, frame: Video) -> None:
+        """Track all points to the (H, W, 3) uint8 frame."""
 
 
-def follow_frames(follower: Follower, frames: Iterable[Video], queries: npt.ArrayLike) -> Iterator[tuple[Points, Mask]]:
-    """Track (N, 2) points of the first frame; yields positions (N, 2) and kept (N,) frame by frame."""
-    for number, frame in enumerate(frames):
-        xy, kept = follower.step(frame)
-        if number == 0:
-            follower.add(queries)
-            xy, kept = follower.xy.copy(), follower.kept.copy()
-        yield xy, kept
+@dataclass
+class CausalTracker:
+    """A `PointTracker` of a `Follower`. begin: makes the one of a new video."""
 
+    name: str
+    licence: str
+    hash: str
+    begin: Callable[[], Follower]
+    live: bool = True
 
-def follow(
-    follower: Follower, video: Video, queries: npt.ArrayLike, births: npt.ArrayLike | None, over: Over = every
-) -> Tracks:
-    """Track points through a (F, H, W, 3) uint8 video, each from its own frame on. Raises ValueError as `checked`."""
-    points, born = checked(video, queries, births)
-    xy = np.repeat(points[None], len(video), axis=0)
-    visible = np.zeros((len(video), len(points)), bool)
-    order = np.zeros(0, np.int64)  # of the queries, as the follower has them
-    for number, frame in enumerate(over(video)):
-        follower.step(frame)
-        new = np.flatnonzero(born == number)
-        if len(new):
-            follower.add(points[new])
-            order = np.concatenate([order, new])
-        xy[number, order], visible[number, order] = follower.xy, follower.kept
-    return Tracks(xy, visible)
+    def track(
+        self, video: Video, queries: npt.ArrayLike, births: npt.ArrayLike | None = None, over: Over = every
+    ) -> Tracks:
+        """As `PointTracker.track`; lost points keep an estimate in `xy`."""
+        points, born = checked(video, queries, births)
+        follower = self.begin()
+        xy = np.repeat(points[None], len(video), axis=0)
+        visible = np.zeros((len(video), len(points)), bool)
+        order = np.zeros(0, np.int64)  # of the queries, as the follower has them
+        for number, frame in enumerate(over(video)):
+            follower.step(frame)
+            new = np.flatnonzero(born == number)
+            if len(new):
+                follower.add(points[new])
+                order = np.concatenate([order, new])
+            xy[number, order], visible[number, order] = follower.xy, follower.kept
+        return Tracks(xy, visible)
+
+    def track_frames(self, frames: Iterable[Video], queries: npt.ArrayLike) -> Iterator[tuple[Points, Mask]]:
+        """As `PointTracker.track_frames`."""
+        follower = self.begin()
+        for number, frame in enumerate(frames):
+            follower.step(frame)
+            if number == 0:
+                follower.add(queries)
+            yield follower.xy.copy(), follower.kept.copy()
 
 
 def checked(video: Video, queries: npt.ArrayLike, births: npt.ArrayLike | None) -> tuple[Points, Births]:
@@ -102,9 +114,7 @@ def check_frame(frame: Video) -> None:
 
 def inside(xy: Points, frame: Video) -> Mask:
     """(…,) whether positions (…, 2) are finite and within the (H, W, 3) frame."""
-    height, width = frame.shape[:2]
-    within: Mask = np.all((xy >= 0) & (xy < (width, height)), axis=-1)  # false for NaN too
-    return within
+    return tracks.inside(xy, (frame.shape[1], frame.shape[0]))
 
 
 def tracks_of(xy: Points, visible: Mask, points: Points, born: Births, frame: Video) -> Tracks:

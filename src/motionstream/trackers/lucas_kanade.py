@@ -8,24 +8,15 @@ longer matches, the frame-to-frame estimate is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from motionstream.trackers.following import (
-    Mask,
-    Points,
-    Video,
-    check_frame,
-    checked_points,
-    follow,
-    follow_frames,
-    inside,
-)
-from motionstream.tracks.tracks import Tracks
+from motionstream.trackers.following import CausalTracker, Mask, Points, Video, check_frame, checked_points, inside
 
+NAME = "lucas-kanade"
 Grey = npt.NDArray[np.uint8]
 
 NEIGHBOURHOOD = 8.0  # pixels, standard deviation of the local mean and contrast
@@ -49,7 +40,7 @@ class Settings:
 class LucasKanade:
     """A `Follower`. A lost point is tracked on from its last estimate."""
 
-    def __init__(self, settings: Settings = Settings()) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.xy = np.zeros((0, 2), np.float32)
         self.kept = np.zeros(0, bool)
@@ -70,8 +61,8 @@ class LucasKanade:
         self._birth_frame = np.concatenate([self._birth_frame, np.full(len(new), self._frame)])
         self._births[self._frame] = self._last
 
-    def step(self, frame: Video) -> tuple[Points, Mask]:
-        """Track all points to the (H, W, 3) uint8 frame: positions (N, 2), and whether each is not lost."""
+    def step(self, frame: Video) -> None:
+        """Track all points to the (H, W, 3) uint8 frame; a point is kept until it is lost."""
         import cv2
 
         check_frame(frame)
@@ -83,7 +74,6 @@ class LucasKanade:
             self.kept = self.kept & found & inside(self.xy, frame)
         self._last = grey
         self._frame += 1
-        return self.xy.copy(), self.kept.copy()
 
     def _forward_backward(self, old: Grey, new: Grey, start: Points, guess: Points) -> tuple[Points, Mask]:
         """Points at `start` in `old` → positions in `new`, and whether tracking back ends at the start."""
@@ -132,23 +122,11 @@ def normalised(grey: Grey) -> Grey:
     return np.clip(128 + 40 * detail / contrast, 0, 255).astype(np.uint8)
 
 
-def track_frames(
-    frames: Iterable[Video], queries: npt.ArrayLike, settings: Settings | None = None
-) -> Iterator[tuple[Points, Mask]]:
-    """Track (N, 2) points of the first frame; yields positions (N, 2) and kept (N,) frame by frame."""
-    return follow_frames(LucasKanade(settings or Settings()), frames, queries)
+def tracker(settings: Settings = Settings()) -> CausalTracker:
+    """Our own tracker. Its hash is that of its settings: it has no weights."""
+    digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
+    return CausalTracker(NAME, "", digest, lambda: LucasKanade(settings))
 
 
-def track(
-    video: Video,
-    queries: npt.ArrayLike,
-    births: npt.ArrayLike | None = None,
-    settings: Settings | None = None,
-) -> Tracks:
-    """Track points through a video.
-
-    video: (F, H, W, 3) uint8. queries: (N, 2) pixels of the frame. births: (N,) frame in which each query is,
-    all 0 by default. A point is visible from its birth until it is lost or leaves the frame; lost points keep
-    an estimate in `xy`. Raises ValueError on wrong shapes.
-    """
-    return follow(LucasKanade(settings or Settings()), video, queries, births)
+track = tracker().track
+"""Tracks points through a video with the usual settings, as `PointTracker.track`."""

@@ -1,23 +1,23 @@
 """Point trackers by name behind one interface: our own, and external ones that the user has (docs/trackers.md).
 
-`open_tracker("lucas-kanade")` always works. The others are imported only when they are opened; none is a dependency.
+`open_tracker("lucas-kanade")` always works. The packages of the others are imported only when they are
+opened; none is a dependency.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy.typing as npt
 
-from motionstream.trackers import lucas_kanade
-from motionstream.trackers.following import Mask, Over, Points, Video, every, follow
+from motionstream.trackers import cotracker, lucas_kanade, tapnet
+from motionstream.trackers.following import Mask, Over, Points, Video, every
+from motionstream.trackers.source import Source
 from motionstream.tracks.tracks import Tracks
 
-DEFAULT = "lucas-kanade"
+DEFAULT = lucas_kanade.NAME
 
 
 class PointTracker(Protocol):
@@ -30,9 +30,7 @@ class PointTracker(Protocol):
     name: str
     licence: str
     live: bool
-
-    @property
-    def hash(self) -> str: ...
+    hash: str
 
     def track(
         self, video: Video, queries: npt.ArrayLike, births: npt.ArrayLike | None = None, over: Over = every
@@ -51,63 +49,18 @@ class PointTracker(Protocol):
         """
 
 
-@dataclass
-class LucasKanadeTracker:
-    """Our own tracker (lucas_kanade.py)."""
-
-    settings: lucas_kanade.Settings = field(default_factory=lucas_kanade.Settings)
-    name: str = DEFAULT
-    licence: str = ""
-    live: bool = True
-
-    @property
-    def hash(self) -> str:
-        """Of its settings: it has no weights."""
-        return hashlib.sha256(repr(self.settings).encode()).hexdigest()[:12]
-
-    def track(
-        self, video: Video, queries: npt.ArrayLike, births: npt.ArrayLike | None = None, over: Over = every
-    ) -> Tracks:
-        """As `PointTracker.track`."""
-        return follow(lucas_kanade.LucasKanade(self.settings), video, queries, births, over)
-
-    def track_frames(self, frames: Iterable[Video], queries: npt.ArrayLike) -> Iterator[tuple[Points, Mask]]:
-        """As `PointTracker.track_frames`."""
-        return lucas_kanade.track_frames(frames, queries, self.settings)
-
-
-def _ours(path: Path | None, download: bool, device: str) -> PointTracker:
-    if path is not None or download:
+def _ours(_name: str, source: Source) -> PointTracker:
+    if source.path is not None or source.download:
         raise ValueError(f"{DEFAULT} has no weights: leave out --tracker-path and --download")
-    return LucasKanadeTracker()
+    return lucas_kanade.tracker()
 
 
-def _cotracker(name: str) -> Callable[[Path | None, bool, str], PointTracker]:
-    def opened(path: Path | None, download: bool, device: str) -> PointTracker:
-        from motionstream.trackers.cotracker import open_cotracker
-        from motionstream.trackers.source import Source
-
-        return open_cotracker(name, Source(path, download, device))
-
-    return opened
-
-
-def _tapnet(name: str) -> Callable[[Path | None, bool, str], PointTracker]:
-    def opened(path: Path | None, download: bool, device: str) -> PointTracker:
-        from motionstream.trackers.source import Source
-        from motionstream.trackers.tapnet import open_tapnet
-
-        return open_tapnet(name, Source(path, download, device))
-
-    return opened
-
-
-TRACKERS: Mapping[str, Callable[[Path | None, bool, str], PointTracker]] = {
+TRACKERS: Mapping[str, Callable[[str, Source], PointTracker]] = {
     DEFAULT: _ours,
-    "cotracker3": _cotracker("cotracker3"),
-    "cotracker3-online": _cotracker("cotracker3-online"),
-    "tapir": _tapnet("tapir"),
-    "tapnext": _tapnet("tapnext"),
+    cotracker.OFFLINE: cotracker.open_cotracker,
+    cotracker.ONLINE: cotracker.open_cotracker,
+    tapnet.TAPIR: tapnet.open_tapnet,
+    tapnet.TAPNEXT: tapnet.open_tapnet,
 }
 
 
@@ -124,4 +77,4 @@ def open_tracker(
         raise ValueError(f"tracker {name!r} is unknown: use one of {', '.join(TRACKERS)}")
     if path is not None:
         path.stat()  # raises for a missing file before anything is imported
-    return TRACKERS[name](path, download, device)
+    return TRACKERS[name](name, Source(path, download, device))

@@ -6,7 +6,6 @@ pixel centres are at +0.5, as ours: only the size is converted. TAPIR returns x,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,9 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from motionstream.trackers import following
-from motionstream.trackers.following import Mask, Over, Points, Video, every
+from motionstream.trackers.following import CausalTracker, Video
 from motionstream.trackers.source import Source, chosen_device, hash_of, load_weights, package
-from motionstream.tracks.tracks import Tracks
 
 REPOSITORY = "google-deepmind/tapnet"
 LICENCE = "Apache-2.0, code and weights"
@@ -46,7 +44,7 @@ class _Network(Protocol):
         """The next frame."""
 
 
-def open_tapnet(name: str, source: Source) -> Tapnet:
+def open_tapnet(name: str, source: Source) -> CausalTracker:
     """The tracker `TAPIR` or `TAPNEXT`. Raises ValueError saying what is missing and how to come by it."""
     how = (
         f"install the package tapnet with its torch extra ({REPOSITORY}), download {WEIGHTS[name]}, which is published "
@@ -56,28 +54,8 @@ def open_tapnet(name: str, source: Source) -> Tapnet:
         raise ValueError(f"{name} cannot be downloaded from here: {how}")
     device = chosen_device(source.device)
     make = _tapir if name == TAPIR else _tapnext
-    return Tapnet(name, make(how, source.path, device), device)
-
-
-class Tapnet:
-    """Both networks as a `PointTracker`."""
-
-    licence = LICENCE
-    live = True
-
-    def __init__(self, name: str, network: _Network, device: torch.device) -> None:
-        self.name, self.hash = name, hash_of(network.module)
-        self._network, self._device = network, device
-
-    def track(
-        self, video: Video, queries: npt.ArrayLike, births: npt.ArrayLike | None = None, over: Over = every
-    ) -> Tracks:
-        """As `PointTracker.track`."""
-        return following.follow(_Following(self._network, self._device), video, queries, births, over)
-
-    def track_frames(self, frames: Iterable[Video], queries: npt.ArrayLike) -> Iterator[tuple[Points, Mask]]:
-        """As `PointTracker.track_frames`."""
-        return following.follow_frames(_Following(self._network, self._device), frames, queries)
+    network = make(how, source.path, device)
+    return CausalTracker(name, LICENCE, hash_of(network.module), lambda: _Following(network, device))
 
 
 class _Following:
@@ -103,7 +81,7 @@ class _Following:
             with torch.inference_mode():
                 self._states.append(self._network.begin(self._features, asked[None].to(self._device)))
 
-    def step(self, frame: Video) -> tuple[Points, Mask]:
+    def step(self, frame: Video) -> None:
         following.check_frame(frame)
         self._frame = frame
         with torch.inference_mode():
@@ -113,10 +91,8 @@ class _Following:
             self._states = [state for _, _, state in tracked]
             xy = torch.cat([xy for xy, _, _ in tracked]).float().cpu().numpy()
             self.xy = (xy * self._scale()).astype(np.float32)
-            self.kept = torch.cat([visible for _, visible, _ in tracked]).cpu().numpy() & following.inside(
-                self.xy, frame
-            )
-        return self.xy.copy(), self.kept.copy()
+            visible = torch.cat([visible for _, visible, _ in tracked]).cpu().numpy()
+            self.kept = visible & following.inside(self.xy, frame)
 
     def _square(self, frame: Video) -> Tensor:
         """(H, W, 3) uint8 → (1, 1, S, S, 3) in [−1, 1]; the whole frame is stretched, which `_scale` undoes."""

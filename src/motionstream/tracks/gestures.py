@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from motionstream.tracks import events
 from motionstream.tracks.events import Gesture, GridDown, Move, Path, Pin, Unpin, Up
-from motionstream.tracks.tracks import Tracks
+from motionstream.tracks.tracks import Tracks, inside
 
 Array = npt.NDArray[np.float64]
 CLOSEST = 1 / 240  # seconds between two samples at least: pointer events can have equal times, as in a pause
@@ -217,7 +217,7 @@ class GestureSession:
             return Tracks.empty(frames)
         xy = np.concatenate([part[0] for part in parts], axis=1).astype(np.float32)
         alive = np.concatenate([part[1] for part in parts], axis=1)
-        return Tracks(xy, alive & self._inside(xy), np.concatenate([part[2] for part in parts]))
+        return Tracks(xy, alive & inside(xy, self.size), np.concatenate([part[2] for part in parts]))
 
     def _part(
         self, points: _Points, first_frame: int, frames: int
@@ -230,9 +230,6 @@ class GestureSession:
             points.ids = np.arange(self._next_id, self._next_id + len(points.offsets))
             self._next_id += len(points.offsets)
         return points.follow(centre), np.repeat(alive[:, None], len(points.offsets), axis=1), points.ids
-
-    def _inside(self, xy: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-        return np.asarray(np.all((xy >= 0) & (xy < np.array(self.size)), axis=-1))
 
     def _begin(self, event: GridDown | Pin | Path, make: Callable[[], _Points]) -> None:
         if event.gesture in self._gestures:

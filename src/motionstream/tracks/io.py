@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from motionstream.geometry import Fit
-from motionstream.tracks.tracks import Tracks
+from motionstream.tracks.tracks import Tracks, inside
 
 LARGEST = 1 << 30  # bytes that the arrays of one file may unpack to
 LARGEST_TEXT = 256 << 20
@@ -49,7 +49,7 @@ def load(path: AnyPath, size: Size | None = None, mismatch: str = "fit") -> Trac
 def load_sized(path: AnyPath) -> tuple[Tracks, Size]:
     """Read an npz: tracks and the (W, H) of the frame they are for."""
     with _reading(path):
-        arrays = _npz(path, required=("xy", "visible", "size"), optional=("ids",))
+        arrays = read_npz(path, required=("xy", "visible", "size"), optional=("ids",))
         return Tracks(arrays["xy"], _mask(arrays["visible"]), arrays.get("ids")), _size(arrays["size"])  # type: ignore[arg-type]
 
 
@@ -65,8 +65,7 @@ def on_frame(tracks: Tracks, stored: Size, size: Size, mismatch: str = "fit", na
             "send tracks of this size, or let them be fitted"
         )
     xy = Fit.of(stored, size).to_frame(tracks.xy).astype(np.float32)
-    inside = np.all((xy >= 0) & (xy < np.array(size)), axis=-1)
-    return Tracks(xy, tracks.visible & inside, tracks.ids)
+    return Tracks(xy, tracks.visible & inside(xy, size), tracks.ids)
 
 
 def load_wan_move(path: AnyPath, visibility: AnyPath | None = None) -> Tracks:
@@ -75,12 +74,12 @@ def load_wan_move(path: AnyPath, visibility: AnyPath | None = None) -> Tracks:
     Without a visibility file every finite position counts as visible.
     """
     with _reading(path):
-        xy = _without_batch(_npy(path), 3, "(F, N, 2)")
+        xy = _without_batch(read_npy(path), 3, "(F, N, 2)")
     if visibility is None:
         seen = np.isfinite(xy).all(-1)
     else:
         with _reading(visibility):
-            seen = _mask(_without_batch(_npy(visibility), 2, "(F, N)"))
+            seen = _mask(_without_batch(read_npy(visibility), 2, "(F, N)"))
     with _reading(path):
         return Tracks(xy, seen)
 
@@ -147,7 +146,19 @@ def _reading(path: AnyPath) -> Iterator[None]:
         raise ValueError(f"{path}: damaged ({type(error).__name__})") from None
 
 
-def _npz(path: AnyPath, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
+def read_npy(path: AnyPath) -> npt.NDArray[Any]:
+    """The array of an npy file. Raises FileNotFoundError, or ValueError or EOFError when it holds none."""
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ValueError("an npz, not an npy file")
+    if array.nbytes > LARGEST:
+        raise ValueError(f"holds more than {LARGEST >> 20} MiB")
+    return np.array(array)
+
+
+def read_npz(path: AnyPath, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of an npz file by name. Raises FileNotFoundError, or ValueError where one that is required is missing."""
     with open(path, "rb") as file:  # a missing file is not a bad one
         if not zipfile.is_zipfile(file):
             raise ValueError("not an npz file")
@@ -157,18 +168,8 @@ def _npz(path: AnyPath, required: tuple[str, ...], optional: tuple[str, ...]) ->
     with np.load(path, allow_pickle=False) as arrays:
         missing = [name for name in required if name not in arrays]
         if missing:
-            raise ValueError(f"has no array named {missing[0]}")
+            raise ValueError(f"has no array named {missing[0]}, but {', '.join(arrays) or 'none'}")
         return {name: np.asarray(arrays[name]) for name in (*required, *optional) if name in arrays}
-
-
-def _npy(path: AnyPath) -> npt.NDArray[Any]:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise ValueError("an npz, not an npy file")
-    if array.nbytes > LARGEST:
-        raise ValueError(f"holds more than {LARGEST >> 20} MiB")
-    return np.array(array)
 
 
 def _without_batch(array: npt.NDArray[Any], dimensions: int, shape: str) -> npt.NDArray[Any]:

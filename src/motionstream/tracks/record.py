@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 from motionstream.geometry import Fit
 from motionstream.tracks.events import Event, Gesture, fitted, from_json, to_json
@@ -53,18 +53,13 @@ Entry = Event | ChunkMark
 
 
 class Recorder:
-    """A gesture session that records what is applied to it.
+    """A gesture session that records what is applied to it. most: entries that are kept; later ones only act."""
 
-    file: an open text file, written line by line; None keeps the entries in memory.
-    """
-
-    def __init__(self, header: Header, file: TextIO | None = None) -> None:
+    def __init__(self, header: Header, most: int | None = None) -> None:
         self.header = header
         self.session = header.session()
-        self.entries: list[Entry] = []
-        self._file = file
-        if file is not None:
-            _write(file, {"type": "header", "format": FORMAT, **asdict(header)})
+        self._most = most
+        self._entries: list[Entry] = []
 
     def apply(self, event: Event) -> None:
         """Apply a gesture, or record a prompt, pause or resume. What the session refuses is not recorded."""
@@ -79,14 +74,12 @@ class Recorder:
         return made
 
     def _keep(self, entry: Entry) -> None:
-        if self._file is None:
-            self.entries.append(entry)
-        else:
-            _write(self._file, _line(entry))
+        if self._most is None or len(self._entries) < self._most:
+            self._entries.append(entry)
 
     def recording(self) -> Recording:
-        """The entries so far, where they are kept in memory."""
-        return Recording(self.header, tuple(self.entries))
+        """The entries so far."""
+        return Recording(self.header, tuple(self._entries))
 
 
 @dataclass(frozen=True)
@@ -98,7 +91,7 @@ class Recording:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a file written by `Recorder` or `save`.
+        """Read a file written by `save`.
 
         Raises FileNotFoundError, or ValueError naming the first line that is wrong. An incomplete last line
         is wrong too.
@@ -134,8 +127,10 @@ class Recording:
 
     def lines(self) -> Iterator[str]:
         """The recording as JSON lines, without line ends."""
-        yield _dump({"type": "header", "format": FORMAT, **asdict(self.header)})
-        yield from (_dump(_line(entry)) for entry in self.entries)
+        yield json.dumps({"type": "header", "format": FORMAT, **asdict(self.header)}, ensure_ascii=False)
+        for entry in self.entries:
+            line = {"type": "chunk", **asdict(entry)} if isinstance(entry, ChunkMark) else to_json(entry)
+            yield json.dumps(line, ensure_ascii=False, allow_nan=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON lines."""
@@ -154,15 +149,7 @@ class Recording:
     @property
     def script(self) -> tuple[tuple[int, Event], ...]:
         """(frame, event) in order: each event with the first frame that it acted on."""
-        script: list[tuple[int, Event]] = []
-        waiting: list[Event] = []
-        for entry in self.entries:
-            if isinstance(entry, ChunkMark):
-                script.extend((entry.first_frame, event) for event in waiting)
-                waiting = []
-            else:
-                waiting.append(entry)
-        return tuple(script)
+        return tuple((chunk.first_frame, event) for before, chunk in self._chunks() for event in before)
 
     def replay(self) -> Iterator[tuple[tuple[Event, ...], Tracks]]:
         """Chunk by chunk: the events before it (prompts, pauses and gestures), and its tracks.
@@ -170,14 +157,20 @@ class Recording:
         Raises ValueError when the entries do not follow from one another.
         """
         session = self.header.session()
+        for before, chunk in self._chunks():
+            for event in before:
+                if isinstance(event, Gesture):
+                    session.apply(event)
+            yield before, session.tracks(chunk.first_frame, chunk.frames)
+
+    def _chunks(self) -> Iterator[tuple[tuple[Event, ...], ChunkMark]]:
+        """Each chunk with the events before it."""
         before: list[Event] = []
         for entry in self.entries:
             if isinstance(entry, ChunkMark):
-                yield tuple(before), session.tracks(entry.first_frame, entry.frames)
+                yield tuple(before), entry
                 before = []
             else:
-                if isinstance(entry, Gesture):
-                    session.apply(entry)
                 before.append(entry)
 
     def on(self, size: tuple[int, int]) -> Recording:
@@ -187,19 +180,6 @@ class Recording:
         fit = Fit.of(self.header.size, size)
         moved = (entry if isinstance(entry, ChunkMark) else fitted(entry, fit) for entry in self.entries)
         return Recording(replace(self.header, size=size), tuple(moved))
-
-
-def _line(entry: Entry) -> dict[str, Any]:
-    return {"type": "chunk", **asdict(entry)} if isinstance(entry, ChunkMark) else to_json(entry)
-
-
-def _dump(message: dict[str, Any]) -> str:
-    return json.dumps(message, ensure_ascii=False, allow_nan=False)
-
-
-def _write(file: TextIO, message: dict[str, Any]) -> None:
-    file.write(_dump(message) + "\n")
-    file.flush()
 
 
 def _refuse(constant: str) -> float:

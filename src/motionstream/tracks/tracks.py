@@ -12,6 +12,12 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 
+def inside(xy: npt.NDArray[np.floating], size: tuple[int, int]) -> BoolArray:
+    """(…,) whether positions (…, 2) are within a frame of (W, H) pixels; false for NaN."""
+    within: BoolArray = np.all((xy >= 0) & (xy < np.array(size)), axis=-1)
+    return within
+
+
 @dataclass(frozen=True)
 class Tracks:
     """N points over T pixel frames.

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from motionstream.conditioning import Conditioning, EncodedPrompts, TrackBatch, TrackConditioner
-from motionstream.data.loader import Arrays, Loader
+from motionstream.data.loader import Loader
+from motionstream.data.synthetic import Batch
 from motionstream.dit import TextContext
 from motionstream.geometry import Geometry
 from motionstream.sampling import MotionModel
@@ -169,7 +170,7 @@ class MotionData:
         self.random.bit_generator.state = state["random"]
 
     @torch.no_grad()
-    def _sample(self, batch: Arrays, random: np.random.Generator, drops: Drops, no_motion: bool) -> WorldSample:
+    def _sample(self, batch: Batch, random: np.random.Generator, drops: Drops, no_motion: bool) -> WorldSample:
         device, dtype = self.vae.mean.device, self.vae.mean.dtype
         video = to_model(batch["video"].to(device)).to(dtype)
         tracks = TrackBatch.of(self._choose(batch, random), device)
@@ -201,7 +202,7 @@ class MotionData:
         conditioning, warped = condition(AnchoredConditioner(self.vae, self.geometry, seed), video, tracks, boundary)
         return conditioning.without_anchor(torch.from_numpy(dropped)).to(torch.float32), warped
 
-    def _choose(self, batch: Arrays, random: np.random.Generator) -> Sequence[Tracks]:
+    def _choose(self, batch: Batch, random: np.random.Generator) -> Sequence[Tracks]:
         arrays = (batch[key].numpy() for key in ("xy", "visible", "object_of"))
         return [
             choose(Tracks(xy, visible), objects, self.choice, random)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from motionstream.camera.camera import Lens, to_camera, to_world
-from motionstream.camera.path import quaternion_of
 from motionstream.data.scenes import CameraScene
 from motionstream.tracks.grid import grid
 
@@ -81,4 +81,4 @@ def cameras(lens: Lens) -> bytes:
 def world_to_camera(pose: Floats) -> Floats:
     """qw qx qy qz tx ty tz of a camera-to-world pose."""
     turn = pose[:3, :3].T
-    return np.concatenate([quaternion_of(turn), -turn @ pose[:3, 3]])
+    return np.concatenate([Rotation.from_matrix(turn).as_quat(scalar_first=True), -turn @ pose[:3, 3]])
