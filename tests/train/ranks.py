@@ -23,11 +23,12 @@ from motionstream.train.parallelize import (
     shard,
     world_size,
 )
+from motionstream.train.stage import Stage
 
 BATCH = 8
 
 
-class RanksStage:
+class RanksStage(Stage):
     """A regression on a fixed sequence of global batches, of which each rank sees its part."""
 
     def __init__(self, form: str) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from motionstream.train.ema import EMA
 from motionstream.train.loop import Pace, run
 from motionstream.train.optim import Optimizer, Schedule, Updater, make_optimizer
-from motionstream.train.stage import Image
+from motionstream.train.stage import Image, Stage
 
 
 class TinyNet(nn.Module):
@@ -38,7 +38,7 @@ class TinyNet(nn.Module):
         return result
 
 
-class TinyStage:
+class TinyStage(Stage):
     """Learns a fixed table; draws from its own generator and all three global ones. bad: steps whose loss is NaN."""
 
     def __init__(self, bad: frozenset[int] = frozenset(), kind: str = "muon") -> None:

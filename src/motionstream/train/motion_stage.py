@@ -52,10 +52,6 @@ class MotionStage(DrawingStage):
 
     data: MotionSource
 
-    def __init__(self, recipe: Recipe, data: MotionSource, seed: int) -> None:
-        super().__init__(seed)
-        self.recipe, self.data = recipe, data
-
     def samples(self, no_motion: bool = False) -> Iterator[Sample]:
         """The clips of a step's passes. no_motion: also the conditioning without tracks.
 

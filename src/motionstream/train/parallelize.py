@@ -136,11 +136,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 def any_rank(flag: bool) -> bool:
     """True on every rank if it is true on one."""
-    if world_size() == 1:
-        return flag
-    answers: list[bool] = [False] * world_size()
-    dist.all_gather_object(answers, flag)
-    return any(answers)
+    return any(from_all_ranks(flag))
 
 
 def from_all_ranks(item: Any) -> list[Any]:

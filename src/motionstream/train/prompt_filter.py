@@ -31,7 +31,7 @@ from motionstream.train.network import finished
 from motionstream.train.optim import Updater
 from motionstream.train.recipe import PromptFilterRecipe
 from motionstream.train.serialise import Tree
-from motionstream.train.stage import Image, UpdatingStage, contact_sheet
+from motionstream.train.stage import Image, Stage, contact_sheet
 from motionstream.train.texture import beyond_curves, shape_distance, texture_distance
 from motionstream.vae.pixels import to_model, to_uint8
 
@@ -58,7 +58,7 @@ def finished_prompt_filter(run_dir: Path) -> PromptFilter:
     return finished(run_dir, PromptFilterRecipe, lambda recipe: PromptFilter(recipe.prompt_filter))
 
 
-class PromptFilterStage(UpdatingStage):
+class PromptFilterStage(Stage):
     def __init__(self, recipe: PromptFilterRecipe, worlds: SyntheticWorlds, prompt_filter: PromptFilter) -> None:
         self.recipe, self.worlds = recipe, worlds
         self.prompt_filter = prompt_filter.to(recipe.device)

@@ -76,18 +76,28 @@ def train(
     chosen = changed(recipe_for(stage, recipe), overrides)
     ranks = setup_distributed(chosen.device)
     try:
-        return session(stage, chosen, ranks, out, assets, pace_of(chosen, minutes, finish), resume)
+        return session(stage, chosen, ranks, out, assets, minutes, finish, resume)
     finally:
         close_distributed()
 
 
 def session(
-    stage: str, recipe: Recipe, ranks: Ranks, out: Path, assets: Path, pace: Pace, resume: bool = True
+    stage: str,
+    recipe: Recipe,
+    ranks: Ranks,
+    out: Path,
+    assets: Path,
+    minutes: float | None = None,
+    finish: bool = False,
+    resume: bool = True,
 ) -> Outcome:
     """What `train` does within the group of ranks."""
+    pace = Pace(recipe.steps, minutes, finish, recipe.save_minutes, recipe.log_every, recipe.sheet_every)
     run_dir = out / stage
     _keep_recipe(recipe, run_dir, ranks)
-    seed_weights(recipe.seed)
+    random.seed(recipe.seed)  # fresh weights are drawn from these: the same on every rank
+    np.random.seed(recipe.seed)
+    torch.manual_seed(recipe.seed)
     own = replace(recipe, device=str(ranks.device), seed=recipe.seed + _rank_seed(recipe, ranks))
     # not kept by a name: what it holds of the group of ranks must be gone when that is closed
     return run_stage(builder(stage)(own, assets, out), run_dir, pace, digest(recipe), resume)
@@ -97,13 +107,6 @@ def _rank_seed(recipe: Recipe, ranks: Ranks) -> int:
     """Prepared clips are shared out among the ranks by one order, which the seed decides."""
     together = isinstance(recipe, MotionRecipe) and recipe.data == "shards"
     return 0 if together else RANK_SEEDS * ranks.rank
-
-
-def seed_weights(seed: int) -> None:
-    """Seed the global generators, from which fresh weights are drawn: the same on every rank."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
 
 
 def recipe_for(stage: str, recipe: str | Path | Recipe) -> Recipe:
@@ -117,17 +120,6 @@ def recipe_for(stage: str, recipe: str | Path | Recipe) -> Recipe:
     if type(chosen) is not RECIPES[stage]:
         raise ValueError(f"recipe {chosen.name!r} is for stage {chosen.stage!r}, not {stage!r}")
     return chosen
-
-
-def pace_of(recipe: Recipe, minutes: float | None, finish: bool) -> Pace:
-    return Pace(
-        steps=recipe.steps,
-        minutes=minutes,
-        finish=finish,
-        save_minutes=recipe.save_minutes,
-        log_every=recipe.log_every,
-        sheet_every=recipe.sheet_every,
-    )
 
 
 def builder(stage: str) -> Callable[[Recipe, Path, Path], Stage]:
