@@ -72,7 +72,9 @@ class PromptFilterStage(Stage):
         risen = min(max((progress - self.recipe.sparsity_from) / SPARSITY_RISE, 0.0), 1.0)
         sparsity_weight = self.recipe.sparsity_weight * risen**2
         for _ in range(self.recipe.accumulate):
-            self.updater.backward(self._losses(self._next_worlds(), textured, sparsity_weight))
+            worlds = range(self.next, self.next + self.recipe.batch)
+            self.next += self.recipe.batch
+            self.updater.backward(self._losses(worlds, textured, sparsity_weight))
         return self.updater.apply(step, progress)
 
     def sheet(self) -> Image | None:
@@ -89,10 +91,6 @@ class PromptFilterStage(Stage):
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         self.next = int(state["next"])
 
-    def _next_worlds(self) -> Sequence[int]:
-        first, self.next = self.next, self.next + self.recipe.batch
-        return range(first, self.next)
-
     def _drawn(self, world: int, numbers: Sequence[int]) -> _Drawn:
         """Frames of these numbers without an effect and under each; the particles of each are of another time."""
         recipe = self.recipe
@@ -107,14 +105,13 @@ class PromptFilterStage(Stage):
         return _Drawn(*(part.to(recipe.device) for part in parts))
 
     def _losses(self, worlds: Sequence[int], textured: bool, sparsity_weight: float) -> dict[str, Tensor]:
-        found: dict[str, list[Tensor]] = {}
+        found = []
         for world in worlds:
             rng = np.random.default_rng([self.recipe.seed, world, 1])
             begin = int(rng.integers(self.recipe.frames - self.recipe.shown + 1))
             drawn = self._drawn(world, range(begin, begin + self.recipe.shown))
-            for name, value in self._compared(drawn, textured, sparsity_weight, world).items():
-                found.setdefault(name, []).append(value)
-        return {name: torch.stack(values).mean() for name, values in found.items()}
+            found.append(self._compared(drawn, textured, sparsity_weight, world))
+        return {name: torch.stack([losses[name] for losses in found]).mean() for name in found[0]}
 
     def _compared(self, drawn: _Drawn, textured: bool, sparsity_weight: float, seed: int) -> dict[str, Tensor]:
         curve, amounts = self.prompt_filter.parameters_of(drawn.phrases, drawn.age)
