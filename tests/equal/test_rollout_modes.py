@@ -24,7 +24,8 @@ from motionstream.geometry import chunk_spans
 from motionstream.sampling import ChunkInputs, MotionModel, RolloutConfig, commit_chunk, denoise_chunk, keyed, rollout
 from motionstream.tiny.anchor import Anchor
 from motionstream.tiny.conditioner import AnchoredConditioner, AnchoredState
-from motionstream.train.causal_init import forced_guess
+from motionstream.train.causal_init import guess_after_clean
+from motionstream.train.motion_data import Sample
 
 LATENTS = 10
 TIMES = (1.0, 0.92, 0.75)
@@ -85,9 +86,10 @@ def test_teacher_forcing_equals_the_cached_student_after_clean_commits(
     parts, context = small_conditioning(LATENTS, clips=2), model.context(PROMPTS)
     clean, noisy = torch.randn(2, *parts.anchor.shape)
     t = torch.rand(2, LATENTS)
+    sample = Sample(latents=clean, conditioning=parts, no_motion=None, prompts=PROMPTS)
     mask = ChunkMask.regular(LATENTS, chunk, sink, window, teacher_forcing=True)
     with masks(dense):
-        forced = forced_guess(model, clean, noisy, t, parts, context, mask)
+        forced = guess_after_clean(model, sample, noisy, t, mask)
     cache = cache_for(model, RolloutConfig(chunk, sink, window, TIMES), clips=2)
     for begin, size in chunk_spans(LATENTS, chunk):
         span = slice(begin, begin + size)

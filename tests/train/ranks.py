@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tests.train.tiny_stage import tiny_recipe
 from torch import Tensor, nn
 
 from motionstream.train.ema import EMA
-from motionstream.train.loop import Pace, run
+from motionstream.train.loop import run
 from motionstream.train.optim import Schedule, Updater, make_optimizer
 from motionstream.train.parallelize import (
     close_distributed,
@@ -23,11 +24,12 @@ from motionstream.train.parallelize import (
     shard,
     world_size,
 )
+from motionstream.train.stage import Stage
 
 BATCH = 8
 
 
-class RanksStage:
+class RanksStage(Stage):
     """A regression on a fixed sequence of global batches, of which each rank sees its part."""
 
     def __init__(self, form: str) -> None:
@@ -66,7 +68,7 @@ class RanksStage:
 
 
 def train_ranks_stage(form: str, folder: Path, steps: int) -> None:
-    run(RanksStage(form), folder, Pace(steps, save_minutes=60, log_every=1))
+    run(RanksStage(form), folder, tiny_recipe(steps, sheet_every=500))
 
 
 def main(form: str, folder: str, steps: str) -> None:

@@ -134,9 +134,9 @@ def perfect(sample: Sample, monkeypatch: pytest.MonkeyPatch, wrong: nn.Module | 
     """Let the networks guess the clip, and the teacher lead to it; returns who is asked, where and when."""
     asked: Asked = []
 
-    def forced(model: MotionModel, clean: Tensor, noisy: Tensor, t: Tensor, *_: object) -> Tensor:
+    def forced(model: MotionModel, sample: Sample, noisy: Tensor, t: Tensor, mask: ChunkMask) -> Tensor:
         asked.append((model, noisy, t))
-        return clean + (1.0 if model is wrong else 0.0)
+        return sample.latents + (1.0 if model is wrong else 0.0)
 
     def guided(
         model: MotionModel, both: Tensor, t: Tensor, control: Control, guidance: Guidance, mask: ChunkMask
@@ -148,7 +148,7 @@ def perfect(sample: Sample, monkeypatch: pytest.MonkeyPatch, wrong: nn.Module | 
         assert not t[:, :latents].any()
         return torch.cat([sample.latents, velocity_of(sample.latents, both[:, latents:], t[:, latents:])], 1)
 
-    monkeypatch.setattr(causal_init, "forced_guess", forced)
+    monkeypatch.setattr(causal_init, "guess_after_clean", forced)
     monkeypatch.setattr(causal_init, "guided_velocity", guided)
     return asked
 

@@ -12,14 +12,27 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.train.tiny_stage import TinyStage
+from tests.train.tiny_stage import TinyStage, tiny_recipe
 
+from motionstream.train import loop
 from motionstream.train.checkpoint import Checkpoints
-from motionstream.train.loop import DivergedError, Outcome, Pace, run
+from motionstream.train.loop import DivergedError, Outcome, run
 
 
-def train(folder: Path, stage: TinyStage, steps: int = 10, **pace: object) -> Outcome:
-    return run(stage, folder, Pace(steps, **{"save_minutes": 60, "sheet_every": 7, "log_every": 1, **pace}))
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "PATIENCE", 3)
+
+
+def train(
+    folder: Path,
+    stage: TinyStage,
+    steps: int = 10,
+    minutes: float | None = None,
+    finish: bool = False,
+    save_minutes: float = 60,
+) -> Outcome:
+    return run(stage, folder, tiny_recipe(steps, save_minutes=save_minutes), minutes, finish)
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
@@ -47,7 +60,7 @@ def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
 
 def test_bad_steps_are_survived(tmp_path: Path) -> None:
     stage = TinyStage(bad=frozenset({2, 5, 6}))
-    assert train(tmp_path, stage, 10, patience=3).reason == "done"
+    assert train(tmp_path, stage, 10).reason == "done"
     skipped = [line["step"] for line in metrics(tmp_path) if line["skipped"]]
     assert skipped == [3, 6, 7]
     assert all(math.isfinite(value) for line in metrics(tmp_path) for value in line.values())
@@ -57,7 +70,7 @@ def test_bad_steps_are_survived(tmp_path: Path) -> None:
 def test_too_many_bad_steps_end_the_run_with_a_sound_checkpoint(tmp_path: Path) -> None:
     stage = TinyStage(bad=frozenset(range(4, 50)))
     with pytest.raises(DivergedError, match="3 steps in a row up to step 7"):
-        train(tmp_path, stage, 50, patience=3, save_minutes=0)
+        train(tmp_path, stage, 50, save_minutes=0)
     saved = Checkpoints(tmp_path / "checkpoints").newest()
     assert saved is not None
     assert saved.step == 6
@@ -68,7 +81,7 @@ def test_patience_counts_over_a_restart(tmp_path: Path) -> None:
     bad = frozenset(range(4, 50))
     train_until(tmp_path, TinyStage(bad), 6)
     with pytest.raises(DivergedError, match="up to step 7"):
-        train(tmp_path, TinyStage(bad), 50, patience=3)
+        train(tmp_path, TinyStage(bad), 50)
 
 
 def train_until(folder: Path, stage: TinyStage, steps: int, of: int = 50) -> Outcome:
@@ -81,7 +94,7 @@ def train_until(folder: Path, stage: TinyStage, steps: int, of: int = 50) -> Out
         return inner(number, progress)
 
     stage.step = step  # type: ignore[method-assign]
-    return train(folder, stage, of, patience=3)
+    return train(folder, stage, of)
 
 
 def test_poisoned_weights_are_not_saved(tmp_path: Path) -> None:
@@ -175,8 +188,9 @@ def test_minutes_end_a_session(tmp_path: Path, clock: Clock) -> None:
     assert train(tmp_path, ticking(clock), 50, minutes=0.25) == Outcome(50, "done", 50)
 
 
-def test_saved_every_so_many_minutes(tmp_path: Path, clock: Clock) -> None:
-    train(tmp_path, ticking(clock), 25, save_minutes=1 / 6, keep=9)
+def test_saved_every_so_many_minutes(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "KEEP", 9)
+    train(tmp_path, ticking(clock), 25, save_minutes=1 / 6)
     assert Checkpoints(tmp_path / "checkpoints").steps() == [10, 20, 25]
 
 
@@ -208,7 +222,7 @@ def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:
 def test_without_resume_an_old_run_is_not_overwritten(tmp_path: Path) -> None:
     train(tmp_path, TinyStage(), 2)
     with pytest.raises(ValueError, match="holds a run already"):
-        run(TinyStage(), tmp_path, Pace(4), resume=False)
+        run(TinyStage(), tmp_path, tiny_recipe(4), resume=False)
 
 
 def test_a_checkpoint_of_another_stage_is_refused(tmp_path: Path) -> None:
@@ -231,9 +245,3 @@ def test_a_full_disk_does_not_stop_it(
     assert len(said) == 4, "after each step, and once more at the end"
     assert all("No space left" in message for message in said)
     assert Checkpoints(tmp_path / "checkpoints").steps() == []
-
-
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"log_every": 0}, {"finish": True}, {"patience": 0}])
-def test_pace_out_of_range(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"steps|minutes"):
-        Pace(**{"steps": 1, **wrong})

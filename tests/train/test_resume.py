@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import torch
-from tests.train.tiny_stage import TinyStage, seed_everything
+from tests.train.tiny_stage import TinyStage, seed_everything, tiny_recipe
 
 from motionstream.train.checkpoint import Checkpoints, load
-from motionstream.train.loop import Pace, run
+from motionstream.train.loop import run
 
 ROOT = Path(__file__).parents[2]
 STEPS = 40
@@ -39,7 +39,7 @@ def train_here(folder: Path, steps: int, of: int = STEPS) -> None:
 
     stage.step = step  # type: ignore[method-assign]
     seed_everything()
-    run(stage, folder, Pace(of, save_minutes=60, sheet_every=7))
+    run(stage, folder, tiny_recipe(of, log_every=10))
 
 
 def final_bytes(folder: Path) -> dict[str, object]:

@@ -171,11 +171,11 @@ def test_folders_that_are_not_whole_are_explained(tmp_path: Path) -> None:
 def test_clips_prepared_for_another_recipe_are_refused(clips: Path, setting: str, what: object) -> None:
     changes = {"size": (128, 64)} if setting == "vae" else {}
     with pytest.raises(ValueError, match="prepared with"):
-        ShardData.of(named_recipe(**{setting: what, **changes}), clips, Choice(10, 40), Drops())
+        ShardData(named_recipe(**{setting: what, **changes}), clips, Choice(10, 40), Drops())
 
 
 def source(clips: Path, drops: Drops | None = None) -> ShardData:
-    return ShardData.of(named_recipe(), clips, Choice(10, 40), drops or Drops())
+    return ShardData(named_recipe(), clips, Choice(10, 40), drops or Drops())
 
 
 def test_every_clip_is_drawn_once_an_epoch(clips: Path) -> None:
@@ -207,7 +207,8 @@ def test_conditioning_is_what_a_stream_makes(clips: Path) -> None:
     vae, tracks = small_vae(), moving_tracks(GEOMETRY.frames(4))
     made = TrackConditioner(vae, GEOMETRY, seed=5).clip(picture(), tracks)
     latents = torch.cat([vae.encode(picture()[:, None]), torch.randn(1, 3, 6, 4, 6)], 1)
-    data = ShardData(ClipShards(clips), GEOMETRY, 1, Choice(1, 2), Drops(), 0)
+    data = source(clips)
+    data.geometry = GEOMETRY
     ours = data._conditioning(latents, tracks, 5)
     for part in ("first", "volume"):
         torch.testing.assert_close(getattr(ours, part), getattr(made, part), msg=part)

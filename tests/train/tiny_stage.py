@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from motionstream.train.ema import EMA
-from motionstream.train.loop import Pace, run
+from motionstream.train.loop import run
 from motionstream.train.optim import Optimizer, Schedule, Updater, make_optimizer
-from motionstream.train.stage import Image
+from motionstream.train.recipe import Recipe
+from motionstream.train.recipes import named
+from motionstream.train.stage import Image, Stage
 
 
 class TinyNet(nn.Module):
@@ -38,7 +41,7 @@ class TinyNet(nn.Module):
         return result
 
 
-class TinyStage:
+class TinyStage(Stage):
     """Learns a fixed table; draws from its own generator and all three global ones. bad: steps whose loss is NaN."""
 
     def __init__(self, bad: frozenset[int] = frozenset(), kind: str = "muon") -> None:
@@ -83,6 +86,11 @@ class TinyStage:
         return (self.net(numbers) - target).square().mean() * (1 + 0.1 * noise)
 
 
+def tiny_recipe(steps: int, **changes: object) -> Recipe:
+    """How long the stage is trained and how often it is saved: all that the loop reads of a recipe."""
+    return replace(named("vae", "smoke"), steps=steps, **{"save_minutes": 60, "sheet_every": 7, **changes})  # type: ignore[arg-type]
+
+
 def seed_everything() -> None:
     random.seed(1)
     np.random.seed(1)
@@ -100,7 +108,7 @@ def main(folder: str, steps: str) -> None:
 
     stage.step = step  # type: ignore[method-assign]
     seed_everything()
-    run(stage, Path(folder), Pace(int(steps), save_minutes=0, sheet_every=7))
+    run(stage, Path(folder), tiny_recipe(int(steps), save_minutes=0, log_every=10))
 
 
 if __name__ == "__main__":

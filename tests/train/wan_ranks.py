@@ -18,7 +18,7 @@ from motionstream.sampling import MotionModel
 from motionstream.train import network
 from motionstream.train.parallelize import close_distributed, setup_distributed
 from motionstream.train.recipe import changed
-from motionstream.train.run import pace_of, session
+from motionstream.train.run import session
 
 
 def watch_sharding() -> list[int]:
@@ -36,11 +36,11 @@ def watch_sharding() -> list[int]:
 
 
 def main(clips: str, jobs: str) -> None:
-    ranks = setup_distributed("cpu")
+    device = setup_distributed("cpu")
     counts = watch_sharding()
     for stage, out, settings in json.loads(jobs):
         chosen = changed(recipe(stage), settings)
-        session(stage, chosen, ranks, Path(out), Path(clips), pace_of(chosen, None, False))
+        session(stage, chosen, device, Path(out), Path(clips))
     assert len(counts) == 4 * len(json.loads(jobs)), "four networks a stage: all of them split"
     close_distributed()
     assert_threads_ended()

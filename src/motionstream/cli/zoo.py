@@ -45,7 +45,9 @@ def zoo_pack(
     """
     from motionstream.train.pack import pack
 
-    origin = pack(runs, stage, out, name, chunk, steps, window, sink, clean_pass)
+    given = {"chunk": chunk, "sink": sink, "window": window, "steps": steps, "clean_pass": clean_pass}
+    changes = {key: value for key, value in given.items() if value is not None}
+    origin = pack(runs, stage, out, name, **changes)
     console.report(f"{name} in {out}", {f"{done}, steps": part["steps"] for done, part in origin.items()}, None)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from motionstream.conditioning import Conditioning
 from motionstream.diffusion import euler, interpolate, ode_times, sample_times
-from motionstream.dit import ChunkMask, TextContext
+from motionstream.dit import ChunkMask
 from motionstream.sampling import Control, Guidance, MotionModel, guided_velocity
 from motionstream.train.ema import EMA
 from motionstream.train.motion_data import MotionSource, Sample, context_of
@@ -154,9 +154,10 @@ def teacher_step(
 
 
 def guess_after_clean(model: MotionModel, sample: Sample, noisy: Tensor, t: Tensor, mask: ChunkMask) -> Tensor:
-    """ẑ_0 (B, T, C, h, w) of the noisy clips, each chunk given the sample's clean chunks before it."""
-    context = context_of(model, sample)
-    return forced_guess(model, sample.latents, noisy, t, sample.conditioning, context, mask).float()
+    """ẑ_0 (B, T, C, h, w) of the noisy clips, each chunk given the sample's clean chunks in its sink and window."""
+    both, conditioning = torch.cat([sample.latents, noisy], 1), doubled(sample.conditioning)
+    guess = model.clean(both, forced_times(t), conditioning, context_of(model, sample), mask)
+    return guess[:, noisy.shape[1] :].float()
 
 
 def given_first(t: Tensor) -> Tensor:
@@ -172,18 +173,3 @@ def doubled(conditioning: Conditioning) -> Conditioning:
 def forced_times(t: Tensor) -> Tensor:
     """Times of [clean copy | noisy copy]."""
     return torch.cat([torch.zeros_like(t), t], 1)
-
-
-def forced_guess(
-    model: MotionModel,
-    clean: Tensor,
-    noisy: Tensor,
-    t: Tensor,
-    conditioning: Conditioning,
-    context: TextContext,
-    mask: ChunkMask,
-) -> Tensor:
-    """ẑ_0 of the noisy copy (B, T, C, h, w), each chunk given the clean chunks in its sink and window."""
-    both = torch.cat([clean, noisy], 1)
-    guess = model.clean(both, forced_times(t), doubled(conditioning), context, mask)
-    return guess[:, clean.shape[1] :]

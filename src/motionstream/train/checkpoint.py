@@ -96,9 +96,11 @@ class Checkpoints:
     ) -> None:
         final = self.path(step)
         if final.exists():
-            if _is_valid(final):
+            try:
+                verify(final)
                 return
-            self._set_aside(step)
+            except CheckpointError:
+                self._set_aside(step)
         draft = self.folder / f".saving-{final.name}"
         try:
             shutil.rmtree(draft, ignore_errors=True)
@@ -208,14 +210,6 @@ def _module_file(folder: Path, module: str) -> dict[str, Tensor]:
     return load_file(folder / f"{module}.safetensors")
 
 
-def _is_valid(folder: Path) -> bool:
-    try:
-        verify(folder)
-    except CheckpointError:
-        return False
-    return True
-
-
 def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -240,10 +234,8 @@ def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def _save_text(path: Path, text: str) -> None:
-    with path.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    path.write_text(text)
+    _flush(path)
 
 
 def _flush(path: Path) -> None:

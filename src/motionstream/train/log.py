@@ -9,11 +9,13 @@ import math
 import os
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from PIL import Image as Picture
+from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 
 from motionstream.train.stage import Image
@@ -102,8 +104,8 @@ class RunLog:
 
     def _show(self, step: int, means: dict[str, float], seconds: float) -> None:
         loss = means.get("loss")
-        shown = f"{'–' if loss is None else f'{loss:.4f}'}"
-        left = _clock(seconds * (self.steps - step))
+        shown = "–" if loss is None else f"{loss:.4f}"
+        left = str(timedelta(seconds=round(seconds * (self.steps - step))))
         if self._bar:
             self._bar.update(self._bar.task_ids[0], loss=shown, pace=f"{seconds:.2f} s/step", left=left)
         else:
@@ -124,16 +126,9 @@ def _bar(first: int, steps: int) -> Progress:
         TimeElapsedColumn(),
         TextColumn("left {task.fields[left]}"),
     )
-    from rich.console import Console
-
     bar = Progress(*columns, console=Console(stderr=True))
     bar.add_task("train", total=steps, completed=first, loss="–", pace="", left="–")
     return bar
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
 
 def _drop_after(path: Path, step: int) -> None:

@@ -23,10 +23,16 @@ import torch
 from motionstream.train.checkpoint import Checkpoint, Checkpoints, load
 from motionstream.train.log import RunLog
 from motionstream.train.parallelize import any_rank, as_sharded_as, from_all_ranks, gathered, rank, world_size
+from motionstream.train.recipe import Recipe, digest
 from motionstream.train.serialise import pack, unpack
 from motionstream.train.stage import Stage
 
 _log = logging.getLogger(__name__)
+
+KEEP = 2
+"""Checkpoints of a run that are kept."""
+PATIENCE = 20
+"""Bad steps in a row before the run stops."""
 
 
 class DivergedError(RuntimeError):
@@ -42,50 +48,31 @@ class Outcome:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How often a run saves, logs and draws, and when it ends.
-
-    steps: of the whole run. minutes: wall limit of this session, None = none. finish: this session is the last one,
-    so the rate's decay ends with its minutes, and a run that was finished so is done. save_minutes: between
-    checkpoints. log_every, sheet_every: steps.
-    keep: checkpoints kept. patience: bad steps in a row before the run stops.
-    """
-
-    steps: int
-    minutes: float | None = None
-    finish: bool = False
-    save_minutes: float = 4.0
-    log_every: int = 10
-    sheet_every: int = 500
-    keep: int = 2
-    patience: int = 20
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.log_every < 1 or self.sheet_every < 1 or self.patience < 1:
-            raise ValueError("steps, log_every, sheet_every and patience must be at least 1")
-        if self.finish and self.minutes is None:
-            raise ValueError("finish needs a limit in minutes to finish in")
-
-
-def run(stage: Stage, run_dir: Path, pace: Pace, recipe_hash: str = "", resume: bool = True) -> Outcome:
+def run(
+    stage: Stage, run_dir: Path, recipe: Recipe, minutes: float | None = None, finish: bool = False, resume: bool = True
+) -> Outcome:
     """Train until done, out of time or asked to stop (SIGTERM, SIGINT); saves before it returns.
 
     run_dir gets checkpoints/, metrics.jsonl, sheets/, tensorboard/. With resume it goes on from the newest valid
     checkpoint exactly as if it had never stopped; without, a run_dir that holds checkpoints is refused.
+    minutes: wall limit of this session. finish: this session is the last one, so the rate's decay ends with its
+    minutes, and a run that was finished so is done.
     Raises DivergedError, with nothing bad saved; ValueError if another process trains in run_dir.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     with _alone_in(run_dir), _Stop() as stop:
-        return _Run(stage, run_dir, pace, recipe_hash, resume).go(stop)
+        return _Run(stage, run_dir, recipe, minutes, finish, resume).go(stop)
 
 
 class _Run:
     """One session of training. Rank 0 writes; the other ranks take part in what is collective."""
 
-    def __init__(self, stage: Stage, run_dir: Path, pace: Pace, recipe_hash: str, resume: bool) -> None:
-        self.stage, self.run_dir, self.pace, self.recipe_hash = stage, run_dir, pace, recipe_hash
-        self.checkpoints = Checkpoints(run_dir / "checkpoints", pace.keep)
+    def __init__(
+        self, stage: Stage, run_dir: Path, recipe: Recipe, minutes: float | None, finish: bool, resume: bool
+    ) -> None:
+        self.stage, self.run_dir, self.recipe = stage, run_dir, recipe
+        self.limit, self.finish = math.inf if minutes is None else 60 * minutes, finish
+        self.checkpoints = Checkpoints(run_dir / "checkpoints", KEEP)
         self.step, self.bad, self.saved_step = 0, 0, -1
         self.seconds_before, self.progress_before = 0.0, 0.0
         self.began = time.monotonic()
@@ -93,16 +80,16 @@ class _Run:
 
     def go(self, stop: _Stop) -> Outcome:
         last_save = self.began = time.monotonic()
-        with RunLog(self.run_dir, self.step, self.pace.steps, self.pace.log_every, quiet=rank() > 0) as log:
+        with RunLog(self.run_dir, self.step, self.recipe.steps, self.recipe.log_every, quiet=rank() > 0) as log:
             if self.step:
-                log.write(f"resumed at step {self.step} of {self.pace.steps}")
+                log.write(f"resumed at step {self.step} of {self.recipe.steps}")
             while (reason := self._ended(stop)) is None:
                 self._one_step(log)
-                if any_rank(time.monotonic() - last_save >= 60 * self.pace.save_minutes):
+                if any_rank(time.monotonic() - last_save >= 60 * self.recipe.save_minutes):
                     self._save()
                     last_save = time.monotonic()
             self._save()
-            log.write(f"stopped at step {self.step} of {self.pace.steps}: {reason}")
+            log.write(f"stopped at step {self.step} of {self.recipe.steps}: {reason}")
         return Outcome(self.step, reason, self._seconds())
 
     def _one_step(self, log: RunLog) -> None:
@@ -110,7 +97,7 @@ class _Run:
         self.step += 1
         self._judge(scalars)
         log.scalars(self.step, scalars)
-        if self.step % self.pace.sheet_every == 0 or self.step == self.pace.steps:
+        if self.step % self.recipe.sheet_every == 0 or self.step == self.recipe.steps:
             before = _random_state()
             sheet = self.stage.sheet()
             if sheet is not None:
@@ -119,25 +106,23 @@ class _Run:
 
     def progress(self) -> float:
         """How far the run is, 0 … 1: by steps, and when it has to finish in this session by its minutes as well."""
-        by_steps = self.step / self.pace.steps
-        if not self.pace.finish or self.pace.minutes is None:
+        by_steps = self.step / self.recipe.steps
+        if not self.finish:
             return by_steps
-        share = min(1.0, (time.monotonic() - self.began) / (60 * self.pace.minutes))
+        share = min(1.0, (time.monotonic() - self.began) / self.limit)
         return max(by_steps, self.progress_before + (1 - self.progress_before) * share)
 
     def _ended(self, stop: _Stop) -> str | None:
-        if self.step >= self.pace.steps or (self.pace.finish and self.progress_before >= 1):
+        if self.step >= self.recipe.steps or (self.finish and self.progress_before >= 1):
             return "done"
         if any_rank(stop.asked):
             return "signal"
-        limit = self.pace.minutes
-        late = limit is not None and time.monotonic() - self.began >= 60 * limit
-        return "minutes" if any_rank(late) else None
+        return "minutes" if any_rank(time.monotonic() - self.began >= self.limit) else None
 
     def _judge(self, scalars: dict[str, float]) -> None:
         bad = bool(scalars.get("skipped")) or not all(math.isfinite(value) for value in scalars.values())
         self.bad = self.bad + 1 if any_rank(bad) else 0
-        if self.bad >= self.pace.patience:
+        if self.bad >= PATIENCE:
             raise DivergedError(
                 f"{self.bad} steps in a row up to step {self.step} had a loss or gradient that is not finite: "
                 "lower the learning rate or the clip; the last checkpoint is sound"
@@ -154,9 +139,7 @@ class _Run:
             name: {key: gathered(tensor.detach()) for key, tensor in module.state_dict().items()}
             for name, module in self.stage.modules().items()
         }
-        _refuse_not_finite(
-            weights, self.step
-        )  # what is sharded is whole in the first rank, so its answer counts for all
+        _refuse_not_finite(weights, self.step)  # what is sharded is whole in the first rank: its answer counts for all
         optimizers = {name: optimizer.state_dict() for name, optimizer in self.stage.optimizers().items()}
         stages = from_all_ranks(self.stage.state_dict())
         state = {
@@ -166,7 +149,7 @@ class _Run:
             "other_stages": stages[1:],
             "loop": {"seconds": self._seconds(), "progress": self.progress(), "bad": self.bad},
         }
-        refused = rank() == 0 and not self.checkpoints.save(self.step, weights, state, self.recipe_hash)
+        refused = rank() == 0 and not self.checkpoints.save(self.step, weights, state, digest(self.recipe))
         if not any_rank(refused):
             self.saved_step = self.step
 

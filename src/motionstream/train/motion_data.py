@@ -26,11 +26,15 @@ from motionstream.tiny.conditioner import AnchoredConditioner, AnchoredCondition
 from motionstream.tiny.vae import TinyVAE
 from motionstream.tracks import Tracks
 from motionstream.train.points import Choice, choose
+from motionstream.train.stage import Stateful
 from motionstream.train.tiny_vae import finished_vae
 from motionstream.vae.pixels import to_model
 
 REANCHOR = 0.25
 """Share of batches whose anchor is taken anew within the clip, as a stream does when too much is held."""
+
+CHUNK = 3
+"""Latents in a chunk, at whose start it is."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class WorldSample(Sample):
         return self.warped
 
 
-class MotionSource(Protocol):
+class MotionSource(Stateful, Protocol):
     """Where a stage's samples come from. vae: decodes them for sheets, if there is one."""
 
     @property
@@ -98,10 +102,6 @@ class MotionSource(Protocol):
     def probe(self, clips: int) -> Sample:
         """The same few clips every time, fully controlled."""
         ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
 
 
 def context_of(model: MotionModel, sample: Sample) -> TextContext:
@@ -143,10 +143,9 @@ class MotionData:
         drops: Drops,
         seed: int,
         anchored: bool = True,
-        chunk: int = 3,
     ) -> None:
         """anchored: whether the network reads the warped anchor."""
-        self.data, self.vae, self.geometry, self.anchored, self.chunk = data, vae, geometry, anchored, chunk
+        self.data, self.vae, self.geometry, self.anchored = data, vae, geometry, anchored
         self.choice, self.drops = choice, drops
         self.random = np.random.default_rng(seed)
 
@@ -211,9 +210,7 @@ class MotionData:
 
     def _boundary(self, frames: int, random: np.random.Generator, share: float) -> int | None:
         """The frame from which on a later anchor counts, at the start of a chunk; None: the first one for all."""
-        starts = [
-            self.geometry.frames(latent) for latent in range(self.chunk, self.geometry.latents(frames), self.chunk)
-        ]
+        starts = [self.geometry.frames(latent) for latent in range(CHUNK, self.geometry.latents(frames), CHUNK)]
         return int(random.choice(starts)) if starts and random.random() < share else None
 
 

@@ -27,7 +27,7 @@ from motionstream.vae.pixels import to_uint8
 def motion_source(recipe: MotionRecipe, assets: Path, out: Path, drops: Drops, seed: int) -> MotionSource:
     """The clips a recipe asks for: prepared ones, or synthetic ones. Raises ValueError if they do not fit it."""
     if recipe.data == "shards":
-        return ShardData.of(recipe, assets, choice_of(recipe), drops)
+        return ShardData(recipe, assets, choice_of(recipe), drops)
     return synthetic_source(recipe, assets, out, drops, seed)
 
 
@@ -51,10 +51,6 @@ class MotionStage(DrawingStage):
     """A stage on clips with tracks."""
 
     data: MotionSource
-
-    def __init__(self, recipe: Recipe, data: MotionSource, seed: int) -> None:
-        super().__init__(seed)
-        self.recipe, self.data = recipe, data
 
     def samples(self, no_motion: bool = False) -> Iterator[Sample]:
         """The clips of a step's passes. no_motion: also the conditioning without tracks.
@@ -92,20 +88,13 @@ def roll_out(
     return torch.cat(list(chunks), 1)
 
 
-def new_cache(model: MotionModel, latents: Tensor, rollout_config: RolloutConfig) -> RollingCache:
+def new_cache(model: MotionModel, latents: Tensor, config: RolloutConfig) -> RollingCache:
     """An empty cache for these latents, in the precision that is computed in."""
     rows, columns = model.dit.grid(*latents.shape[-2:])
     half = torch.is_autocast_enabled(latents.device.type)
     dtype = torch.get_autocast_dtype(latents.device.type) if half else latents.dtype
-    return RollingCache(
-        model.dit.config,
-        batch=latents.shape[0],
-        tokens=rows * columns,
-        sink=rollout_config.sink,
-        window=rollout_config.window,
-        dtype=dtype,
-        device=latents.device,
-    )
+    sizes = {"batch": len(latents), "tokens": rows * columns, "sink": config.sink, "window": config.window}
+    return RollingCache(model.dit.config, **sizes, dtype=dtype, device=latents.device)
 
 
 def student_sheet(

@@ -21,7 +21,7 @@ from motionstream.tiny.network import motion_model
 from motionstream.train.activation_checkpointing import checkpoint_activations
 from motionstream.train.checkpoint import newest_weights
 from motionstream.train.parallelize import gathers_for, shard, world_size
-from motionstream.train.recipe import RECIPE_FILE, MotionRecipe, Network, Recipe, load
+from motionstream.train.recipe import NETWORK_SIZES, RECIPE_FILE, MotionRecipe, Network, Recipe, load
 from motionstream.train.typed import unknown
 from motionstream.wan.conversion import NETWORK_FILE
 from motionstream.wan.weight_files import open_weights
@@ -36,19 +36,19 @@ def model_config(network: Network, latent_channels: int) -> ModelConfig:
     Raises ValueError for a dit that is not in the table, or that is not for a VAE of so many channels.
     """
     conditioning = ConditioningConfig(latent_channels, network.track_channels, network.anchored)
-    in_channels = latent_channels + conditioning.channels
     if network.dit:
-        dit = replace(_published(network.dit, latent_channels), in_channels=in_channels)
+        dit = CONFIGS.get(network.dit)
+        if dit is None:
+            raise ValueError(unknown("network.dit", network.dit, CONFIGS))
+        if (made_for := dit.out_channels) != latent_channels:
+            raise ValueError(
+                f"network.dit = {network.dit!r} makes latents of {made_for} channels, the VAE has {latent_channels}"
+            )
     else:
         dit = DiTConfig(
-            width=network.width,
-            layers=network.layers,
-            heads=network.heads,
-            ffn=network.ffn,
-            in_channels=in_channels,
+            **{name: getattr(network, name) for name in NETWORK_SIZES},
+            in_channels=0,
             out_channels=latent_channels,
-            text_dim=network.text_dim,
-            text_tokens=network.text_tokens,
             image_dim=network.image_dim or None,
             patch=(1, 2, 2),
             freq_dim=256,
@@ -56,16 +56,7 @@ def model_config(network: Network, latent_channels: int) -> ModelConfig:
             qk_norm=True,
             cross_attn_norm=True,
         )
-    return ModelConfig(dit, conditioning)
-
-
-def _published(name: str, latent_channels: int) -> DiTConfig:
-    if name not in CONFIGS:
-        raise ValueError(unknown("network.dit", name, CONFIGS))
-    if CONFIGS[name].out_channels != latent_channels:
-        made_for = CONFIGS[name].out_channels
-        raise ValueError(f"network.dit = {name!r} makes latents of {made_for} channels, the VAE has {latent_channels}")
-    return CONFIGS[name]
+    return ModelConfig(replace(dit, in_channels=latent_channels + conditioning.channels), conditioning)
 
 
 def new_model(network: Network, latent_channels: int, start_from: Path | None = None) -> MotionModel:

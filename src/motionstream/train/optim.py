@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -156,6 +156,7 @@ class Schedule:
         return warm * (min(1.0, left / self.decay_fraction) if self.decay_fraction else 1.0)
 
 
+@dataclass(eq=False)
 class Updater:
     """From losses to changed weights: backward, mean over ranks, clip, rate, step, average.
 
@@ -163,19 +164,14 @@ class Updater:
     changes nothing.
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        optimizer: Optimizer,
-        schedule: Schedule,
-        clip: float = 1.0,
-        accumulate: int = 1,
-        ema: EMA[Any] | None = None,
-    ) -> None:
-        self.module, self.optimizer, self.schedule = module, optimizer, schedule
-        self.clip, self.accumulate, self.ema = clip, accumulate, ema
-        self._finite = True
-        self._means: dict[str, float] = {}
+    module: nn.Module
+    optimizer: Optimizer
+    schedule: Schedule
+    clip: float = 1.0
+    accumulate: int = 1
+    ema: EMA[Any] | None = None
+    _finite: bool = field(default=True, init=False)
+    _means: dict[str, float] = field(default_factory=dict, init=False)
 
     @classmethod
     def of(

@@ -37,22 +37,11 @@ PROMPT_FILTER = "prompt-filter"
 Student = CausalInitRecipe | RolloutRecipe | DetailRecipe
 
 
-def pack(
-    out: Path,
-    stage: str,
-    folder: Path,
-    name: str,
-    chunk: int | None = None,
-    steps: int | None = None,
-    window: int | None = None,
-    sink: int | None = None,
-    clean_pass: bool | None = None,
-) -> dict[str, Any]:
+def pack(out: Path, stage: str, folder: Path, name: str, **changes: Any) -> dict[str, Any]:
     """Write the model that a chain in `out` has trained up to `stage` into `folder`.
 
-    stage: "causal", "self-forcing", "rollout" or "detail". It is run as it was trained (`recipe.live`), but for what is
-    given here: chunk: latents a live step makes; steps: calls it takes; window, sink: latest and first latents it sees;
-    clean_pass: as of `StreamedRecipe`. A finished run of stage "prompt-filter" is taken in, and is then the only part
+    stage: "causal", "self-forcing", "rollout" or "detail". It is run as it was trained (`recipe.live`), but for the
+    changes: fields of `Live`. A finished run of stage "prompt-filter" is taken in, and is then the only part
     that reads the prompt: with a network that does, an effect would show twice.
     Returns where the weights come from, as written there.
     """
@@ -65,8 +54,6 @@ def pack(
     stages = [one for done in CHAIN[: CHAIN.index(stage) + 1] for one in lineage(out, done)]
     stages += [] if prompt_filter is None else lineage(out, PROMPT_FILTER)
     origin = {done: history(out / done) for done in stages if (out / done).is_dir()}
-    given: dict[str, Any] = {"chunk": chunk, "sink": sink, "window": window, "steps": steps, "clean_pass": clean_pass}
-    changes = {key: value for key, value in given.items() if value is not None}
     live = replace(recipe.live, reads_prompt=prompt_filter is None, **changes)
     save_bundle(folder, name, network, vae, live, origin, detail, prompt_filter)
     return origin

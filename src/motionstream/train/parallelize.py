@@ -10,7 +10,6 @@ import gc
 import os
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,35 +20,20 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """Where this process stands: rank ∈ [0, world), and its device."""
-
-    rank: int
-    world: int
-    device: torch.device
-
-    @property
-    def first(self) -> bool:
-        """True in the one process that writes files and draws the progress bar."""
-        return self.rank == 0
-
-
-def setup_distributed(device: str = "auto") -> Ranks:
-    """Join the group torchrun describes in the environment (NCCL on GPUs, gloo on CPUs); alone without one.
+def setup_distributed(device: str = "auto") -> torch.device:
+    """Join the group torchrun describes in the environment (NCCL on GPUs, gloo on CPUs), if any; this rank's device.
 
     device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N"; under torchrun each rank takes its own GPU.
     """
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
-        return Ranks(0, 1, torch.device(kind))
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return torch.device(kind)
     if kind.startswith("cuda"):
         kind = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(torch.device(kind))
     if not dist.is_initialized():
         dist.init_process_group("nccl" if kind.startswith("cuda") else "gloo")
-    return Ranks(dist.get_rank(), world, torch.device(kind))
+    return torch.device(kind)
 
 
 def close_distributed() -> None:
@@ -136,11 +120,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 def any_rank(flag: bool) -> bool:
     """True on every rank if it is true on one."""
-    if world_size() == 1:
-        return flag
-    answers: list[bool] = [False] * world_size()
-    dist.all_gather_object(answers, flag)
-    return any(answers)
+    return any(from_all_ranks(flag))
 
 
 def from_all_ranks(item: Any) -> list[Any]:

@@ -20,17 +20,17 @@ KINDS = {"dense": 0.45, "hand": 0.45, "few": 0.1}
 """Kind of control → share of clips."""
 MOVES = 1.0
 """Pixels from which on a thing counts as moving."""
+MASK_FRAMES = 12
 
 
 @dataclass(frozen=True)
 class Choice:
-    """fewest, most: points of a dense choice. mask_probability: of a chunk of `mask_frames` middle frames losing all
+    """fewest, most: points of a dense choice. mask_probability: of a chunk of `MASK_FRAMES` middle frames losing all
     points (paper Section 3.1, p_mask)."""
 
     fewest: int
     most: int
     mask_probability: float = 0.0
-    mask_frames: int = 12
 
 
 def choose(tracks: Tracks, object_of: npt.NDArray[np.int64], choice: Choice, random: np.random.Generator) -> Tracks:
@@ -38,17 +38,13 @@ def choose(tracks: Tracks, object_of: npt.NDArray[np.int64], choice: Choice, ran
     kind = random.choice(list(KINDS), p=list(KINDS.values()))
     shown = tracks.visible[0]
     if kind == "dense":
-        chosen = _dense(tracks, choice, random)
+        many = int(np.exp(random.uniform(np.log(choice.fewest), np.log(choice.most + 1))))
+        chosen = random.permutation(tracks.points)[:many]
     elif kind == "hand":
         chosen = _by_hand(tracks, object_of, random)
     else:
         chosen = random.permutation(np.flatnonzero(shown))[: random.integers(1, 21)]
     return mask_middle(tracks.select(np.sort(chosen)), choice, random)
-
-
-def _dense(tracks: Tracks, choice: Choice, random: np.random.Generator) -> npt.NDArray[np.int64]:
-    many = int(np.exp(random.uniform(np.log(choice.fewest), np.log(choice.most + 1))))
-    return random.permutation(tracks.points)[:many]
 
 
 def _by_hand(tracks: Tracks, object_of: npt.NDArray[np.int64], random: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -75,7 +71,7 @@ def _travel(tracks: Tracks, points: npt.NDArray[np.int64]) -> float:
 def mask_middle(tracks: Tracks, choice: Choice, random: np.random.Generator) -> Tracks:
     """Stochastic mid-frame masking: chunks of frames, never the first or the last, lose all points."""
     visible = tracks.visible.copy()
-    for begin in range(1, tracks.frames - choice.mask_frames, choice.mask_frames):
+    for begin in range(1, tracks.frames - MASK_FRAMES, MASK_FRAMES):
         if random.random() < choice.mask_probability:
-            visible[begin : begin + choice.mask_frames] = False
+            visible[begin : begin + MASK_FRAMES] = False
     return Tracks(tracks.xy, visible, tracks.ids)

@@ -30,7 +30,7 @@ from motionstream.train.network import finished
 from motionstream.train.optim import Updater
 from motionstream.train.recipe import PromptFilterRecipe
 from motionstream.train.serialise import Tree
-from motionstream.train.stage import Image, UpdatingStage, contact_sheet
+from motionstream.train.stage import Image, Stage, contact_sheet
 from motionstream.train.texture import beyond_curves, shape_distance, texture_distance
 from motionstream.vae.pixels import to_model, to_uint8
 
@@ -57,7 +57,7 @@ def finished_prompt_filter(run_dir: Path) -> PromptFilter:
     return finished(run_dir, PromptFilterRecipe, lambda recipe: PromptFilter(recipe.prompt_filter))
 
 
-class PromptFilterStage(UpdatingStage):
+class PromptFilterStage(Stage):
     def __init__(self, recipe: PromptFilterRecipe, worlds: SyntheticWorlds, prompt_filter: PromptFilter) -> None:
         self.recipe, self.worlds = recipe, worlds
         self.prompt_filter = prompt_filter.to(recipe.device)
@@ -71,7 +71,9 @@ class PromptFilterStage(UpdatingStage):
         risen = min(max((progress - self.recipe.sparsity_from) / SPARSITY_RISE, 0.0), 1.0)
         sparsity_weight = self.recipe.sparsity_weight * risen**2
         for _ in range(self.recipe.accumulate):
-            self.updater.backward(self._losses(self._next_worlds(), textured, sparsity_weight))
+            worlds = range(self.next, self.next + self.recipe.batch)
+            self.next += self.recipe.batch
+            self.updater.backward(self._losses(worlds, textured, sparsity_weight))
         return self.updater.apply(step, progress)
 
     def sheet(self) -> Image | None:
@@ -88,10 +90,6 @@ class PromptFilterStage(UpdatingStage):
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         self.next = int(state["next"])
 
-    def _next_worlds(self) -> Sequence[int]:
-        first, self.next = self.next, self.next + self.recipe.batch
-        return range(first, self.next)
-
     def _drawn(self, world: int, numbers: Sequence[int]) -> _Drawn:
         """Frames of these numbers without an effect and under each; the particles of each are of another time."""
         recipe = self.recipe
@@ -106,14 +104,13 @@ class PromptFilterStage(UpdatingStage):
         return _Drawn(*(part.to(recipe.device) for part in parts))
 
     def _losses(self, worlds: Sequence[int], textured: bool, sparsity_weight: float) -> dict[str, Tensor]:
-        found: dict[str, list[Tensor]] = {}
+        found = []
         for world in worlds:
             rng = np.random.default_rng([self.recipe.seed, world, 1])
             begin = int(rng.integers(self.recipe.frames - self.recipe.shown + 1))
             drawn = self._drawn(world, range(begin, begin + self.recipe.shown))
-            for name, value in self._compared(drawn, textured, sparsity_weight, world).items():
-                found.setdefault(name, []).append(value)
-        return {name: torch.stack(values).mean() for name, values in found.items()}
+            found.append(self._compared(drawn, textured, sparsity_weight, world))
+        return {name: torch.stack([losses[name] for losses in found]).mean() for name in found[0]}
 
     def _compared(self, drawn: _Drawn, textured: bool, sparsity_weight: float, seed: int) -> dict[str, Tensor]:
         curve, amounts = self.prompt_filter.parameters_of(drawn.phrases, drawn.age)

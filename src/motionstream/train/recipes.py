@@ -1,20 +1,18 @@
 """Named recipes: a chain of stages each, most of them given as changes to another. The laptop's come first.
 
 `tiny_cpu`: the embedded model on two CPU cores, in several sessions. `tiny_gpu`: the same on one GPU in under an
-hour. `smoke`: the whole chain in seconds, for tests. Those for Wan are in `recipes_wan.py` and
-`recipes_decoder.py`.
+hour. `smoke`: the whole chain in seconds, for tests. Those for Wan are in `recipes_wan.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from motionstream.data.captions import phrases_of_effects
 from motionstream.tiny.detail import DetailConfig
 from motionstream.tiny.prompt_filter import PromptFilterConfig
 from motionstream.tiny.vae import TinyVAEConfig
-from motionstream.train import recipes_decoder, recipes_wan
+from motionstream.train import recipes_wan
 from motionstream.train.recipe import (
     RECIPES,
     CausalInitRecipe,
@@ -149,16 +147,11 @@ SMOKE = variant(TINY_CPU, BRIEF, {
 })
 # fmt: on
 
-CHAINS: tuple[Mapping[str, Mapping[str, Recipe]], ...] = (
-    {"tiny_cpu": TINY_CPU, "tiny_gpu": TINY_GPU, "smoke": SMOKE},
-    recipes_wan.CHAINS,
-    recipes_decoder.CHAINS,
-)
-NAMED: dict[str, dict[str, Recipe]] = {
-    stage: {name: chain[stage] for chains in CHAINS for name, chain in chains.items() if stage in chain}
-    for stage in RECIPES
-}
+CHAINS = {"tiny_cpu": TINY_CPU, "tiny_gpu": TINY_GPU, "smoke": SMOKE, **recipes_wan.CHAINS}
+"""Name → stage → recipe."""
+NAMED = {stage: {name: chain[stage] for name, chain in CHAINS.items() if stage in chain} for stage in RECIPES}
 """Stage → name → recipe."""
+NAMED["decoder"].update(recipes_wan.DECODERS)
 
 
 def named(stage: str, name: str) -> Recipe:

@@ -13,9 +13,9 @@ from typing import cast
 import numpy as np
 import torch
 
-from motionstream.train.loop import Outcome, Pace
+from motionstream.train.loop import Outcome
 from motionstream.train.loop import run as run_stage
-from motionstream.train.parallelize import Ranks, close_distributed, setup_distributed
+from motionstream.train.parallelize import close_distributed, rank, setup_distributed
 from motionstream.train.recipe import (
     RECIPE_FILE,
     RECIPES,
@@ -23,7 +23,6 @@ from motionstream.train.recipe import (
     Recipe,
     changed,
     differences,
-    digest,
     load,
     save,
 )
@@ -73,37 +72,42 @@ def train(
         raise ValueError(unknown("training stage", stage, BUILDERS))
     if minutes is not None and not minutes > 0:
         raise ValueError(f"minutes = {minutes}: must be positive")
+    if finish and minutes is None:
+        raise ValueError("finish needs a limit in minutes to finish in")
     chosen = changed(recipe_for(stage, recipe), overrides)
-    ranks = setup_distributed(chosen.device)
+    device = setup_distributed(chosen.device)
     try:
-        return session(stage, chosen, ranks, out, assets, pace_of(chosen, minutes, finish), resume)
+        return session(stage, chosen, device, out, assets, minutes, finish, resume)
     finally:
         close_distributed()
 
 
 def session(
-    stage: str, recipe: Recipe, ranks: Ranks, out: Path, assets: Path, pace: Pace, resume: bool = True
+    stage: str,
+    recipe: Recipe,
+    device: torch.device,
+    out: Path,
+    assets: Path,
+    minutes: float | None = None,
+    finish: bool = False,
+    resume: bool = True,
 ) -> Outcome:
-    """What `train` does within the group of ranks."""
+    """What `train` does within the group of ranks, on this rank's device."""
     run_dir = out / stage
-    _keep_recipe(recipe, run_dir, ranks)
-    seed_weights(recipe.seed)
-    own = replace(recipe, device=str(ranks.device), seed=recipe.seed + _rank_seed(recipe, ranks))
-    # not kept by a name: what it holds of the group of ranks must be gone when that is closed
-    return run_stage(builder(stage)(own, assets, out), run_dir, pace, digest(recipe), resume)
-
-
-def _rank_seed(recipe: Recipe, ranks: Ranks) -> int:
-    """Prepared clips are shared out among the ranks by one order, which the seed decides."""
+    if rank() == 0:
+        path = run_dir / RECIPE_FILE
+        if path.is_file() and (changes := differences(load(path), recipe)):
+            _log.warning("the recipe changed since the last session: %s", "; ".join(changes))
+        run_dir.mkdir(parents=True, exist_ok=True)
+        save(recipe, path)
+    random.seed(recipe.seed)  # fresh weights are drawn from these: the same on every rank
+    np.random.seed(recipe.seed)
+    torch.manual_seed(recipe.seed)
+    # prepared clips are shared out among the ranks by one order, which the seed decides
     together = isinstance(recipe, MotionRecipe) and recipe.data == "shards"
-    return 0 if together else RANK_SEEDS * ranks.rank
-
-
-def seed_weights(seed: int) -> None:
-    """Seed the global generators, from which fresh weights are drawn: the same on every rank."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+    own = replace(recipe, device=str(device), seed=recipe.seed if together else recipe.seed + RANK_SEEDS * rank())
+    # not kept by a name: what it holds of the group of ranks must be gone when that is closed
+    return run_stage(builder(stage)(own, assets, out), run_dir, recipe, minutes, finish, resume)
 
 
 def recipe_for(stage: str, recipe: str | Path | Recipe) -> Recipe:
@@ -119,28 +123,6 @@ def recipe_for(stage: str, recipe: str | Path | Recipe) -> Recipe:
     return chosen
 
 
-def pace_of(recipe: Recipe, minutes: float | None, finish: bool) -> Pace:
-    return Pace(
-        steps=recipe.steps,
-        minutes=minutes,
-        finish=finish,
-        save_minutes=recipe.save_minutes,
-        log_every=recipe.log_every,
-        sheet_every=recipe.sheet_every,
-    )
-
-
 def builder(stage: str) -> Callable[[Recipe, Path, Path], Stage]:
     module = importlib.import_module(BUILDERS[stage])
     return cast(Callable[[Recipe, Path, Path], Stage], module.build)
-
-
-def _keep_recipe(recipe: Recipe, run_dir: Path, ranks: Ranks) -> None:
-    """Save the recipe beside the weights, and warn of what differs from that of the last session."""
-    if not ranks.first:
-        return
-    run_dir.mkdir(parents=True, exist_ok=True)
-    path = run_dir / RECIPE_FILE
-    if path.is_file() and (changes := differences(load(path), recipe)):
-        _log.warning("the recipe changed since the last session: %s", "; ".join(changes))
-    save(recipe, path)

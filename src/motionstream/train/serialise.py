@@ -1,6 +1,6 @@
 """Nested training state ↔ JSON + named tensors: what a pickle would do, without running anyone's code.
 
-Dicts (string or integer keys), lists, tuples, numbers, strings, None, numpy arrays and tensors come back as they were.
+Dicts with strings as keys, lists, tuples, numbers, strings, None, numpy arrays and tensors come back as they were.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from motionstream.train.parallelize import gathered
 Tree: TypeAlias = Any
 """Dicts, lists, tuples, numbers, strings, None, numpy arrays and tensors, nested."""
 
-_TENSOR, _ARRAY, _TUPLE, _ITEMS = "$tensor", "$array", "$tuple", "$items"
+_TENSOR, _ARRAY, _TUPLE = "$tensor", "$array", "$tuple"
 
 
 def pack(tree: Tree, path: str = "") -> tuple[Any, dict[str, Tensor]]:
@@ -38,8 +38,6 @@ def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Tree:
         return tensors[packed[_ARRAY]].numpy()
     if _TUPLE in packed:
         return tuple(unpack(item, tensors) for item in packed[_TUPLE])
-    if _ITEMS in packed:
-        return {key: unpack(value, tensors) for key, value in packed[_ITEMS]}
     return {key: unpack(value, tensors) for key, value in packed.items()}
 
 
@@ -55,29 +53,17 @@ def _pack(tree: Tree, path: str, tensors: dict[str, Tensor]) -> Any:
         case np.ndarray():
             tensors[path] = torch.from_numpy(np.ascontiguousarray(tree).copy())
             return {_ARRAY: path}
-        case tuple():
-            return {_TUPLE: _pack_list(tree, path, tensors)}
-        case list():
-            return _pack_list(tree, path, tensors)
+        case tuple() | list():
+            items = [_pack(item, f"{path}.{index}", tensors) for index, item in enumerate(tree)]
+            return {_TUPLE: items} if isinstance(tree, tuple) else items
         case Mapping():
-            return _pack_mapping(tree, path, tensors)
+            if not all(isinstance(key, str) and not key.startswith("$") for key in tree):
+                raise ValueError(f"training state {path!r}: keys must be strings, and not begin with $")
+            return {key: _pack(value, f"{path}.{key}", tensors) for key, value in tree.items()}
     raise ValueError(
         f"training state {path!r} is a {type(tree).__name__}: only numbers, strings, lists, dicts, "
         "arrays and tensors can be saved"
     )
-
-
-def _pack_list(items: Any, path: str, tensors: dict[str, Tensor]) -> list[Any]:
-    return [_pack(item, f"{path}.{index}", tensors) for index, item in enumerate(items)]
-
-
-def _pack_mapping(tree: Mapping[Any, Any], path: str, tensors: dict[str, Tensor]) -> Any:
-    packed = {key: _pack(value, f"{path}.{key}", tensors) for key, value in tree.items()}
-    if all(isinstance(key, str) and not key.startswith("$") for key in packed):
-        return packed
-    if all(isinstance(key, (int, str)) for key in packed):
-        return {_ITEMS: [[key, value] for key, value in packed.items()]}
-    raise ValueError(f"training state {path!r}: keys must be strings or integers")
 
 
 def portable(tensor: Tensor) -> Tensor:

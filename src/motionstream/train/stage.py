@@ -6,6 +6,7 @@ must be in the weights, the optimisers, `state_dict()` or the global random gene
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -24,62 +25,54 @@ Image = npt.NDArray[np.uint8]
 
 
 class Stateful(Protocol):
-    """Anything saved and restored by a tree of numbers and tensors, such as an optimiser."""
+    """Anything saved and restored by a tree of numbers and tensors, such as a source of clips."""
 
     def state_dict(self) -> dict[str, Tree]: ...
 
     def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
 
 
-class Stage(Protocol):
-    """One stage of training, driven by `loop.run`."""
+class Stage(ABC):
+    """One stage of training, driven by `loop.run`: networks that updaters train, by the name of the network's file.
 
-    def modules(self) -> Mapping[str, nn.Module]:
-        """What a checkpoint holds, by file name: trained networks and their averages (`ema.EMA` is a module)."""
-        ...
-
-    def optimizers(self) -> Mapping[str, Stateful]:
-        """Optimisers by name; `optim.make_optimizer` makes them."""
-        ...
-
-    def step(self, step: int, progress: float) -> dict[str, float]:
-        """One whole training step, data to changed weights; returns scalars for the log.
-
-        step: steps done before this one. progress: how far the whole run is, 0 … 1 (for `optim.Schedule`).
-        A scalar named "loss" is the one shown; a true "skipped" or a number that is not finite counts as a bad step.
-        """
-        ...
-
-    def sheet(self) -> Image | None:
-        """(H, W, 3) contact sheet of the present weights, or None. It may draw from its own generators only."""
-        ...
-
-    def state_dict(self) -> dict[str, Tree]:
-        """Data position and the stage's own generators: numbers, strings, lists, dicts, arrays, tensors."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
-
-
-class UpdatingStage:
-    """A stage of networks that updaters train, by the name of the network's file; one has an average."""
+    One updater has an average, which is saved as "ema".
+    """
 
     updaters: Mapping[str, Updater]
 
     def modules(self) -> dict[str, nn.Module]:
+        """What a checkpoint holds, by file name: trained networks and their average."""
         average = next(updater.ema for updater in self.updaters.values() if updater.ema is not None)
         return {**{name: updater.module for name, updater in self.updaters.items()}, "ema": average}
 
     def optimizers(self) -> dict[str, Optimizer]:
         return {name: updater.optimizer for name, updater in self.updaters.items()}
 
+    @abstractmethod
+    def step(self, step: int, progress: float) -> dict[str, float]:
+        """One whole training step, data to changed weights; returns scalars for the log.
 
-class DrawingStage(UpdatingStage):
+        step: steps done before this one. progress: how far the whole run is, 0 … 1 (for `optim.Schedule`).
+        A scalar named "loss" is the one shown; a true "skipped" or a number that is not finite counts as a bad step.
+        """
+
+    @abstractmethod
+    def sheet(self) -> Image | None:
+        """(H, W, 3) contact sheet of the present weights, or None. It may draw from its own generators only."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Tree]:
+        """Data position and the stage's own generators: numbers, strings, lists, dicts, arrays, tensors."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
+class DrawingStage(Stage):
     """One that draws clips from `data` and noise and times from `random`, and resumes by both."""
 
-    data: Stateful
-
-    def __init__(self, seed: int) -> None:
+    def __init__(self, recipe: Recipe, data: Stateful, seed: int) -> None:
+        self.recipe, self.data = recipe, data
         self.random = torch.Generator().manual_seed(seed)
 
     def state_dict(self) -> dict[str, Tree]:

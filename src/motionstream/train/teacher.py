@@ -82,11 +82,6 @@ A network that guesses the clean latents would otherwise spend itself on times n
 are the answer and which a few-step student never visits."""
 
 
-def time_floor(model: MotionModel) -> float:
-    """See `TIME_FLOOR`."""
-    return ANCHORED_TIME_FLOOR if model.config.conditioning.anchored else TIME_FLOOR
-
-
 def flow_losses(model: MotionModel, guess: Tensor, t: Tensor, sample: Sample) -> dict[str, Tensor]:
     """Flow-matching loss of a clean guess (B, T, C, h, w) over the latents that are not given.
 
@@ -95,7 +90,8 @@ def flow_losses(model: MotionModel, guess: Tensor, t: Tensor, sample: Sample) ->
     """
     unknown, clean = t > 0, sample.latents
     error = (guess - clean)[unknown]
-    weight = t[unknown].clamp(min=time_floor(model))[:, None, None, None]
+    floor = ANCHORED_TIME_FLOOR if model.config.conditioning.anchored else TIME_FLOOR
+    weight = t[unknown].clamp(min=floor)[:, None, None, None]
     with torch.no_grad():
         mean = error.square().mean()
         prior_error = F.mse_loss(sample.conditioning.prior()[unknown], clean[unknown])

@@ -80,14 +80,15 @@ def trained_decoder(run_dir: Path) -> TaehvDecoder:
 
 
 class TinyDecoderStage(DrawingStage):
+    recipe: DecoderRecipe
     data: Loader
 
     def __init__(
         self, recipe: DecoderRecipe, data: Loader, vae: VideoVAE, lpips: LpipsNetwork | None, decoder: TaehvDecoder
     ) -> None:
         _check(vae, decoder)
-        super().__init__(recipe.seed)
-        self.recipe, self.data, self.vae = recipe, data, vae
+        super().__init__(recipe, data, recipe.seed)
+        self.vae = vae
         self.lpips = lpips and lpips.to(recipe.device)
         self.decoder = decoder.to(recipe.device)
         self.critic = PatchCritic(recipe.critic_width).to(recipe.device)

@@ -80,6 +80,7 @@ def _with_new_decoder(vae: TinyVAE, config: TinyVAEConfig) -> TinyVAE:
 class TinyVAEStage(DrawingStage):
     """vae: a trained one to go on from; None: one that starts from the clips' principal components."""
 
+    recipe: TinyVAERecipe
     data: Loader
 
     def __init__(
@@ -87,8 +88,7 @@ class TinyVAEStage(DrawingStage):
     ) -> None:
         if vae is not None and vae.config != recipe.vae:
             raise ValueError(f"{recipe.init_from} is {vae.config}, the recipe wants {recipe.vae}: change either")
-        super().__init__(recipe.seed)
-        self.recipe, self.data = recipe, data
+        super().__init__(recipe, data, recipe.seed)
         self.lpips = lpips and lpips.to(recipe.device)
         self.vae = (vae or TinyVAE(recipe.vae)).to(recipe.device)
         self.vae.encoder.requires_grad_(not recipe.decoder_only)

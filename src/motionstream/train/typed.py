@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import types
 import typing
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -21,8 +20,9 @@ def shaped(values: Any, kind: type[D], where: str) -> D:
     for key in values:
         if key not in hints:
             raise ValueError(unknown(where, key, hints))
-    missing = [f.name for f in _required(kind) if f.name not in values]
-    if missing:
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(kind)  # type: ignore[arg-type]
+    required = [field.name for field in fields if field.default is dataclasses.MISSING]
+    if missing := [name for name in required if name not in values]:
         raise ValueError(f"{where}: {', '.join(missing)} missing")
     return kind(**{key: as_type(value, hints[key], f"{where}: {key}") for key, value in values.items()})
 
@@ -53,8 +53,6 @@ def unknown(where: str, key: str, known: Iterable[str]) -> str:
 def as_type(value: Any, hint: Any, where: str) -> Any:
     """The value as the annotated type; integers may stand for floats, lists for tuples, nothing else is bent."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _as_one_of(value, arguments, where)
     if origin is tuple:
         return _as_tuple(value, arguments, where)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
@@ -64,13 +62,6 @@ def as_type(value: Any, hint: Any, where: str) -> Any:
     if type(value) is not hint:
         raise ValueError(f"{where}: {value!r} is not {_said(hint)}")
     return value
-
-
-def _as_one_of(value: Any, hints: tuple[Any, ...], where: str) -> Any:
-    if value is None and type(None) in hints:
-        return None
-    (hint,) = [h for h in hints if h is not type(None)]
-    return as_type(value, hint, where)
 
 
 def _as_tuple(value: Any, hints: tuple[Any, ...], where: str) -> tuple[Any, ...]:
@@ -90,7 +81,7 @@ def _read(text: str, hint: Any) -> Any:
     if typing.get_origin(hint) is tuple and not text.startswith("["):
         text = f"[{text.rstrip(',')}]"
     try:
-        return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
+        return json.loads({"True": "true", "False": "false"}.get(text, text))
     except ValueError:
         return text
 
@@ -98,11 +89,6 @@ def _read(text: str, hint: Any) -> Any:
 def _fields(kind: type[Any]) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
-
-
-def _required(kind: type[Any]) -> list[dataclasses.Field[Any]]:
-    nothing = dataclasses.MISSING
-    return [f for f in dataclasses.fields(kind) if f.default is nothing and f.default_factory is nothing]
 
 
 def _said(hint: Any) -> str:

@@ -47,36 +47,18 @@ class ShardData:
     vae = None
     """Nothing here decodes."""
 
-    def __init__(
-        self,
-        clips: ClipShards,
-        geometry: Geometry,
-        batch: int,
-        choice: Choice,
-        drops: Drops,
-        seed: int,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        self.clips, self.geometry, self.batch = clips, geometry, batch
-        self.choice, self.drops, self.seed, self.device = choice, drops, seed, torch.device(device)
+    def __init__(self, recipe: MotionRecipe, folder: Path, choice: Choice, drops: Drops) -> None:
+        """Raises ValueError if the clips in the folder were prepared for another recipe."""
+        self.clips, self.geometry, self.batch = ClipShards(folder), geometry_of(recipe), recipe.batch
+        self.choice, self.drops, self.seed, self.device = choice, drops, recipe.seed, recipe.device
         self.passes = 0
-
-    @classmethod
-    def of(cls, recipe: MotionRecipe, folder: Path, choice: Choice, drops: Drops) -> ShardData:
-        """What a recipe asks for. Raises ValueError if the clips were prepared for another one."""
-        clips = ClipShards(folder)
-        made, geometry = clips.prepared, geometry_of(recipe)
-        for what, has, wants in (
-            ("vae", made.vae, recipe.vae),
-            ("size", made.size, recipe.size),
-            ("frames", made.frames, recipe.frames),
-        ):
+        for what in ("vae", "size", "frames"):
+            has, wants = getattr(self.clips.prepared, what), getattr(recipe, what)
             if has != wants:
                 raise ValueError(
                     f"clips in {folder} were prepared with {what} = {has}, recipe {recipe.name} wants {wants}: prepare "
                     f"them again, or set {what}"
                 )
-        return cls(clips, geometry, recipe.batch, choice, drops, recipe.seed, recipe.device)
 
     @property
     def latent_channels(self) -> int:
@@ -115,13 +97,14 @@ class ShardData:
         given = self._conditioning(latents, tracks.hidden(torch.from_numpy(track)), identities)
         everyone = torch.ones(len(clips), dtype=torch.bool)
         rows = [self.clips.null_prompt if drop else clip.text for clip, drop in zip(clips, text, strict=True)]
+        seen = [clip.seen for clip in clips if clip.seen is not None]
         return Sample(
             latents=latents,
             conditioning=given,
             no_motion=self._conditioning(latents, tracks.hidden(everyone), identities) if no_motion else None,
             prompts=self._prompts(rows),
             null_prompt=self._prompts([self.clips.null_prompt]),
-            seen=self._seen(clips),
+            seen=torch.stack(seen).to(self.device, torch.float32) if seen else None,
             key=key,
         )
 
@@ -137,10 +120,6 @@ class ShardData:
 
     def _prompts(self, rows: list[Tensor]) -> EncodedPrompts:
         return EncodedPrompts.of([row.to(self.device, torch.float32) for row in rows])
-
-    def _seen(self, clips: list[EncodedClip]) -> Tensor | None:
-        tokens = [clip.seen for clip in clips if clip.seen is not None]
-        return torch.stack(tokens).to(self.device, torch.float32) if tokens else None
 
 
 @lru_cache(maxsize=4)
