@@ -13,16 +13,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from motionstream.camera.camera import Lens, camera_tracks, depth_at
+from motionstream.camera.camera import camera_tracks, depth_at
 from motionstream.camera.depth import Estimator
-from motionstream.camera.path import CameraPath
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.scenes import CameraScenes
+from motionstream.data.scenes import CameraScene, CameraScenes
 from motionstream.evaluate.baselines import Generate, generated, still, warp
 from motionstream.evaluate.harness import Item, Results, Row, mean, means, measure, stamp, table
 from motionstream.evaluate.metrics import Mask, Video, distance, measurable, psnr, retrack, ssim
@@ -44,22 +43,6 @@ EXAMPLES = 4  # on a contact sheet
 KNOWN_POINTS = (12, 8)  # grid of points whose true depth gives the estimated one its scale, as COLMAP's cloud does
 
 
-class ExactScene(Protocol):
-    """What is needed of a scene whose video, depth and tracks are exact: data's `CameraScene`."""
-
-    @property
-    def lens(self) -> Lens: ...
-    @property
-    def path(self) -> CameraPath: ...
-    @property
-    def caption(self) -> str: ...
-    @property
-    def move(self) -> str: ...
-    def video(self) -> Video: ...
-    def depth_map(self) -> Floats: ...
-    def tracks(self, points: Floats) -> Tracks: ...
-
-
 @dataclass(frozen=True)
 class Setting:
     """What is measured with: the generator, the depth, a grid of columns × rows points, and LPIPS if wanted."""
@@ -73,7 +56,7 @@ class Setting:
 
 def synthetic(
     assets: Path, split: str, size: Size, frames: int, seed: int, count: int
-) -> list[tuple[str, Callable[[], ExactScene]]]:
+) -> list[tuple[str, Callable[[], CameraScene]]]:
     """The first `count` synthetic scenes by name, each made when it is first needed."""
     scenes = CameraScenes(AssetLibrary(assets, split), size, frames, seed)
     return [(f"scene {index}", partial(scenes.scene, index)) for index in range(count)]
@@ -81,7 +64,7 @@ def synthetic(
 
 def evaluate_scenes(
     setting: Setting,
-    scenes: Iterable[tuple[str, Callable[[], ExactScene]]],
+    scenes: Iterable[tuple[str, Callable[[], CameraScene]]],
     results: Results | None = None,
     examples: list[Example] | None = None,
     watch: Callable[[Iterable[Item]], Iterable[Item]] = iter,
@@ -120,7 +103,7 @@ def _short(found: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _row(setting: Setting, make: Callable[[], ExactScene], examples: list[Example] | None) -> Row:
+def _row(setting: Setting, make: Callable[[], CameraScene], examples: list[Example] | None) -> Row:
     """One scene: the tracks' own errors, and the model under true and under estimated depth."""
     scene = make()
     video, depth = scene.video(), scene.depth_map()

@@ -107,15 +107,8 @@ def evaluate_motion_command(
     head = {**weights_of(model, loaded), "data": Path(data).name, "tracker_name": tracker}
     head |= ({"split": split} if library else {}) | ({"variety": variety} if variety else {})
     head |= ({"spread": True} if spread else {}) | ({"fps": fps} if fps else {})
-    settings = {
-        "evaluation": "motion",
-        **head,
-        "tracker_hash": opened.hash,
-        "folder": data,
-        "assets": str(assets),
-        "names": str(names),
-    }
-    settings |= {"frames": frames, "grid": columns_rows, "seed": seed, "lpips": str(lpips)}
+    settings = {"evaluation": "motion", **head, "tracker_hash": opened.hash, "folder": data, "assets": str(assets)}
+    settings |= {"names": str(names), "frames": frames, "grid": columns_rows, "seed": seed, "lpips": str(lpips)}
     generate, results = by_model(loaded), Results(resume_file, settings)
     with console.progress("clips × controls", len(sources) * len(chosen)) as bar:
         figures = motion.evaluate_motion(
