@@ -24,7 +24,7 @@ from motionstream import console
 from motionstream.cli import options
 from motionstream.evaluate.harness import stamp
 from motionstream.evaluate.metrics import Video
-from motionstream.evaluate.pictures.illustrate import CRF
+from motionstream.evaluate.pictures.sheets import CRF
 from motionstream.stream.video import read_video, write_mp4
 
 LEAST_FRAMES = 9  # frames from which I3D's last pooling has anything to pool

@@ -16,7 +16,7 @@ import pytest
 from benchmarks import external
 from benchmarks.__main__ import app
 from motionstream import cli, errors
-from motionstream.evaluate.pictures.illustrate import CRF
+from motionstream.evaluate.pictures.sheets import CRF
 from motionstream.stream.video import read_video, write_mp4
 
 

@@ -23,7 +23,7 @@ from motionstream.camera.depth import Estimator
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.scenes import CameraScene, CameraScenes
 from motionstream.evaluate.baselines import Generate, generated, still, warp
-from motionstream.evaluate.harness import Item, Results, Row, mean, means, measure, stamp, table
+from motionstream.evaluate.harness import Item, Results, Row, mean, mean_of, means, measure, stamp, table
 from motionstream.evaluate.metrics import Mask, Video, distance, measurable, psnr, retrack, ssim
 from motionstream.evaluate.pictures.sheets import Example
 from motionstream.lpips import LpipsNetwork
@@ -130,7 +130,7 @@ def _row(setting: Setting, make: Callable[[], CameraScene], examples: list[Examp
         examples.append(Example(rows, given[DEPTHS[0]], f"{scene.move}: {scene.caption}"))
     compare = partial(_compared, video, truth, trusted, setting.lpips)
     figures = {
-        "tracker": {"epe_px": _mean(distance(truth, found)[seen]), "within_1px": _mean(trusted[seen])},
+        "tracker": {"epe_px": mean_of(distance(truth, found)[seen]), "within_1px": mean_of(trusted[seen])},
         "tracks": {kind: _agreement(tracks, truth) for kind, tracks in given.items()},
         "still": compare(still(video[0], truth), truth),
         **{kind: {name: compare(one, given[kind]) for name, one in videos.items()} for kind, videos in made.items()},
@@ -148,8 +148,8 @@ def _compared(
         "psnr_db": psnr(made, video),
         "ssim": ssim(made, video),
         **({} if lpips is None else {"lpips": lpips.video(made, video)}),
-        "epe_px": _mean(distance(truth, found)[trusted]),
-        "epe_given_px": _mean(distance(given, found)[trusted & given.visible]),
+        "epe_px": mean_of(distance(truth, found)[trusted]),
+        "epe_given_px": mean_of(distance(given, found)[trusted & given.visible]),
     }
 
 
@@ -164,11 +164,6 @@ def _agreement(given: Tracks, truth: Tracks) -> dict[str, float | None]:
     """Tracks beside true ones: distance where both are visible, and how often they agree on visibility."""
     both = (given.visible & truth.visible)[1:]
     return {
-        "epe_px": _mean(distance(given, truth)[1:][both]),
-        "visibility_agreement": _mean((given.visible == truth.visible)[1:]),
+        "epe_px": mean_of(distance(given, truth)[1:][both]),
+        "visibility_agreement": mean_of((given.visible == truth.visible)[1:]),
     }
-
-
-def _mean(values: npt.ArrayLike) -> float | None:
-    array = np.asarray(values, np.float64)
-    return float(array.mean()) if array.size else None

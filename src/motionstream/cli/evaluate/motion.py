@@ -77,10 +77,11 @@ def evaluate_motion_command(
     from motionstream.evaluate import motion
     from motionstream.evaluate.baselines import by_model
     from motionstream.evaluate.clip_folders import Reading, find, names_in
+    from motionstream.evaluate.clips import Skipped
     from motionstream.evaluate.clips import worlds as synthetic_worlds
     from motionstream.evaluate.controls import CONTROLS, OBJECT, checked
     from motionstream.evaluate.harness import Results
-    from motionstream.evaluate.pictures.illustrate import Pictures
+    from motionstream.evaluate.pictures.sheets import Pictures
 
     exact = data == "worlds"
     if exact and assets is None:
@@ -97,7 +98,7 @@ def evaluate_motion_command(
     number = (clips or WORLDS) if exact else WORLDS_FOR_TRACKER
     worlds = synthetic_worlds(library, loaded.size, length, seed, number, variety) if library else []
     if exact:
-        found, left_out = worlds, []
+        found, left_out = worlds, list[Skipped]()
     else:
         least = loaded.geometry.frames(loaded.rollout_config.chunk)
         how = Reading(loaded.geometry, frames or REAL_FRAMES, spread, fps, least, columns_rows, opened.track)
