@@ -84,9 +84,12 @@ def test_it_equals_a_fresh_commit_of_the_window(tmp_path: Path, sizes: tuple[int
 
 
 def in_order(cache: RollingCache) -> list[torch.Tensor]:
-    """Keys and values of each filled slot, by position."""
-    both = torch.stack([cache.keys, cache.values])
-    positions = cache.positions()
+    """Keys, of the window before rotary positions, and values of each filled slot, by position."""
+    batch, tokens = cache.keys.shape[1], cache.keys.shape[3]
+    ring = RollingCache(cache.config, batch=batch, tokens=tokens, sink=cache.sink, window=cache.window)
+    ring.restore(cache.snapshot())
+    both = torch.stack([ring.keys, ring.values])
+    positions = ring.positions()
     return [both[:, :, :, slot] for slot in sorted(range(len(positions)), key=positions.__getitem__)]
 
 
