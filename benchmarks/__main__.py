@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import contribution, limits, tracker, vae
+from benchmarks import contribution, external, limits, tracker, vae
 from benchmarks.ablation import cli as ablation
 from benchmarks.counterfactual import cli as counterfactual
 from benchmarks.llff import cli as llff
@@ -31,6 +31,7 @@ app.command("ablation")(ablation.ablation_command)
 app.command("limits")(limits.limits_command)
 app.command("vae")(vae.vae_command)
 app.command("tracker")(tracker.tracker_command)
+app.command("external")(external.external_command)
 app.command("llff")(llff.llff_command)
 app.command("predict")(predict.predict_command)
 app.add_typer(speed, name="speed")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,9 @@ import typer
 from motionstream import console
 from motionstream.cli import options
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.synthetic import SyntheticWorlds
+from motionstream.data.synthetic import Clip, SyntheticWorlds
 from motionstream.evaluate.harness import Item, Results, Row, means, measure, stamp, table, total
-from motionstream.evaluate.metrics import Floats, Mask, Video, after_birth, births, distance
+from motionstream.evaluate.metrics import Floats, Mask, after_birth, births, distance
 from motionstream.trackers.registry import PointTracker
 from motionstream.tracks import Tracks
 
@@ -40,17 +40,8 @@ SCALE = 256
 EDGES = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 1613), [np.inf]])  # of errors, 1 % apart: for the median
 
 
-class TrueClip(Protocol):
-    """A (F, H, W, 3) uint8 video whose tracks are exact, such as data's `Clip`."""
-
-    @property
-    def video(self) -> Video: ...
-    @property
-    def tracks(self) -> Tracks: ...
-
-
 def own_error(
-    tracker: PointTracker, sample: Callable[[int], TrueClip], clips: Iterable[int], results: Results | None = None
+    tracker: PointTracker, sample: Callable[[int], Clip], clips: Iterable[int], results: Results | None = None
 ) -> dict[str, Any]:
     """Measure a tracker on the clips of these numbers, JSON-ready.
 
@@ -67,7 +58,7 @@ def own_error(
     return {**summary(rows), **stamp()}
 
 
-def measure_clip(tracker: PointTracker, clip: TrueClip) -> dict[str, Any]:
+def measure_clip(tracker: PointTracker, clip: Clip) -> dict[str, Any]:
     """One clip's sums, and a histogram of the errors. See `summary` for what becomes of them."""
     given = clip.tracks.select(clip.tracks.visible.any(0))
     begun = time.perf_counter()

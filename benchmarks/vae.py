@@ -14,8 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from motionstream import console
 from motionstream.cli import options
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.synthetic import SyntheticWorlds
-from motionstream.evaluate.clips import EvaluationClip
+from motionstream.data.synthetic import Clip, SyntheticWorlds
 from motionstream.evaluate.harness import Item, Results, mean, measure, ratio, stamp, table
 from motionstream.evaluate.metrics import Video, psnr, ssim
 from motionstream.geometry import chunk_spans
@@ -28,7 +27,7 @@ from motionstream.vae.pixels import to_frames, to_model
 
 def evaluate_vae(
     model: StreamingModel,
-    clips: Iterable[EvaluationClip],
+    clips: Iterable[Clip],
     chunk: int = 3,
     perceptual: LpipsNetwork | None = None,
     results: Results | None = None,
@@ -49,9 +48,7 @@ def evaluate_vae(
     }
 
 
-def _measured(
-    model: StreamingModel, clip: EvaluationClip, chunk: int, perceptual: LpipsNetwork | None
-) -> dict[str, Any]:
+def _measured(model: StreamingModel, clip: Clip, chunk: int, perceptual: LpipsNetwork | None) -> dict[str, Any]:
     rebuilt = rebuild(model, clip.video, chunk)
     at_borders, elsewhere = flicker(rebuilt, clip.video, border_frames(model, len(clip.video), chunk))
     return {

@@ -7,7 +7,7 @@
 #     SOURCE  weights to start from, such as VideoX-Fun's control variant of the 1.3B
 #     CLIPS   first stage: a folder of videos of at least 81 frames at 16 a second, with captions (data encode --help)
 #     OWN     from the second stage on: clips that Wan generated, in the same form (paper: 70 000); else CLIPS
-#     DAVIS   clips to measure on, if you want that (evaluate motion --help)
+#     DAVIS   a folder of clips to measure on, such as DAVIS/JPEGImages/480p (evaluate motion --help)
 #
 #   runs/wan_1_3b.sh                            on GPUS (8) GPUs of this machine; several machines: set LAUNCH
 #   STAGES="causal self-forcing" runs/wan_1_3b.sh     those alone
@@ -51,5 +51,5 @@ case $STUDENT in causal | self-forcing) ;; *) exit 0 ;; esac # a teacher is no m
 [ -f "$OUT/model/model.json" ] || "$MOTIONSTREAM" zoo wan "$OUT/model" --runs "$OUT" --stage "$STUDENT" \
   --vae "$WAN/vae" --text "$WAN" ${PICTURES:+--picture "$PICTURES"} ${DECODER:+--decoder "$DECODER"} --size "$SIZE"
 
-[ -z "${DAVIS:-}" ] || "$MOTIONSTREAM" evaluate motion --model "$OUT/model" --data "$DAVIS" --json "$OUT/motion.json"
+[ -z "${DAVIS:-}" ] || "$MOTIONSTREAM" evaluate motion --model "$OUT/model" --data "$DAVIS" --spread --json "$OUT/motion.json"
 echo "serve it:  $MOTIONSTREAM serve --model $OUT/model"

@@ -10,13 +10,12 @@ import typer
 from benchmarks.ablation import evaluation, plots, settings
 from benchmarks.ablation.teacher import load_teacher
 from benchmarks.report import report
-from motionstream import console
+from motionstream import console, model_folder, zoo
 from motionstream.cli import options
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.synthetic import SyntheticWorlds
 from motionstream.evaluate.harness import Results, stamp
 from motionstream.evaluate.pictures.plots import check_target
-from motionstream.evaluate.variant import shift_of
 
 
 def ablation_command(
@@ -64,12 +63,13 @@ def ablation_command(
     loaded = options.load_model(model, device)
     worlds = SyntheticWorlds(library, size=loaded.size, frames=frames, seed=seed)
     teacher = load_teacher(runs, stage, str(loaded.device)) if settings.GUIDANCE in tables and runs else None
+    shift = float(model_folder.read_header(zoo.folder_of(model))["live"]["shift"])
     head = {**options.weights_of(model, loaded), "split": split, "frames": frames, "seed": seed}
     kept = Results(resume_file, {"evaluation": "ablation", **head, "lpips": lpips is not None})
     chosen = evaluation.distinct(settings.student_settings(loaded, tables))
     with console.progress("clips", clips * (len(chosen) + len(grid[0]) * len(grid[1]) * bool(teacher))) as bar:
         study = evaluation.Study(kept, clips, perceptual, seed, bar.over)
-        figures = evaluation.evaluate_student(loaded, shift_of(model), worlds.sample, tables, study)
+        figures = evaluation.evaluate_student(loaded, shift, worlds.sample, tables, study)
         if teacher:
             own = SyntheticWorlds(library, size=teacher.geometry.size, frames=teacher.frames, seed=seed)
             figures |= evaluation.evaluate_guidance(teacher, own.sample, *grid, teacher_steps, study)

@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.ablation.settings import GUIDANCE, RECIPES, Setting, student_settings
 from benchmarks.ablation.teacher import Teacher
+from motionstream.data.synthetic import Clip
 from motionstream.evaluate.baselines import Generate
-from motionstream.evaluate.clips import EvaluationClip
 from motionstream.evaluate.harness import Item, Results, Row, means, measure, table
 from motionstream.evaluate.metrics import Mask, Video, distance, measurable, psnr, retrack, ssim
 from motionstream.evaluate.scores import WITHIN
@@ -28,11 +28,11 @@ SPAN = 12
 TIME = "chunk_ms_p50"
 """The one figure of a row that a busy machine spoils."""
 
-Clips = Callable[[int], EvaluationClip]
+Clips = Callable[[int], Clip]
 """Clip by number."""
 Made = tuple[Video, list[float]]
 """Frames (F, H, W, 3) of a clip, and the ms that each chunk after the first took."""
-Make = Callable[[EvaluationClip, Tracks], Made]
+Make = Callable[[Clip, Tracks], Made]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def evaluate_guidance(
 def streamed(model: StreamingModel, seed: int) -> Make:
     """A maker from a model of the public contract, timed chunk by chunk."""
 
-    def make(clip: EvaluationClip, given: Tracks) -> Made:
+    def make(clip: Clip, given: Tracks) -> Made:
         frames, took = [], []
         begin = time.perf_counter()
         for chunk in play(model.open(clip.video[0], prompt=clip.caption, seed=seed), given, given.frames):
@@ -117,7 +117,7 @@ def measured(makers: Mapping[str, Make], clips: Clips, study: Study) -> dict[str
     """Rows by maker. Clip by clip, so that each is drawn and tracked once, and only if it is needed."""
 
     @lru_cache(maxsize=1)
-    def opened(index: int) -> tuple[EvaluationClip, Tracks, Mask]:
+    def opened(index: int) -> tuple[Clip, Tracks, Mask]:
         """The clip, its tracks, and where the tracker can be trusted on them, (F, N)."""
         clip = clips(index)
         given = clip.tracks.select(clip.tracks.visible.any(0))

@@ -10,7 +10,7 @@ import torch
 
 from motionstream.conditioning import AnyConditioner, Conditioning, TrackBatch
 from motionstream.diffusion import few_step_times
-from motionstream.evaluate.variant import Variant, sizes_name
+from motionstream.evaluate.variant import sizes_name
 from motionstream.sampling import RolloutConfig
 from motionstream.stream.model import StreamingModel
 from motionstream.tiny.conditioner import AnchoredConditioning
@@ -62,7 +62,7 @@ class Setting:
         return Withheld(model, changed, self.identity, self.anchor)
 
 
-class Withheld(Variant):
+class Withheld(StreamingModel):
     """A model whose network is given only part of its tracks.
 
     identity: whether points come with their identity codes. anchor: whether the network sees the warped anchor.
@@ -71,8 +71,8 @@ class Withheld(Variant):
     def __init__(
         self, model: StreamingModel, rollout_config: RolloutConfig, identity: bool = True, anchor: bool = True
     ) -> None:
-        super().__init__(model, rollout_config)
-        self.identity, self.anchor = identity, anchor
+        self.__dict__.update(vars(model))
+        self.rollout_config, self.identity, self.anchor = rollout_config, identity, anchor
         if not anchor and isinstance(model.finisher, PhotoFinisher):
             self.finisher = model.finisher.without("detail")  # it reads the warped anchor too
 

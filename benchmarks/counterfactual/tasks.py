@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from motionstream.evaluate.clips import EvaluationClip
+from motionstream.data.synthetic import Clip
 from motionstream.evaluate.controls import on_object
 from motionstream.evaluate.metrics import Floats, Mask, Video, turned
 from motionstream.tracks import Tracks
@@ -28,7 +28,7 @@ PINNED = 12.0, 48.0  # pixels from the points given within which points are pinn
 MOST_PINNED = 25
 
 Places = npt.NDArray[np.float32]
-ClipAt = Callable[[int], EvaluationClip]
+ClipAt = Callable[[int], Clip]
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,13 @@ def task_at(clip_at: ClipAt, number: int, control: str, seed: int) -> Task | Non
     return controlled(clip_at(number), control, np.random.default_rng([seed, number]))
 
 
-def controlled(clip: EvaluationClip, control: str, rng: np.random.Generator) -> Task | None:
+def controlled(clip: Clip, control: str, rng: np.random.Generator) -> Task | None:
     """As `task_at`, of a clip. rng: of the choice of points."""
     tracks, first = clip.tracks, clip.video[0]
     at_start = np.flatnonzero(tracks.visible[0])
     if control == "dense":
         return Task(first, clip.caption, tracks.select(at_start), np.zeros((0, 2), np.float32))
-    chosen = on_object(clip, rng)
+    chosen = on_object(tracks, clip.object_of, rng)
     if len(chosen) == 0:
         return None
     own = clip.object_of == clip.object_of[chosen[0]]

@@ -16,8 +16,8 @@ from motionstream.camera.depth import Estimator
 from motionstream.camera.path import interpolated
 from motionstream.evaluate.baselines import Generate, still, warp
 from motionstream.evaluate.camera import PROMPT
-from motionstream.evaluate.harness import Item, Results, Row, Unusable, means, measure, stamp, table
-from motionstream.evaluate.metrics import Floats, Mask, Video, psnr, ssim
+from motionstream.evaluate.harness import Item, Results, Row, Unusable, mean_of, means, measure, stamp, table
+from motionstream.evaluate.metrics import Floats, Video, psnr, ssim
 from motionstream.evaluate.pictures.sheets import Example
 from motionstream.lpips import LpipsNetwork
 from motionstream.stream.model import fitted
@@ -136,7 +136,7 @@ class _Trial:
             setup.examples.append(Example(rows, tracks, self.name))
         truth = fitted(goal, setup.at)[0]
         return {
-            "tracks": {"epe_px": self._error_of_tracks(depth, lens), "points_visible": _mean(tracks.visible[-1])},
+            "tracks": {"epe_px": self._error_of_tracks(depth, lens), "points_visible": mean_of(tracks.visible[-1])},
             **{name: self._compared(first, video[-1], truth) for name, video in videos.items()},
         }
 
@@ -150,7 +150,7 @@ class _Trial:
         seen_by = end.lens.fitted(self.setup.size)
         places, goals = (seen_by.project(to_camera(end.pose, each))[0] for each in (lifted, cloud[inside]))
         apart = np.linalg.norm(places - goals, axis=-1)
-        return _mean(apart[np.isfinite(apart)])
+        return mean_of(apart[np.isfinite(apart)])
 
     def _compared(self, first: Video, last: Video, truth: Video) -> dict[str, float]:
         """The last frame against the photograph; the first frame, which both share, does not count."""
@@ -171,7 +171,3 @@ def _resized(frame: Video, size: Size) -> Video:
     if frame.shape[1::-1] == size:
         return frame
     return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS))
-
-
-def _mean(values: Floats | Mask) -> float | None:
-    return float(values.mean()) if values.size else None

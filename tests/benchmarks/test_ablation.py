@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -28,8 +27,9 @@ from benchmarks.ablation.evaluation import (
 from benchmarks.ablation.plots import draw
 from benchmarks.ablation.settings import RECIPES, Setting, Withheld, tables_of, tables_of_recipe
 from benchmarks.ablation.teacher import Teacher
+from motionstream.data.synthetic import Clip
 from motionstream.evaluate.harness import Results
-from motionstream.evaluate.metrics import Video, distance, measurable, psnr, retrack, ssim
+from motionstream.evaluate.metrics import distance, measurable, psnr, retrack, ssim
 from motionstream.evaluate.scores import WITHIN
 from motionstream.lpips import LpipsNetwork
 from motionstream.sampling import Guidance
@@ -43,14 +43,6 @@ FRAMES = 17
 BASE = Setting(1, 3, 3, 2)
 
 
-@dataclass(frozen=True)
-class Clip:
-    video: Video
-    tracks: Tracks
-    caption: str
-    object_of: npt.NDArray[np.int64]
-
-
 def clip(index: int, frames: int = FRAMES) -> Clip:
     """A picture of soft noise that goes to the right with its points."""
     noise = Image.fromarray(photo(index, (12, 8))).resize(GEOMETRY.size, Image.Resampling.BICUBIC)
@@ -58,7 +50,7 @@ def clip(index: int, frames: int = FRAMES) -> Clip:
     home = np.array([[8, 8], [20, 12], [12, 20], [28, 24]], np.float32) + 0.5
     xy = home + np.arange(frames)[:, None, None] * np.array([1, 0])
     tracks = Tracks(xy, (xy < GEOMETRY.size).all(-1))
-    return Clip(video, tracks, "a kite", np.zeros(4, np.int64))
+    return Clip(video, tracks, np.zeros(4, np.int64), "a kite", "none")
 
 
 @pytest.fixture(scope="module")

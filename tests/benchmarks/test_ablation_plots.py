@@ -4,25 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from tests.evaluate.pictures.plotted import drawn, has
 
 from benchmarks.ablation.plots import scatter
 from motionstream.evaluate.pictures.plots import COLOURS
 
 pytest.importorskip("matplotlib", reason="plots need Matplotlib (extra: evaluate)")
-
-
-def drawn(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        assert picture.format == "PNG"
-        return np.asarray(picture.convert("RGB")).astype(int)
-
-
-def has(picture: np.ndarray, colour: str) -> bool:
-    wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
-    return bool((np.abs(picture - wanted).max(-1) < 30).any())
 
 
 def test_marks_are_joined_and_labelled(tmp_path: Path) -> None:

@@ -6,13 +6,11 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from tests.small import GEOMETRY, small_model, small_vae
-from tests.stream.small_bundle import open_small, photo, save_small
+from tests.stream.small_bundle import open_small, photo, save_small, silent_model
 
 from benchmarks.contribution import changed, drag, evaluate_contribution
 from motionstream.stream.model import StreamingModel
-from motionstream.tiny.conditioner import AnchoredConditioner
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +19,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> StreamingModel:
 
 
 def test_a_network_that_returns_nothing_contributes_nothing(model: StreamingModel) -> None:
-    network = small_model()
-    with torch.no_grad():
-        for weight in network.dit.head.parameters():
-            weight.zero_()
-    parts = (model.vae, model.geometry, 24.0, model.rollout_config, "0")
-    silent = StreamingModel("silent", network, *parts, conditioner=AnchoredConditioner)
+    silent = silent_model(model)
     zero = evaluate_contribution(silent, [photo()], 9, 0)["drags"]
     own = evaluate_contribution(model, [photo()], 9, 0)["drags"]
     assert all(one["share_over_2"] == 0 for one in zero.values())

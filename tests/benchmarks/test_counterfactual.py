@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from benchmarks.counterfactual.evaluation import evaluate_counterfactual, exampl
 from benchmarks.counterfactual.measure import followable
 from benchmarks.counterfactual.release import releasing
 from benchmarks.counterfactual.tasks import CONTROLS, VARIANTS, controlled, variants
+from motionstream.data.synthetic import Clip
 from motionstream.evaluate.baselines import Generate, still, warp
 from motionstream.evaluate.harness import Results
 from motionstream.evaluate.metrics import Video
@@ -26,14 +26,6 @@ pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
 
 WIDTH, HEIGHT, FRAMES = 128, 96, 9
 CENTRE, RADIUS = np.array([64.0, 48.0]), 20.0
-
-
-@dataclass(frozen=True)
-class Clip:
-    video: Video
-    tracks: Tracks
-    caption: str
-    object_of: npt.NDArray[np.int64]
 
 
 def texture(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.float64]:
@@ -61,7 +53,7 @@ def clip(seed: int, speed: tuple[float, float]) -> Clip:
         places.append(np.where(on[:, None], grid + move, grid))
         seen.append(on | ~(np.linalg.norm(places[-1] - CENTRE - move, axis=-1) < RADIUS))
     video = np.stack(frames).clip(0, 255).round().astype(np.uint8)
-    return Clip(video, Tracks(np.stack(places), np.stack(seen)), "a disc", on.astype(np.int64))
+    return Clip(video, Tracks(np.stack(places), np.stack(seen)), on.astype(np.int64), "a disc", "none")
 
 
 CLIPS = [clip(0, (2.25, 0.75)), clip(1, (-0.75, 2.0))]

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from tests.small import GEOMETRY, small_model, small_vae
-from tests.stream.small_bundle import open_small, save_small
+from tests.stream.small_bundle import open_small, save_small, silent_model
 
 from benchmarks import limits
 from benchmarks.__main__ import app
@@ -31,7 +30,6 @@ from motionstream.evaluate.metrics import Video
 from motionstream.evaluate.motion import evaluate_motion
 from motionstream.evaluate.scores import Reference
 from motionstream.stream.model import StreamingModel
-from motionstream.tiny.conditioner import AnchoredConditioner
 from motionstream.tiny.finisher import finisher_of
 from motionstream.tracks import Tracks
 
@@ -132,12 +130,7 @@ def test_rungs_are_what_they_say(model: StreamingModel, sources: list[Source]) -
 def test_an_untrained_network_is_the_warp_through_the_vae(model: StreamingModel, sources: list[Source]) -> None:
     """An anchored network that returns 0 makes the very frames of that rung, points born later and all."""
     clip = moving_clip(sources)[0]
-    network = small_model()
-    with torch.no_grad():
-        for weight in network.dit.head.parameters():
-            weight.zero_()
-    parts = (model.vae, model.geometry, 24.0, model.rollout_config, "0")
-    silent = StreamingModel("silent", network, *parts, conditioner=AnchoredConditioner)
+    silent = silent_model(model)
     made = ladder(silent, SEED)["whole"](clip, clip.tracks)
     rung = ladder(model, SEED)["warp through the vae"](clip, clip.tracks)
     assert np.abs(made.astype(int) - rung).max() <= 1

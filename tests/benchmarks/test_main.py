@@ -75,7 +75,7 @@ def test_the_ablation_is_measured_and_drawn(folder: Path, capsys: pytest.Capture
     arguments += ["--untimed", "--resume-file", "a.jsonl", "--plots", "drawn", "--json", "a.json"]
     assert cli.run(arguments, app) == errors.DONE
     figures = json.loads(Path("a.json").read_text())
-    assert set(figures["sink"]) == {"c1s0w1, 1 step", "c1s3w1, 1 step"}
+    assert set(figures["sink"]) == {"c3s0w3, 2 steps", "c3s3w3, 2 steps"}
     assert figures["missing"] == ["lpips", "chunk_ms_p50"]
     assert Path("drawn/time.png").is_file()
     assert "Ablation:" in capsys.readouterr().out

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from benchmarks.tracker import own_error, tap_vid
+from motionstream.data.synthetic import Clip
 from motionstream.evaluate.harness import Results
 from motionstream.trackers.registry import open_tracker
 from motionstream.tracks import Tracks
@@ -20,10 +21,8 @@ from motionstream.tracks import Tracks
 WIDTH, HEIGHT, FRAMES, POINTS = 128, 64, 9, 6
 
 
-@dataclass
-class Clip:
-    video: npt.NDArray[np.uint8]
-    tracks: Tracks
+def of(video: npt.NDArray[np.uint8], tracks: Tracks) -> Clip:
+    return Clip(video, tracks, np.zeros(tracks.points, np.int64), "", "none")
 
 
 def clip(number: int = 0) -> Clip:
@@ -34,7 +33,7 @@ def clip(number: int = 0) -> Clip:
     visible = np.ones((FRAMES, POINTS), bool)
     visible[3:5, -1] = False
     visible[:2, 0] = False
-    return Clip(np.zeros((FRAMES, HEIGHT, WIDTH, 3), np.uint8), Tracks(xy, visible))
+    return of(np.zeros((FRAMES, HEIGHT, WIDTH, 3), np.uint8), Tracks(xy, visible))
 
 
 @dataclass
@@ -136,7 +135,7 @@ def test_tap_vid_has_nothing_to_say_of_points_seen_once() -> None:
     tracks = Tracks(clip().tracks.xy, once)
     assert tap_vid(tracks, tracks, (WIDTH, HEIGHT)) is None
     with pytest.raises(ValueError, match="at least one"):
-        own_error(Answering(tracks), lambda number: Clip(clip().video, tracks), [0])
+        own_error(Answering(tracks), lambda number: of(clip().video, tracks), [0])
 
 
 def test_no_clips_are_refused() -> None:
@@ -171,8 +170,8 @@ def test_our_own_tracker_is_measured_on_a_moving_texture() -> None:
     home = np.stack(np.meshgrid(np.arange(24.5, 90, 8), np.arange(20.5, 50, 8)), -1).reshape(-1, 2)
     xy = home + np.stack([2.0 * np.arange(FRAMES), np.zeros(FRAMES)], -1)[:, None]
     truth = Tracks(xy, np.ones(xy.shape[:2], bool))
-    figures = own_error(open_tracker(), lambda number: Clip(video, truth), [0])
+    figures = own_error(open_tracker(), lambda number: of(video, truth), [0])
     assert 0 < figures["epe_px"] < 0.3
     assert figures["frame_ms"] > 0
-    still = own_error(open_tracker(), lambda number: Clip(np.repeat(video[:1], FRAMES, 0), truth), [0])
+    still = own_error(open_tracker(), lambda number: of(np.repeat(video[:1], FRAMES, 0), truth), [0])
     assert still["epe_px"] > 5, "a tracker that finds no motion where there is some must show it"

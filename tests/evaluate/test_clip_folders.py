@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from motionstream.evaluate.clip_folders import Reading, find
+from motionstream.evaluate.clip_folders import Reading, find, names_in
 from motionstream.evaluate.clips import Clip, evenly
 from motionstream.evaluate.harness import Unusable
 from motionstream.geometry import Geometry
@@ -52,9 +52,9 @@ def test_frames_become_the_model_s_with_tracks_of_the_tracker(tmp_path: Path) ->
     save(tmp_path / "kite", frames(12))
     (tmp_path / "manifest.csv").write_text("name,content\nkite,a red kite\n")
     (tmp_path / "README.md").write_text("not a clip")
-    found = find(tmp_path, READING)
-    assert (found.layout, [source.name for source in found.sources], found.skipped) == ("clips", ["kite"], [])
-    clip = found.sources[0].load()
+    sources, skipped = find(tmp_path, READING)
+    assert ([source.name for source in sources], skipped) == (["kite"], [])
+    clip = sources[0].load()
     assert (clip.video.shape, clip.size, clip.caption) == ((9, 48, 64, 3), (64, 48), "a red kite")
     assert numbers(clip) == list(range(9))
     assert clip.tracks.xy.shape == (9, 48, 2)
@@ -66,54 +66,44 @@ def test_frames_become_the_model_s_with_tracks_of_the_tracker(tmp_path: Path) ->
     np.testing.assert_allclose(np.median(moved, 0), (8 * 2 * 0.8, 0), atol=0.3)
 
 
-def test_davis_as_published_keeps_first_and_last_frame(tmp_path: Path) -> None:
-    save(tmp_path / "JPEGImages" / "480p" / "bear", frames(23))
-    save(tmp_path / "JPEGImages" / "480p" / "boat", frames(6))
-    save(tmp_path / "JPEGImages" / "480p" / "training", frames(9))
-    (tmp_path / "ImageSets" / "2017").mkdir(parents=True)
-    (tmp_path / "ImageSets" / "2017" / "val.txt").write_text("bear\nboat\nmissing\n")
-    found = find(tmp_path, Reading(GEOMETRY, frames=9, grid=(4, 3)))
-    assert (found.layout, [source.name for source in found.sources]) == ("davis", ["bear", "boat"])
-    assert [(each.name, each.reason) for each in found.skipped] == [("missing", "listed, but there is no folder")]
-    assert numbers(found.sources[0].load()) == evenly(23, 9).tolist()
+def test_only_the_clips_that_are_listed_are_read_and_spread_over_their_length(tmp_path: Path) -> None:
+    save(tmp_path / "480p" / "bear", frames(23))
+    save(tmp_path / "480p" / "boat", frames(6))
+    save(tmp_path / "480p" / "training", frames(9))
+    (tmp_path / "val.txt").write_text("bear\nboat\n\nmissing\nbear\n")
+    names = names_in(tmp_path / "val.txt")
+    assert names == ["bear", "boat", "missing"]
+    sources, skipped = find(tmp_path / "480p", Reading(GEOMETRY, 9, spread=True, grid=(4, 3)), names)
+    assert [source.name for source in sources] == ["bear", "boat"]
+    assert [(each.name, each.reason) for each in skipped] == [("missing", "listed, but there is no such clip")]
+    assert numbers(sources[0].load()) == evenly(23, 9).tolist()
     assert (evenly(23, 9)[[0, -1]] == (0, 22)).all()
-    assert numbers(found.sources[1].load()) == list(range(5))
+    assert numbers(sources[1].load()) == list(range(5))
+    first = find(tmp_path / "480p", Reading(GEOMETRY, 5, grid=(4, 3)), names)[0][0]
+    assert numbers(first.load())[-1] == 4
 
 
-def test_davis_lists_of_2016_name_frames(tmp_path: Path) -> None:
-    save(tmp_path / "JPEGImages" / "480p" / "bear", frames(5))
-    (tmp_path / "ImageSets" / "2016").mkdir(parents=True)
-    line = "/JPEGImages/480p/bear/{0}.jpg /Annotations/480p/bear/{0}.png\n"
-    (tmp_path / "ImageSets" / "2016" / "val.txt").write_text("".join(line.format(f"{n:05d}") for n in range(5)))
-    assert [source.name for source in find(tmp_path, READING).sources] == ["bear"]
-
-
-def test_a_part_of_davis_is_read_by_its_protocol(tmp_path: Path) -> None:
-    save(tmp_path / "bear", frames(23))
-    short = Reading(GEOMETRY, frames=5, grid=(4, 3))
-    assert numbers(find(tmp_path, short, "davis").sources[0].load())[-1] == 22
-    assert numbers(find(tmp_path, short).sources[0].load())[-1] == 4
-
-
-def test_sora_videos_are_played_at_sixteen_frames_a_second(tmp_path: Path) -> None:
+def test_videos_are_played_at_the_rate_asked_for(tmp_path: Path) -> None:
     write_mp4(tmp_path / "a.mp4", frames(24), 32, crf=4)
     (tmp_path / "a.txt").write_text("a stripe\nthat moves\n")
     (tmp_path / "b.mov").write_bytes(b"not a video")
-    found = find(tmp_path, READING, "sora")
-    assert [source.name for source in found.sources] == ["a.mp4", "b.mov"]
-    clip = found.sources[0].load()
+    sources, _ = find(tmp_path, Reading(GEOMETRY, fps=16, grid=(8, 6)))
+    assert [source.name for source in sources] == ["a.mp4", "b.mov"]
+    clip = sources[0].load()
     assert clip.caption == "a stripe that moves"
     np.testing.assert_allclose(numbers(clip), [0, 2, 4, 6, 8, 10, 12, 14, 16], atol=1)
-    np.testing.assert_allclose(numbers(find(tmp_path, READING).sources[0].load()), range(21), atol=1)
+    np.testing.assert_allclose(numbers(find(tmp_path, READING)[0][0].load()), range(21), atol=1)
+    spread = Reading(GEOMETRY, 5, spread=True, fps=16, grid=(4, 3))
+    np.testing.assert_allclose(numbers(find(tmp_path, spread)[0][0].load()), [0, 6, 12, 16, 22], atol=1)
     with pytest.raises(Unusable, match="not a video"):
-        found.sources[1].load()
+        sources[1].load()
 
 
 def test_frames_that_cannot_be_read_are_named_and_left_out(tmp_path: Path) -> None:
     folder = save(tmp_path / "kite", frames(11))
     (folder / "00003.png").write_bytes(b"damaged")
     Image.fromarray(frames(1, (40, 30))[0]).save(folder / "00007.png")
-    clip = find(tmp_path, READING).sources[0].load()
+    clip = find(tmp_path, READING)[0][0].load()
     assert numbers(clip) == [0, 1, 2, 4, 5, 6, 8, 9, 10]
     assert [each.name for each in clip.skipped] == ["kite/00003.png", "kite/00007.png"]
     assert "not a picture" in clip.skipped[0].reason
@@ -123,28 +113,20 @@ def test_frames_that_cannot_be_read_are_named_and_left_out(tmp_path: Path) -> No
 def test_clips_shorter_than_a_chunk_cannot_be_used(tmp_path: Path) -> None:
     save(tmp_path / "blink", frames(8))
     (tmp_path / "notes").mkdir()
-    found = find(tmp_path, Reading(GEOMETRY, least=9, grid=(4, 3)))
-    assert [each.name for each in found.skipped] == ["notes"]
+    sources, skipped = find(tmp_path, Reading(GEOMETRY, least=9, grid=(4, 3)))
+    assert [each.name for each in skipped] == ["notes"]
     with pytest.raises(Unusable, match="8 frames: fewer than the 9"):
-        found.sources[0].load()
+        sources[0].load()
 
 
-@pytest.mark.parametrize(
-    ("layout", "prepare", "says"),
-    [
-        ("auto", lambda folder: None, "no clips in it; put there folders of numbered frames"),
-        ("auto", lambda folder: (folder / "clip").mkdir(), "clip: no numbered frames"),
-        ("auto", lambda folder: save(folder / "JPEGImages" / "480p" / "bear", frames(5)), "no ImageSets/2017/val.txt"),
-        ("davis", lambda folder: None, "put there the folders of DAVIS"),
-        ("sora", lambda folder: save(folder / "clip", frames(5)), "put there video files"),
-        ("movies", lambda folder: None, "layout 'movies': use one of auto"),
-    ],
-)
-def test_a_wrong_layout_says_what_to_do(tmp_path: Path, layout: str, prepare: object, says: str) -> None:
-    assert callable(prepare)
-    prepare(tmp_path)
-    with pytest.raises(ValueError, match=says):
-        find(tmp_path, READING, layout)
+def test_a_folder_without_clips_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no clips in it; put there folders of numbered frames"):
+        find(tmp_path, READING)
+    (tmp_path / "clip").mkdir()
+    with pytest.raises(ValueError, match="clip: no numbered frames"):
+        find(tmp_path, READING)
+    with pytest.raises(ValueError, match="other: listed, but there is no such clip"):
+        find(tmp_path, READING, ["other"])
 
 
 def test_a_folder_of_frames_and_no_folder_are_told_apart(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from motionstream.evaluate.long import Schedule, evaluate_long
 from motionstream.evaluate.pictures.sheets import strips
 from motionstream.evaluate.stream_figures import draw
 from motionstream.evaluate.track_patterns import PATTERNS, PERIOD
-from motionstream.evaluate.variant import Variant, with_sizes
+from motionstream.evaluate.variant import variant, with_sizes
 from motionstream.geometry import Geometry
 from motionstream.lpips import LpipsNetwork
 from motionstream.sampling import RolloutConfig
@@ -149,7 +149,7 @@ class Cut(Exception):
 def test_a_run_that_was_cut_ends_as_an_uncut_one(model: StreamingModel, lpips: LpipsNetwork, tmp_path: Path) -> None:
     """Cut between the first two samples, and again right after a line of the file."""
     models, pictures, scenes = (
-        {"c3s0w1": Variant(model, with_sizes(model.rollout_config, "c3s0w1"))},
+        {"c3s0w1": variant(model, with_sizes(model.rollout_config, "c3s0w1"))},
         {"photo": photo()},
         ["moving"],
     )
@@ -215,7 +215,7 @@ def test_without_its_stream_a_run_starts_over_and_keeps_its_samples(model: Strea
 def test_variants_run_side_by_side_and_differ(model: StreamingModel, lpips: LpipsNetwork, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="plots need Matplotlib (extra: evaluate)")
     names = ("c3s3w3", "c3s0w3", "c2s0w0")
-    models = {name: Variant(model, with_sizes(model.rollout_config, name)) for name in names}
+    models = {name: variant(model, with_sizes(model.rollout_config, name)) for name in names}
     figures, rows = evaluate_long(models, {"photo": photo()}, ["moving"], Schedule(100, 100), lpips=lpips)
     means = {name: figures["curves"][name]["moving"]["photo"][0]["red_levels"] for name in names}
     assert len(set(means.values())) == 3

@@ -53,6 +53,16 @@ def attentive_model(seed: int) -> MotionModel:
     return model
 
 
+def silent_model(model: StreamingModel) -> StreamingModel:
+    """The same model with a network that returns 0."""
+    network = small_model()
+    with torch.no_grad():
+        for weight in network.dit.head.parameters():
+            weight.zero_()
+    parts = (model.vae, model.geometry, 24.0, model.rollout_config, "0")
+    return StreamingModel("silent", network, *parts, conditioner=AnchoredConditioner)
+
+
 @torch.no_grad()
 def calm_vae() -> TinyVAE:
     """A VAE whose random frames stay within what pixels can show, so that no difference is cut off."""

@@ -33,13 +33,10 @@ def by_model(model: Any) -> Generate:
 
 def generated(generate: Generate, first: Video, given: Tracks, caption: str, seed: int) -> Video:
     """What a generator makes of these tracks. Raises ValueError on a video of another shape or type."""
-    return checked_video(generate(first, given, caption, seed), (given.frames, *first.shape))
-
-
-def checked_video(video: Video, shape: tuple[int, ...]) -> Video:
-    """The video as it is. Raises ValueError unless it is uint8 of this shape."""
-    if video.shape != shape or video.dtype != np.uint8:
-        raise ValueError(f"generated {video.dtype} of shape {video.shape}: send uint8 of shape {shape}")
+    video = generate(first, given, caption, seed)
+    wanted = (given.frames, *first.shape)
+    if video.shape != wanted or video.dtype != np.uint8:
+        raise ValueError(f"generated {video.dtype} of shape {video.shape}: send uint8 of shape {wanted}")
     return video
 
 

@@ -13,18 +13,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from motionstream.camera.camera import Lens, camera_tracks, depth_at
+from motionstream.camera.camera import camera_tracks, depth_at
 from motionstream.camera.depth import Estimator
-from motionstream.camera.path import CameraPath
 from motionstream.data.assets import AssetLibrary
-from motionstream.data.scenes import CameraScenes
+from motionstream.data.scenes import CameraScene, CameraScenes
 from motionstream.evaluate.baselines import Generate, generated, still, warp
-from motionstream.evaluate.harness import Item, Results, Row, mean, means, measure, stamp, table
+from motionstream.evaluate.harness import Item, Results, Row, mean, mean_of, means, measure, stamp, table
 from motionstream.evaluate.metrics import Mask, Video, distance, measurable, psnr, retrack, ssim
 from motionstream.evaluate.pictures.sheets import Example
 from motionstream.lpips import LpipsNetwork
@@ -44,22 +43,6 @@ EXAMPLES = 4  # on a contact sheet
 KNOWN_POINTS = (12, 8)  # grid of points whose true depth gives the estimated one its scale, as COLMAP's cloud does
 
 
-class ExactScene(Protocol):
-    """What is needed of a scene whose video, depth and tracks are exact: data's `CameraScene`."""
-
-    @property
-    def lens(self) -> Lens: ...
-    @property
-    def path(self) -> CameraPath: ...
-    @property
-    def caption(self) -> str: ...
-    @property
-    def move(self) -> str: ...
-    def video(self) -> Video: ...
-    def depth_map(self) -> Floats: ...
-    def tracks(self, points: Floats) -> Tracks: ...
-
-
 @dataclass(frozen=True)
 class Setting:
     """What is measured with: the generator, the depth, a grid of columns × rows points, and LPIPS if wanted."""
@@ -73,7 +56,7 @@ class Setting:
 
 def synthetic(
     assets: Path, split: str, size: Size, frames: int, seed: int, count: int
-) -> list[tuple[str, Callable[[], ExactScene]]]:
+) -> list[tuple[str, Callable[[], CameraScene]]]:
     """The first `count` synthetic scenes by name, each made when it is first needed."""
     scenes = CameraScenes(AssetLibrary(assets, split), size, frames, seed)
     return [(f"scene {index}", partial(scenes.scene, index)) for index in range(count)]
@@ -81,7 +64,7 @@ def synthetic(
 
 def evaluate_scenes(
     setting: Setting,
-    scenes: Iterable[tuple[str, Callable[[], ExactScene]]],
+    scenes: Iterable[tuple[str, Callable[[], CameraScene]]],
     results: Results | None = None,
     examples: list[Example] | None = None,
     watch: Callable[[Iterable[Item]], Iterable[Item]] = iter,
@@ -120,7 +103,7 @@ def _short(found: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _row(setting: Setting, make: Callable[[], ExactScene], examples: list[Example] | None) -> Row:
+def _row(setting: Setting, make: Callable[[], CameraScene], examples: list[Example] | None) -> Row:
     """One scene: the tracks' own errors, and the model under true and under estimated depth."""
     scene = make()
     video, depth = scene.video(), scene.depth_map()
@@ -147,7 +130,7 @@ def _row(setting: Setting, make: Callable[[], ExactScene], examples: list[Exampl
         examples.append(Example(rows, given[DEPTHS[0]], f"{scene.move}: {scene.caption}"))
     compare = partial(_compared, video, truth, trusted, setting.lpips)
     figures = {
-        "tracker": {"epe_px": _mean(distance(truth, found)[seen]), "within_1px": _mean(trusted[seen])},
+        "tracker": {"epe_px": mean_of(distance(truth, found)[seen]), "within_1px": mean_of(trusted[seen])},
         "tracks": {kind: _agreement(tracks, truth) for kind, tracks in given.items()},
         "still": compare(still(video[0], truth), truth),
         **{kind: {name: compare(one, given[kind]) for name, one in videos.items()} for kind, videos in made.items()},
@@ -165,8 +148,8 @@ def _compared(
         "psnr_db": psnr(made, video),
         "ssim": ssim(made, video),
         **({} if lpips is None else {"lpips": lpips.video(made, video)}),
-        "epe_px": _mean(distance(truth, found)[trusted]),
-        "epe_given_px": _mean(distance(given, found)[trusted & given.visible]),
+        "epe_px": mean_of(distance(truth, found)[trusted]),
+        "epe_given_px": mean_of(distance(given, found)[trusted & given.visible]),
     }
 
 
@@ -181,11 +164,6 @@ def _agreement(given: Tracks, truth: Tracks) -> dict[str, float | None]:
     """Tracks beside true ones: distance where both are visible, and how often they agree on visibility."""
     both = (given.visible & truth.visible)[1:]
     return {
-        "epe_px": _mean(distance(given, truth)[1:][both]),
-        "visibility_agreement": _mean((given.visible == truth.visible)[1:]),
+        "epe_px": mean_of(distance(given, truth)[1:][both]),
+        "visibility_agreement": mean_of((given.visible == truth.visible)[1:]),
     }
-
-
-def _mean(values: npt.ArrayLike) -> float | None:
-    array = np.asarray(values, np.float64)
-    return float(array.mean()) if array.size else None

@@ -1,4 +1,4 @@
-"""Folders of real clips in the layouts they are published in. Their tracks are a tracker's, on a grid over frame 0.
+"""Folders of real clips. Their tracks are a tracker's, on a grid over frame 0.
 
 What cannot be used is named with the reason, and the rest is measured.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,43 +22,31 @@ from motionstream.stream.video import read_image, read_video
 from motionstream.trackers.lucas_kanade import track
 from motionstream.tracks.grid import grid
 
-LAYOUTS = ("auto", "clips", "davis", "sora")
-MOST_FRAMES = {"clips": 49, "davis": 49, "sora": 81}
-"""Frames of a clip where the caller does not say; the Sora set is cut to 81 in the paper."""
-SORA_FPS = 16.0
 PICTURES = (".jpg", ".jpeg", ".png")
 VIDEOS = (".mp4", ".webm", ".mov")
-DAVIS_LISTS = ("ImageSets/2017/val.txt", "ImageSets/2016/val.txt", "ImageSets/480p/val.txt")
-DAVIS_FRAMES = ("JPEGImages/480p", "JPEGImages/Full-Resolution")
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a folder holds: its layout, its clips in order, and what is left out already."""
-
-    layout: str
-    sources: list[Source]
-    skipped: list[Skipped] = field(default_factory=list)
+NO_FRAMES = "no numbered frames (.jpg, .png) in it"
 
 
 @dataclass(frozen=True)
 class Reading:
     """How real clips become a model's.
 
-    geometry: of the model; frames are fitted to its size. frames: the most of a clip, 1 + 4 n, None for the layout's
-    own. least: fewer than these are not measured. grid: (columns, rows) of the points that are followed. follow: the
-    tracker.
+    geometry: of the model; frames are fitted to its size. frames: the most of a clip, 1 + 4 n. spread: longer clips
+    keep the first and the last frame and even steps between (paper, protocol), instead of their first frames. fps: of
+    videos, frames a second to take; None for all. least: fewer frames than these are not measured. grid: (columns,
+    rows) of the points that are followed. follow: the tracker.
     """
 
     geometry: Geometry
-    frames: int | None = None
+    frames: int = 49
+    spread: bool = False
+    fps: float | None = None
     least: int = 5
     grid: tuple[int, int] = (50, 50)
     follow: Follow = track
 
     def __post_init__(self) -> None:
-        if self.frames is not None:
-            self.geometry.latents(self.frames)
+        self.geometry.latents(self.frames)
         if min(self.grid) < 1:
             raise ValueError(f"a grid of {self.grid[0]}x{self.grid[1]} points: at least 1x1")
 
@@ -67,94 +55,48 @@ class Reading:
         return self.geometry.frames(1 + (count - 1) // self.geometry.temporal_stride) if count else 0
 
 
-def find(folder: Path, reading: Reading, layout: str = "auto") -> Found:
-    """The clips of a folder.
+def find(folder: Path, reading: Reading, names: Sequence[str] | None = None) -> tuple[list[Source], list[Skipped]]:
+    """The clips of a folder in order, and what is left out: each is a folder of numbered frames or a video file.
 
-    clips: a folder of numbered frames (.jpg, .png) or a video file each; the first frames are taken. davis: as
-    published, JPEGImages/480p/NAME and the validation list in ImageSets, or a folder of such NAMEs; longer clips keep
-    the first and the last frame and even steps between (paper, protocol). sora: video files, played at 16 frames a
-    second.
-    auto: davis where there is JPEGImages, else clips. Raises ValueError, with what to do, where nothing is found.
+    names: only these, in this order. Raises ValueError, with what to do, where nothing is found.
     """
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout {layout!r}: use one of {', '.join(LAYOUTS)}")
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; give one that holds clips, or 'worlds'")
-    if layout == "auto":
-        layout = "davis" if (folder / "JPEGImages").is_dir() else "clips"
-    found = {"clips": _clips, "davis": _davis, "sora": _sora}[layout](folder, reading)
-    if not found.sources:
-        raise ValueError(_nothing(folder, layout, found.skipped))
-    return found
-
-
-def _clips(folder: Path, reading: Reading) -> Found:
+    entries = sorted(folder.iterdir()) if names is None else [folder / name for name in names]
     sources, skipped = [], []
-    for entry in sorted(folder.iterdir()):
+    for entry in entries:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
             if numbered(entry):
-                sources.append(_of_frames(entry, reading, "clips"))
+                sources.append(_of_frames(entry, reading))
             else:
-                skipped.append(Skipped(entry.name, "no numbered frames (.jpg, .png) in it"))
-        elif entry.suffix.lower() in VIDEOS:
-            sources.append(_of_video(entry, reading, "clips"))
-    return Found("clips", sources, skipped)
+                skipped.append(Skipped(entry.name, NO_FRAMES))
+        elif entry.suffix.lower() in VIDEOS and entry.is_file():
+            sources.append(_of_video(entry, reading))
+        elif names is not None:
+            skipped.append(Skipped(entry.name, "listed, but there is no such clip"))
+    if not sources:
+        raise ValueError(_nothing(folder, skipped))
+    return sources, skipped
 
 
-def _sora(folder: Path, reading: Reading) -> Found:
-    files = [entry for entry in sorted(folder.iterdir()) if entry.suffix.lower() in VIDEOS and entry.is_file()]
-    return Found("sora", [_of_video(file, reading, "sora", SORA_FPS) for file in files])
+def names_in(listing: Path) -> list[str]:
+    """Names of clips, one a line, such as DAVIS's list of the validation set."""
+    lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
+    return list(dict.fromkeys(name for line in lines if (name := line.strip())))
 
 
-def _davis(folder: Path, reading: Reading) -> Found:
-    if not (folder / "JPEGImages").is_dir():  # a part of the set
-        return replace(_clips_of([f for f in sorted(folder.iterdir()) if f.is_dir()], reading), layout="davis")
-    root = next((folder / name for name in DAVIS_FRAMES if (folder / name).is_dir()), None)
-    listing = next((folder / name for name in DAVIS_LISTS if (folder / name).is_file()), None)
-    if root is None or listing is None:
-        missing = " or ".join(DAVIS_FRAMES if root is None else DAVIS_LISTS)
-        raise ValueError(f"{folder}: JPEGImages but no {missing}; unpack the whole of DAVIS, or give a folder of clips")
-    return _clips_of([root / name for name in _listed(listing)], reading)
-
-
-def _clips_of(folders: Sequence[Path], reading: Reading) -> Found:
-    sources = [_of_frames(each, reading, "davis") for each in folders if each.is_dir() and numbered(each)]
-    named = {source.name for source in sources}
-    skipped = [
-        Skipped(
-            each.name, "no numbered frames (.jpg, .png) in it" if each.is_dir() else "listed, but there is no folder"
-        )
-        for each in folders
-        if each.name not in named
-    ]
-    return Found("davis", sources, skipped)
-
-
-def _listed(listing: Path) -> list[str]:
-    """Clips named by a DAVIS list, in order: a name a line (2017), or paths of frames (2016)."""
-    names = []
-    for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
-        first = line.split()[0] if line.split() else ""
-        parts = [part for part in first.split("/") if part]
-        if parts:
-            names.append(parts[-2] if len(parts) > 1 else parts[0])
-    return list(dict.fromkeys(names))
-
-
-def _nothing(folder: Path, layout: str, skipped: Sequence[Skipped]) -> str:
+def _nothing(folder: Path, skipped: Sequence[Skipped]) -> str:
     if numbered(folder):
         return (
             f"{folder}: frames, but no clips; give the folder above it, or move the frames into a folder of their own"
         )
-    wanted = {
-        "clips": "folders of numbered frames (.jpg, .png) or video files (.mp4, .webm, .mov)",
-        "davis": "the folders of DAVIS (JPEGImages, ImageSets), or some of its clips as folders of frames",
-        "sora": "video files (.mp4, .webm, .mov)",
-    }[layout]
     why = f" ({skipped[0].name}: {skipped[0].reason})" if skipped else ""
-    return f"{folder}: no clips in it{why}; put there {wanted}"
+    return (
+        f"{folder}: no clips in it{why}; put there folders of numbered frames (.jpg, .png) or video files "
+        f"({', '.join(VIDEOS)})"
+    )
 
 
 def numbered(folder: Path) -> list[Path]:
@@ -167,15 +109,20 @@ def numbered(folder: Path) -> list[Path]:
     return [file for *_, file in sorted(found)]
 
 
-def _of_frames(folder: Path, reading: Reading, layout: str) -> Source:
+def _of_frames(folder: Path, reading: Reading) -> Source:
     def load() -> Clip:
-        files, most = numbered(folder), reading.frames or MOST_FRAMES[layout]
-        chosen = [files[index] for index in evenly(len(files), most)] if layout == "davis" else files[:most]
+        files = numbered(folder)
+        chosen = [files[index] for index in _chosen(len(files), reading)]
         skipped: list[Skipped] = []
         frames = list(_read(chosen, folder.name, skipped))
         return _clip(folder.name, frames, caption_of(folder), reading, tuple(skipped))
 
     return Source(folder.name, load)
+
+
+def _chosen(count: int, reading: Reading) -> Sequence[int]:
+    """Which of so many frames are taken."""
+    return evenly(count, reading.frames).tolist() if reading.spread else range(min(count, reading.frames))
 
 
 def _read(files: Sequence[Path], name: str, skipped: list[Skipped]) -> Iterator[Video]:
@@ -195,19 +142,18 @@ def _read(files: Sequence[Path], name: str, skipped: list[Skipped]) -> Iterator[
             skipped.append(Skipped(f"{name}/{file.name}", reason))
 
 
-def _of_video(file: Path, reading: Reading, layout: str, rate: float | None = None) -> Source:
-    """The beginning of a video file. rate: frames a second to take of it, None for all of them."""
-
+def _of_video(file: Path, reading: Reading) -> Source:
     def load() -> Clip:
-        most = reading.frames or MOST_FRAMES[layout]
         try:
             fps = read_video(file, limit=1)[1]
-            step = max(1.0, fps / rate) if rate else 1.0
-            video = read_video(file, limit=int(np.ceil((most - 1) * step)) + 1)[0]
+            step = max(1.0, fps / reading.fps) if reading.fps else 1.0
+            most = None if reading.spread else int(np.ceil((reading.frames - 1) * step)) + 1
+            video = read_video(file, limit=most)[0]
         except (ValueError, OSError) as error:
             raise Unusable(str(error).removeprefix(f"{file}: ")) from None
-        taken = (np.arange(most) * step).round().astype(int)
-        return _clip(file.name, list(video[taken[taken < len(video)]]), caption_of(file), reading)
+        taken = np.arange(0, len(video), step).round().astype(int)
+        taken = taken[taken < len(video)]
+        return _clip(file.name, list(video[taken[list(_chosen(len(taken), reading))]]), caption_of(file), reading)
 
     return Source(file.name, load)
 

@@ -10,39 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from motionstream.data import points
 from motionstream.data.assets import AssetLibrary
 from motionstream.data.layers import Layer
 from motionstream.data.synthetic import SyntheticWorlds
-from motionstream.evaluate.metrics import Mask, Video
+from motionstream.evaluate.metrics import Floats, Mask, Video
 from motionstream.geometry import Fit
 from motionstream.stream.model import fitted
 from motionstream.tracks import Tracks
 from motionstream.tracks.tracks import IntArray
 
 CELL = 4  # pixels a side of the squares for which it is found out whether frame 0 shows them
-
-
-class EvaluationClip(Protocol):
-    """What is needed of a clip: data's `Clip`, or a video with tracks from elsewhere.
-
-    video (F, H, W, 3) uint8; object_of (N,) the number of the object each point is on, 0 for the ground.
-    """
-
-    @property
-    def video(self) -> Video: ...
-    @property
-    def tracks(self) -> Tracks: ...
-    @property
-    def caption(self) -> str: ...
-    @property
-    def object_of(self) -> npt.NDArray[np.int64]: ...
 
 
 @dataclass(frozen=True)
@@ -122,7 +104,7 @@ def uncovered(layers: Sequence[Layer], size: tuple[int, int], frames: int) -> Ma
     width, height = size
     rows, columns = -(-height // CELL), -(-width // CELL)
     x, y = np.meshgrid(np.arange(columns), np.arange(rows))
-    middles: npt.NDArray[np.float64] = CELL * (np.stack([x, y], -1).reshape(-1, 2) + np.float64(0.5))
+    middles: Floats = CELL * (np.stack([x, y], -1).reshape(-1, 2) + np.float64(0.5))
     opening = [replace(layer, placement=layer.placement.at(torch.tensor([0]))) for layer in layers]
     new = np.zeros((frames, rows, columns), bool)
     for frame in range(1, frames):

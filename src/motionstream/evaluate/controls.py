@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from motionstream.evaluate.clips import Clip, EvaluationClip
+from motionstream.evaluate.clips import Clip
 from motionstream.tracks import Tracks
 from motionstream.tracks.tracks import IntArray
 
@@ -39,7 +39,7 @@ def points_given(control: str, clip: Clip, rng: np.random.Generator) -> IntArray
     if control == DENSE:
         return np.flatnonzero(clip.tracks.visible.any(0))
     if control == OBJECT:
-        return on_object(clip, rng)
+        return on_object(clip.tracks, clip.object_of, rng)
     return spread(clip.tracks, POINTS[control], rng)
 
 
@@ -56,12 +56,12 @@ def spread(tracks: Tracks, count: int, rng: np.random.Generator) -> IntArray:
     return np.sort(np.concatenate([first, rest]))
 
 
-def on_object(clip: EvaluationClip, rng: np.random.Generator) -> IntArray:
-    """Up to 25 points of the object that moves most, if one does."""
-    far = np.linalg.norm(clip.tracks.xy - clip.tracks.xy[:1], axis=-1).max(0)
+def on_object(tracks: Tracks, object_of: IntArray, rng: np.random.Generator) -> IntArray:
+    """Up to 25 points of the object that moves most, if one does. object_of: (N,) its number, 0 for the ground."""
+    far = np.linalg.norm(tracks.xy - tracks.xy[:1], axis=-1).max(0)
     best, farthest = np.zeros(0, np.int64), MOVED
-    for number in np.unique(clip.object_of[clip.object_of > 0]):
-        points = np.flatnonzero((clip.object_of == number) & clip.tracks.visible[0])
+    for number in np.unique(object_of[object_of > 0]):
+        points = np.flatnonzero((object_of == number) & tracks.visible[0])
         if len(points) >= LEAST_ON_OBJECT and np.median(far[points]) > farthest:
             best, farthest = points, float(np.median(far[points]))
     return np.sort(rng.permutation(best)[:ON_OBJECT])

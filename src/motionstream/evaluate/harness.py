@@ -156,6 +156,12 @@ def mean(table: pd.DataFrame, *figures: str) -> float | None:
     return ratio(*total(table, *figures))
 
 
+def mean_of(values: npt.ArrayLike) -> float | None:
+    """The mean of numbers of any shape; None where there are none."""
+    array = np.asarray(values, np.float64)
+    return float(array.mean()) if array.size else None
+
+
 def means(table: pd.DataFrame) -> dict[str, Any]:
     """The mean of every figure, nested as in the rows."""
     nested: dict[str, Any] = {}

@@ -59,10 +59,20 @@ def memory_gib() -> float | None:
     return round(total / GIB, 1)
 
 
-def resident_mib() -> float | None:
-    """Memory of this process that is in RAM now; None where it is not known."""
+def resident_mib(process: int | str = "self") -> float | None:
+    """Memory of a process (its id, or this one) that is in RAM now; None where it is not known."""
     try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
         return None
     return pages * os.sysconf("SC_PAGE_SIZE") / MIB
+
+
+def cpu_seconds(process: int) -> float | None:
+    """Processor time that all threads of a process have used, in seconds; None where it is not known."""
+    try:
+        line = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        after_name = line.rpartition(")")[2].split()
+        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None

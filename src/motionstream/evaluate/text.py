@@ -30,7 +30,19 @@ from motionstream.data.effects import BY_NAME, NONE
 from motionstream.data.synthetic import SyntheticWorlds
 from motionstream.evaluate.baselines import Generate, generated, warp
 from motionstream.evaluate.clips import evenly
-from motionstream.evaluate.harness import Item, Results, Sums, interval_of_ratio, mean, measure, ratio, stamp, table
+from motionstream.evaluate.harness import (
+    Item,
+    Results,
+    Row,
+    Sums,
+    interval_of_ratio,
+    mean,
+    mean_of,
+    measure,
+    ratio,
+    stamp,
+    table,
+)
 from motionstream.evaluate.metrics import Mask, Video, after_birth, distance, measurable, moving, retrack
 from motionstream.evaluate.probe import FEWEST_FRAMES, Probe, features
 from motionstream.evaluate.prompt_worlds import CLASSES, PromptWorld, affected
@@ -65,9 +77,16 @@ def evaluate_text(
     """
     if training.effects or heldout.effects:
         raise ValueError("worlds with effects of their own: make them with effects=False")
-    fitted = [Item(f"probe {n}", partial(_features, training, n, seed)) for n in range(probe_worlds)]
-    worlds = [Item(f"world {n}", partial(_row, generate, change, heldout, n, seed)) for n in range(count)]
-    rows = list(measure(watch([*fitted, *worlds]), results or Results()).rows.values())
+
+    def fitted(number: int) -> Row:
+        return PromptWorld.of(training, number, seed).features()
+
+    def generated(number: int) -> Row:
+        return _WorldMeasure(PromptWorld.of(heldout, number, seed), generate, change, seed + number).row()
+
+    items = [Item(f"probe {n}", partial(fitted, n)) for n in range(probe_worlds)]
+    items += [Item(f"world {n}", partial(generated, n)) for n in range(count)]
+    rows = list(measure(watch(items), results or Results()).rows.values())
     probe = Probe.fit([clips[name] for clips in rows[:probe_worlds] for name in CLASSES], [*CLASSES] * probe_worlds)
     clips = [row["features"] for row in rows[probe_worlds:]]
     found = table({number: row["sums"] for number, row in enumerate(rows[probe_worlds:])})
@@ -116,16 +135,6 @@ def shown(worlds: SyntheticWorlds, generate: Generate, number: int = 0, seed: in
 # --- one world --------------------------------------------------------------------------------------------------------
 
 
-def _features(worlds: SyntheticWorlds, number: int, seed: int) -> dict[str, dict[str, float]]:
-    return PromptWorld.of(worlds, number, seed).features()
-
-
-def _row(generate: Generate, change: Change | None, worlds: SyntheticWorlds, number: int, seed: int) -> dict[str, Any]:
-    """`features` by source and effect, and `sums` of distances. Each world's streams have a seed of their own."""
-    measure = _WorldMeasure(PromptWorld.of(worlds, number, seed), generate, change, seed + number)
-    return measure.row()
-
-
 @dataclass(frozen=True)
 class _WorldMeasure:
     """What a generator makes of one held-out world under every prompt. seed: of its streams."""
@@ -135,13 +144,14 @@ class _WorldMeasure:
     change: Change | None
     seed: int
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> Row:
+        """`features` by source and effect, and `sums` of distances."""
         sums, tracks = Sums(), self.world.tracks
         plain = self.world.true(NONE)
         without = self._made(plain[0], NONE)
         trusted, found_without = measurable(tracks, retrack(plain, tracks)), retrack(without, tracks)
-        found: dict[str, dict[str, dict[str, float]]] = {"true": {}, "model": {}, "warp": {}, "midstream": {}}
         of_warp = features(warp(plain[0], tracks), tracks)
+        found: dict[str, dict[str, dict[str, float]]] = {"true": {}, "model": {}, "warp": {}, "midstream": {}}
         for effect in CLASSES:
             true = plain if effect == NONE else self.world.true(effect)
             made = without if effect == NONE else self._made(plain[0], effect)
@@ -194,8 +204,8 @@ def _recognised(probe: Probe, clips: Sequence[Mapping[str, Any]], source: str) -
     }
     shares = {name: ratio(counts[name], counts.total()) for name, counts in confusion.items()}
     return {
-        "recognised": _mean(shares.values()),
-        "recognised_effects": _mean(shares[name] for name in BY_NAME),
+        "recognised": mean_of(_known(shares.values())),
+        "recognised_effects": mean_of(_known(shares[name] for name in BY_NAME)),
         "recognised_by_class": shares,
         "confusion": {name: {other: counts[other] for other in CLASSES} for name, counts in confusion.items()},
     }
@@ -209,8 +219,8 @@ def _of_model(probe: Probe, clips: Sequence[Mapping[str, Any]], found: pd.DataFr
         "midstream_recognised": midstream["recognised"],
         "midstream_recognised_effects": midstream["recognised_effects"],
         "epe_none_px": mean(found, f"model.{NONE}.epe"),
-        "epe_change_largest": _largest(one["epe_change"] for one in effects.values()),
-        "epe_beyond_largest": _largest(one["epe_beyond"] for one in effects.values()),
+        "epe_change_largest": max(_known(one["epe_change"] for one in effects.values()), default=None),
+        "epe_beyond_largest": max(_known(one["epe_beyond"] for one in effects.values()), default=None),
         "effects": {
             name: {
                 "recognised": whole["recognised_by_class"][name],
@@ -253,10 +263,5 @@ def _increase(value: float | None, over: float | None) -> float | None:
     return None if grown is None else grown - 1
 
 
-def _largest(values: Iterable[float | None]) -> float | None:
-    return max((value for value in values if value is not None), default=None)
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]

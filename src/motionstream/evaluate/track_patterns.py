@@ -26,68 +26,57 @@ Places = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TrackPattern:
-    """tracks: (size, first frame, frames) → the tracks of those frames. still: all frames should look alike."""
+    """Points that move alike.
 
-    tracks: Callable[[tuple[int, int], int, int], Tracks]
-    still: bool
+    points: size (W, H) → (N, 2). path: angles (T,) → (T, 2), 0 at the angle 2π. amplitude: of the path, in heights.
+    """
 
+    points: Callable[[tuple[int, int]], Places]
+    path: Callable[[Places], Places]
+    amplitude: float
 
-def idle(size: tuple[int, int], first: int, frames: int) -> Tracks:
-    """No tracks."""
-    return Tracks.empty(frames)
+    @property
+    def still(self) -> bool:
+        """Whether all frames should look alike."""
+        return self.amplitude == 0
 
-
-def pinned(size: tuple[int, int], first: int, frames: int) -> Tracks:
-    """A grid over the frame that stays where it is."""
-    return _moved(_full_grid(size), np.zeros((frames, 2)), size)
-
-
-def moving(size: tuple[int, int], first: int, frames: int) -> Tracks:
-    """A grid in the middle that swings from side to side."""
-    angle = _angles(first, frames)
-    return _moved(_middle_grid(size), SWING * size[1] * np.stack([np.sin(angle), np.zeros(frames)], -1), size)
-
-
-def circling(size: tuple[int, int], first: int, frames: int) -> Tracks:
-    """A grid in the middle on a circular path."""
-    angle = _angles(first, frames)
-    return _moved(_middle_grid(size), SWING / 2 * size[1] * np.stack([np.sin(angle), np.cos(angle) - 1], -1), size)
+    def tracks(self, size: tuple[int, int], first: int, frames: int) -> Tracks:
+        """Those of `frames` frames from number `first` on, visible inside the frame."""
+        angle = np.arange(first + 1, first + frames + 1) * np.float64(2 * np.pi / PERIOD)
+        away = self.amplitude * size[1] * self.path(angle)
+        xy = (self.points(size)[None] + away[:, None]).astype(np.float32)
+        inside = (xy >= 0) & (xy < np.array(size, np.float32))
+        return Tracks(xy, np.asarray(inside.all(-1)))
 
 
-def panning(size: tuple[int, int], first: int, frames: int) -> Tracks:
-    """A grid over the frame that swings from side to side, as under a panning camera."""
-    angle = _angles(first, frames)
-    return _moved(_full_grid(size), SWING * size[1] * np.stack([np.sin(angle), np.zeros(frames)], -1), size)
+def _none(size: tuple[int, int]) -> Places:
+    return np.zeros((0, 2))
 
 
-PATTERNS = {
-    "moving": TrackPattern(moving, still=False),
-    "idle": TrackPattern(idle, still=True),
-    "pinned": TrackPattern(pinned, still=True),
-    "circling": TrackPattern(circling, still=False),
-    "panning": TrackPattern(panning, still=False),
-}
-
-
-def _angles(first: int, frames: int) -> Places:
-    """Phase, (T,): 2π, the first place, in the last frame of each period."""
-    angles: Places = np.arange(first + 1, first + frames + 1) * np.float64(2 * np.pi / PERIOD)
-    return angles
-
-
-def _middle_grid(size: tuple[int, int]) -> Places:
+def _middle(size: tuple[int, int]) -> Places:
     steps = (np.arange(3) - 1) * SPACING * size[1]
     return np.stack(np.meshgrid(size[0] / 2 + steps, size[1] / 2 + steps), -1).reshape(-1, 2)
 
 
-def _full_grid(size: tuple[int, int]) -> Places:
+def _everywhere(size: tuple[int, int]) -> Places:
     step = SPACING * size[1]
     xs, ys = (np.arange(step, length, 2 * step) for length in size)
     return np.stack(np.meshgrid(xs, ys), -1).reshape(-1, 2)
 
 
-def _moved(places: Places, away: Places, size: tuple[int, int]) -> Tracks:
-    """Points (N, 2) moved alike by (T, 2), visible inside the frame."""
-    xy = (places[None] + away[:, None]).astype(np.float32)
-    inside = (xy >= 0) & (xy < np.array(size, np.float32))
-    return Tracks(xy, np.asarray(inside.all(-1)))
+def _side_to_side(angle: Places) -> Places:
+    return np.stack([np.sin(angle), np.zeros_like(angle)], -1)
+
+
+def _circle(angle: Places) -> Places:
+    return np.stack([np.sin(angle), np.cos(angle) - 1], -1)
+
+
+PATTERNS = {
+    "moving": TrackPattern(_middle, _side_to_side, SWING),
+    "idle": TrackPattern(_none, _side_to_side, 0),
+    "pinned": TrackPattern(_everywhere, _side_to_side, 0),
+    "circling": TrackPattern(_middle, _circle, SWING / 2),
+    "panning": TrackPattern(_everywhere, _side_to_side, SWING),
+}
+"""panning: as under a camera that swings from side to side."""

@@ -24,7 +24,7 @@ def test_motion_is_measured_on_held_out_worlds(folder: Path) -> None:
     assert (figures["model"], figures["split"], figures["clips"]) == (str(folder), "heldout", 2)
     assert figures["dense"]["warp"]["psnr_db"] > figures["dense"]["model"]["psnr_db"], "it is untrained"
     assert {row["control"] for row in figures["per_clip"]} == {"dense", "5"}
-    assert (figures["layout"], figures["missing"], figures["tracker"]["clips"]) == ("worlds", ["lpips"], 2)
+    assert (figures["data"], figures["missing"], figures["tracker"]["clips"]) == ("worlds", ["lpips"], 2)
     with Image.open("motion.png") as sheet:
         assert sheet.width > 64
 
@@ -45,7 +45,7 @@ def test_motion_is_measured_on_real_clips(folder: Path) -> None:
     arguments += ["--resume-file", "run.jsonl", "--sheet", "worst.png", "--worst", "1", "--videos", "side"]
     assert cli.run([*arguments, "--json", "motion.json"]) == errors.DONE
     figures = json.loads(Path("motion.json").read_text())
-    assert (figures["layout"], figures["clips"], figures["frames"], figures["size"]) == ("clips", 1, 9, "64x48")
+    assert (figures["data"], figures["clips"], figures["frames"], figures["size"]) == ("clips", 1, 9, "64x48")
     assert [each["name"] for each in figures["skipped"]] == ["blink"]
     assert figures["tracker"] is None
     assert figures["dense"]["still"]["epe_px"] > 2

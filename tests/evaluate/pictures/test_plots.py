@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from tests.evaluate.pictures.plotted import drawn, has
 
 from motionstream.evaluate.pictures import plots
 
 pytest.importorskip("matplotlib", reason="plots need Matplotlib (extra: evaluate)")
-
-
-def drawn(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        assert picture.format == "PNG"
-        return np.asarray(picture.convert("RGB")).astype(int)
-
-
-def has(picture: np.ndarray, colour: str) -> bool:
-    wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
-    return bool((np.abs(picture - wanted).max(-1) < 30).any())
 
 
 def test_each_curve_has_its_colour_and_an_empty_panel_stays_empty(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Contact sheets of examples."""
+"""Contact sheets of examples, and videos of the clips that are wanted."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 from tests.evaluate.discs import FRAMES, HEIGHT, SOURCES, WIDTH, perfect
 
+from motionstream.evaluate.baselines import still
 from motionstream.evaluate.motion import examples
 from motionstream.evaluate.pictures import sheets
+from motionstream.stream.video import read_video
 from motionstream.tracks import Tracks
 
 pytest.importorskip("cv2", reason="the tracker needs OpenCV (extra: evaluate)")
@@ -31,3 +33,18 @@ def test_a_sheet_has_a_row_for_each_video(tmp_path: Path) -> None:
     assert (drawn != np.asarray(Image.open(tmp_path / "plain.png"))).any(-1).sum() > 50
     with pytest.raises(ValueError, match="no examples"):
         sheets.draw([], tmp_path / "none.png")
+
+
+def test_pictures_are_made_of_those_clips_that_are_wanted(tmp_path: Path) -> None:
+    assert sheets.Pictures().needed(SOURCES) == []
+    assert sheets.Pictures(drawn=["clip 1"]).needed(SOURCES) == []
+    worst = sheets.Pictures(tmp_path / "worst.png", ["clip 1"])
+    assert worst.needed(SOURCES) == SOURCES[1:]
+    worst.take(examples(still, SOURCES[1:]), 24)
+    every = sheets.Pictures(tmp_path / "sheet.png", ["clip 1"], tmp_path / "side")
+    assert every.needed(SOURCES) == SOURCES
+    every.take(examples(still, SOURCES), 12)
+    assert (tmp_path / "worst.png").read_bytes() == (tmp_path / "sheet.png").read_bytes()
+    assert [file.name for file in sorted((tmp_path / "side").iterdir())] == ["clip 0.mp4", "clip 1.mp4"]
+    video, fps = read_video(tmp_path / "side" / "clip 0.mp4")
+    assert (video.shape, fps) == ((FRAMES, HEIGHT, 3 * WIDTH, 3), 12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -52,7 +53,7 @@ def evaluate_long_command(
     from motionstream.evaluate.pictures import plots
     from motionstream.evaluate.pictures.sheets import strips
     from motionstream.evaluate.stream_figures import draw
-    from motionstream.evaluate.variant import Variant, resized, sizes_name, with_sizes
+    from motionstream.evaluate.variant import sizes_name, variant, with_sizes
     from motionstream.stream.model import fitted
     from motionstream.stream.video import read_image
 
@@ -63,13 +64,13 @@ def evaluate_long_command(
     opened = {path: read_image(path) for path in pictures}
     if len({path.stem for path in opened}) < len(pictures):
         raise ValueError("two pictures have the same name: rename one, figures are told apart by it")
-    own = (chunk, sink, window)
-    if variants and own != (None, None, None):
+    own = {name: size for name, size in (("chunk", chunk), ("sink", sink), ("window", window)) if size is not None}
+    if variants and own:
         raise ValueError("--variants gives all sizes: leave out --chunk, --sink and --window")
     loaded = options.load_model(model, device)
     rollout_config = loaded.rollout_config
-    sizes = [with_sizes(rollout_config, one) for one in options.parts_of(variants)] or [resized(rollout_config, *own)]
-    models = {sizes_name(one): Variant(loaded, one) for one in sizes}
+    sizes = [with_sizes(rollout_config, one) for one in options.parts_of(variants)] or [replace(rollout_config, **own)]
+    models = {sizes_name(one): variant(loaded, one) for one in sizes}
     fitting = {path.stem: fitted(image, loaded.size)[0] for path, image in opened.items()}
     chosen = options.parts_of(patterns)
     with console.progress("frames", frames * len(models) * len(fitting) * len(chosen)) as bar:

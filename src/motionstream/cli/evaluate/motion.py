@@ -11,18 +11,22 @@ from motionstream import console
 from motionstream.cli import options
 
 WORLDS, WORLDS_FOR_TRACKER = 16, 4  # by default, and beside real clips for the tracker's own error
-WORLD_FRAMES = 45
+WORLD_FRAMES, REAL_FRAMES = 45, 49
 
 
 def evaluate_motion_command(
     model: options.Model = "tiny",
     data: Annotated[str, typer.Option("--data", "-d", help="worlds, or a folder of real clips.")] = "worlds",
-    layout: Annotated[str, typer.Option(help="Of the folder: auto, clips, davis or sora.")] = "auto",
+    names: Annotated[Path | None, typer.Option(help="Only the folder's clips named in this file, one a line.")] = None,
+    spread: Annotated[
+        bool, typer.Option("--spread", help="Even steps from a clip's first to its last frame; else its first frames.")
+    ] = False,
+    fps: Annotated[float | None, typer.Option(help="Frames a second to take of videos; else all.", min=1)] = None,
     assets: Annotated[Path | None, typer.Option(help="Pictures to make worlds of: cutouts/ and backgrounds/.")] = None,
     device: options.Device = "auto",
     clips: Annotated[int | None, typer.Option(help="At most so many; 16 worlds, or all of a folder.", min=1)] = None,
     frames: Annotated[
-        int | None, typer.Option(help="The most of a clip, 1 + 4·n; 45 of worlds, 81 of sora, else 49.", min=5, max=241)
+        int | None, typer.Option(help="The most of a clip, 1 + 4·n; 45 of worlds, 49 of real clips.", min=5, max=241)
     ] = None,
     split: options.HeldOut = "heldout",
     variety: options.Variety = 0.0,
@@ -39,29 +43,27 @@ def evaluate_motion_command(
     worst: Annotated[int, typer.Option(help="Draw so many clips of the largest error, not the first.", min=0)] = 0,
     videos: Annotated[Path | None, typer.Option(help="A folder for videos: true, model and warp side by side.")] = None,
     lpips: options.LpipsWeights = None,
-    fvd: Annotated[Path | None, typer.Option(help="I3D weights, to measure FVD with your package cd-fvd.")] = None,
-    vbench: Annotated[Path | None, typer.Option(help="Folder of weights for your package vbench.")] = None,
     json_out: options.JsonOut = None,
 ) -> None:
     """Measure whether a model follows tracks, beside a still picture and a warp of the first frame.
 
     [bold]motionstream evaluate motion --assets pictures --clips 16 --json motion.json --sheet motion.png[/]
 
-    [bold]motionstream evaluate motion -d DAVIS --assets pictures --resume-file davis.jsonl --json davis.json[/]
-
     [bold]motionstream evaluate motion -d clips --controls dense,5 --worst 4 --sheet worst.png --videos side[/]
 
-    Real clips are folders of numbered frames or video files (clips), DAVIS as it is published (davis), or videos
-    that are played at 16 frames a second (sora). With --assets the tracker's own error is measured beside them.
+    Real clips are folders of numbered frames or video files. The paper's protocols: DAVIS with -d JPEGImages/480p
+    --names ImageSets/2017/val.txt --spread; videos of Sora with --fps 16 --frames 81. With --assets the tracker's own
+    error is measured beside them.
     """
     from motionstream.data.assets import AssetLibrary
-    from motionstream.evaluate import external, motion
+    from motionstream.evaluate import motion
     from motionstream.evaluate.baselines import by_model
-    from motionstream.evaluate.clip_folders import Found, Reading, find
+    from motionstream.evaluate.clip_folders import Reading, find, names_in
+    from motionstream.evaluate.clips import Skipped
     from motionstream.evaluate.clips import worlds as synthetic_worlds
     from motionstream.evaluate.controls import CONTROLS, OBJECT, checked
     from motionstream.evaluate.harness import Results
-    from motionstream.evaluate.pictures.illustrate import Pictures
+    from motionstream.evaluate.pictures.sheets import Pictures
 
     exact = data == "worlds"
     if exact and assets is None:
@@ -73,25 +75,23 @@ def evaluate_motion_command(
     columns_rows = options.grid_of(grid)
     opened = options.open_tracker(tracker, tracker_path, download, device)
     loaded = options.load_model(model, device)
-    measures, missing = external.asked(fvd, vbench, device, lambda line: typer.echo(line, err=True))
 
     length = frames if exact and frames else WORLD_FRAMES
     number = (clips or WORLDS) if exact else WORLDS_FOR_TRACKER
     worlds = synthetic_worlds(library, loaded.size, length, seed, number, variety) if library else []
     if exact:
-        found = Found("worlds", worlds)
+        found, left_out = worlds, list[Skipped]()
     else:
         least = loaded.geometry.frames(loaded.rollout_config.chunk)
-        how = Reading(loaded.geometry, frames, least, columns_rows, opened.track)
-        found = find(Path(data), how, layout)
-    sources = found.sources[:clips]
+        how = Reading(loaded.geometry, frames or REAL_FRAMES, spread, fps, least, columns_rows, opened.track)
+        found, left_out = find(Path(data), how, names_in(names) if names else None)
+    sources = found[:clips]
 
-    head = {**options.weights_of(model, loaded), "data": Path(data).name, "layout": found.layout}
-    head |= (
-        {"tracker_name": tracker} | ({"split": split} if library else {}) | ({"variety": variety} if variety else {})
-    )
+    head = {**options.weights_of(model, loaded), "data": Path(data).name, "tracker_name": tracker}
+    head |= ({"split": split} if library else {}) | ({"variety": variety} if variety else {})
+    head |= ({"spread": True} if spread else {}) | ({"fps": fps} if fps else {})
     settings = {"evaluation": "motion", **head, "tracker_hash": opened.hash, "folder": data, "assets": str(assets)}
-    settings |= {"frames": frames, "grid": columns_rows, "seed": seed, "lpips": str(lpips)}
+    settings |= {"names": str(names), "frames": frames, "grid": columns_rows, "seed": seed, "lpips": str(lpips)}
     generate, results = by_model(loaded), Results(resume_file, settings)
     with console.progress("clips × controls", len(sources) * len(chosen)) as bar:
         figures = motion.evaluate_motion(
@@ -99,14 +99,12 @@ def evaluate_motion_command(
         )
 
     first = [source.name for source in sources][: motion.EXAMPLES]
-    pictures = Pictures(sheet, motion.worst(figures, worst, chosen[0]) if worst else first, videos, measures)
+    pictures = Pictures(sheet, motion.worst(figures, worst, chosen[0]) if worst else first, videos)
     needed = pictures.needed(sources)
     with console.progress("pictures", len(needed)) as bar:
-        shown = motion.examples(generate, bar.over(needed), seed, chosen[0])
-        measured, lacking = pictures.take(shown, loaded.fps)
-    figures["skipped"] = [{"name": each.name, "reason": each.reason} for each in found.skipped] + figures["skipped"]
-    figures["missing"] += missing + lacking
-    report = {**head, **figures, **measured}
+        pictures.take(motion.examples(generate, bar.over(needed), seed, chosen[0]), loaded.fps)
+    figures["skipped"] = [{"name": each.name, "reason": each.reason} for each in left_out] + figures["skipped"]
+    report = {**head, **figures}
     lists = {name: len(value) for name, value in report.items() if name in ("per_clip", "skipped")}
     console.report(f"{model}, motion", {**report, **lists}, None)
     console.write_json(report, json_out)

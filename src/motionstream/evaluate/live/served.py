@@ -66,14 +66,14 @@ async def _measure_missing(
 async def measure(server: Server, seconds: float, viewers: int) -> dict[str, Any]:
     """Figures of so many viewers at once."""
     picture = await asyncio.to_thread(upload_texture, server.origin)
-    before, own, began = server.cpu_seconds(), time.process_time(), time.perf_counter()
+    before, own, began = machine.cpu_seconds(server.pid), time.process_time(), time.perf_counter()
     each = await watch(server.origin, picture, recorded_session(), seconds, viewers)
-    took, after = time.perf_counter() - began, server.cpu_seconds()
+    took, after = time.perf_counter() - began, machine.cpu_seconds(server.pid)
     return {
         **Measures.together(each).figures(),
         "server": {
             "cores": None if before is None or after is None else (after - before) / took,
-            "rss_mib": server.resident_mib(),
+            "rss_mib": machine.resident_mib(server.pid),
         },
         "viewers_cores": (time.process_time() - own) / took,
         "each": [one.figures() for one in each],

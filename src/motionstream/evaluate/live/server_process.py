@@ -14,10 +14,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from motionstream.evaluate import machine
 
 START_SECONDS = 300.0  # for loading and warming up a model
 END_SECONDS = 10.0  # to end by itself before it is killed
@@ -52,23 +49,6 @@ class Server:
 
     origin: str
     pid: int
-
-    def cpu_seconds(self) -> float | None:
-        """Processor time that all its threads have used, in seconds; None where the system does not tell."""
-        try:
-            line = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
-            after_name = line.rpartition(")")[2].split()
-            return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
-        except (OSError, ValueError, IndexError):
-            return None
-
-    def resident_mib(self) -> float | None:
-        """Its memory that is in RAM now; None where the system does not tell."""
-        try:
-            pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
-        except (OSError, ValueError, IndexError):
-            return None
-        return pages * os.sysconf("SC_PAGE_SIZE") / machine.MIB
 
 
 @asynccontextmanager

@@ -1,15 +1,21 @@
-"""Contact sheets: rows are the true clip, the model and the warped first frame, with the tracks that were given."""
+"""Contact sheets and videos side by side: the true clip, the model and the warped first frame.
+
+Sheets also show the tracks that were given.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from motionstream.evaluate.clips import Source
 from motionstream.evaluate.metrics import Video
+from motionstream.stream.video import write_mp4
 from motionstream.tracks import Tracks
 
 COLUMNS = 6
@@ -17,6 +23,7 @@ POINTS = 24
 TAIL = 8  # frames
 LABEL = 14  # pixels of height of a line of text
 GAP = 2
+CRF = 8  # of videos: x264's losses are then far below what is measured on them
 BACKGROUND, INK = "#181818", "#e0e0e0"
 COLOURS = ("#ff5252", "#40c4ff", "#ffd740", "#69f0ae", "#e040fb", "#ffab40")
 
@@ -29,6 +36,38 @@ class Example:
     tracks: Tracks
     caption: str
     name: str = ""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """sheet: a .png of the clips named `drawn`, in that order. videos: a folder, an .mp4 a clip."""
+
+    sheet: Path | None = None
+    drawn: Sequence[str] = ()
+    videos: Path | None = None
+
+    def needed(self, sources: Sequence[Source]) -> list[Source]:
+        """The sources whose pictures are wanted."""
+        if self.videos is not None:
+            return list(sources)
+        return [each for each in sources if self.sheet is not None and each.name in self.drawn]
+
+    def take(self, examples: Iterable[Example], fps: float) -> None:
+        """Draw and write, one example at a time."""
+        shown: dict[str, Example] = {}
+        for example in examples:
+            if self.sheet is not None and example.name in self.drawn:
+                shown[example.name] = example
+            if self.videos is not None:
+                side_by_side(example, self.videos, fps)
+        if self.sheet is not None:
+            draw([shown[name] for name in self.drawn if name in shown], self.sheet)
+
+
+def side_by_side(example: Example, folder: Path, fps: float) -> None:
+    """Write an example's videos next to one another, in the order of its rows, as NAME.mp4 in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_mp4(folder / f"{example.name}.mp4", np.concatenate(list(example.videos.values()), axis=2), fps, CRF)
 
 
 def draw(examples: Sequence[Example], path: str | os.PathLike[str], columns: int = COLUMNS) -> None:

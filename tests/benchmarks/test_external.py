@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from motionstream.evaluate import external
-from motionstream.evaluate.external import Fvd, NotInstalled, VBench
-from motionstream.stream.video import read_video
-
-RNG = np.random.default_rng(0)
-TRUE = RNG.integers(0, 255, (9, 32, 48, 3), np.uint8)
-MADE = RNG.integers(0, 255, (9, 32, 48, 3), np.uint8)
+from benchmarks import external
+from benchmarks.__main__ import app
+from motionstream import cli, errors
+from motionstream.evaluate.pictures.sheets import CRF
+from motionstream.stream.video import read_video, write_mp4
 
 
 def module(name: str, monkeypatch: pytest.MonkeyPatch, **content: Any) -> None:
@@ -49,7 +47,7 @@ class Cdfvd:
         self.fake: list[float] = []
 
     def add_real_stats(self, videos: np.ndarray) -> None:
-        assert videos.shape == (1, *TRUE.shape)
+        assert videos.shape == (1, 9, 32, 48, 3)
         self.real.append(float(videos.mean()))
 
     def add_fake_stats(self, videos: np.ndarray) -> None:
@@ -108,61 +106,72 @@ def weights(tmp_path: Path) -> Path:
     return tmp_path / "i3d.pt"
 
 
+@pytest.fixture
+def videos(tmp_path: Path) -> list[Path]:
+    """Two clips as `evaluate motion --videos` writes them: true, model and warp side by side, of one level each."""
+    levels = {"a": (60, 100, 0), "b": (100, 180, 0)}
+    for name, parts in levels.items():
+        frame = np.concatenate([np.full((32, 48, 3), level, np.uint8) for level in parts], 1)
+        write_mp4(tmp_path / f"{name}.mp4", [frame] * 9, 24, CRF)
+    return [tmp_path / f"{name}.mp4" for name in levels]
+
+
 @pytest.mark.usefixtures("cdfvd")
-def test_fvd_is_over_all_clips(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    measure = Fvd(weights, "cpu")
-    measure.add("a", MADE, TRUE, 24)
-    assert measure.figures() == ({}, ["fvd"]), "one clip is no distribution"
-    measure.add("b", TRUE, TRUE, 24)
-    figures, missing = measure.figures()
-    assert missing == []
-    assert figures["fvd"]["clips"] == 2
-    assert figures["fvd"]["value"] == pytest.approx(((MADE.mean() - TRUE.mean()) / 2) ** 2)
+def test_fvd_is_over_all_clips(weights: Path, videos: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    figures = external.fvd(videos, weights, "cpu")
+    assert figures == {"clips": 2, "value": pytest.approx((140 - 80) ** 2, rel=0.05)}
     assert capsys.readouterr().out == "", "stdout is for figures"
-    with pytest.raises(ValueError, match="c: FVD needs clips of at least 9 frames"):
-        measure.add("c", MADE[:5], TRUE[:5], 24)
+    with pytest.raises(ValueError, match="1 clips: a Fréchet distance needs two"):
+        external.fvd(videos[:1], weights, "cpu")
+    short = videos[0].with_name("c.mp4")
+    write_mp4(short, np.zeros((5, 32, 144, 3), np.uint8), 24)
+    with pytest.raises(ValueError, match=r"c\.mp4: FVD needs at least 9 frames, this has 5"):
+        external.fvd([*videos, short], weights, "cpu")
 
 
 @pytest.mark.usefixtures("vbench")
-def test_vbench_measures_what_it_has_weights_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_vbench_measures_what_it_has_weights_for(
+    tmp_path: Path, videos: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     for file in ("pyiqa_model/musiq_spaq_ckpt-358bb6af.pth", "clip_model/ViT-L-14.pt"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_bytes(b"weights")
-    measure = VBench(tmp_path, "cpu")
+    figures, missing = external.vbench(videos, tmp_path, "cpu")
     assert os.environ["VBENCH_CACHE_DIR"] == str(tmp_path)
-    dark, light = np.full_like(MADE, 60), np.full_like(MADE, 180)
-    measure.add("a", dark, TRUE, 24)
-    measure.add("b", light, TRUE, 24)
-    figures, missing = measure.figures()
-    assert set(figures["vbench"]) == {"clips", "temporal_flickering", "imaging_quality"}
-    assert figures["vbench"]["temporal_flickering"] == pytest.approx(120, abs=2)
+    assert set(figures) == {"clips", "temporal_flickering", "imaging_quality"}
+    assert figures["temporal_flickering"] == pytest.approx(140, abs=2), "the model's videos alone"
     assert missing == [
         *("vbench.subject_consistency", "vbench.background_consistency", "vbench.motion_smoothness"),
         *("vbench.dynamic_degree", "vbench.aesthetic_quality"),
     ]
     assert dict(Bench.asked)["imaging_quality"] == {"imaging_quality_preprocessing_mode": "longer"}
     assert capsys.readouterr().out == ""
-    assert not Path(measure._folder.name).exists()
+
+
+@pytest.mark.usefixtures("cdfvd", "vbench")
+def test_both_are_written(tmp_path: Path, weights: Path, videos: list[Path]) -> None:
+    arguments = ["external", str(videos[0].parent), "--fvd", str(weights), "--vbench", str(tmp_path)]
+    assert cli.run([*arguments, "--json", str(tmp_path / "figures.json")], app) == errors.DONE
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["fvd"]["clips"] == figures["vbench"]["clips"] == 2
+    assert len(figures["missing"]) == 6
+    assert cli.run(["external", str(videos[0].parent)], app) == errors.WRONG_INPUT
 
 
 def test_a_package_that_is_not_there_is_named_with_its_licence(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    weights: Path, tmp_path: Path, videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VBENCH_CACHE_DIR", "")
     for name in ("cdfvd", "vbench"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setattr(external.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(NotInstalled, match=r"pip install cd-fvd \(licence: MIT"):
-        Fvd(weights, "cpu")
-    said: list[str] = []
-    measures, missing = external.asked(weights, tmp_path, "cpu", said.append)
-    assert (measures, missing) == ([], ["fvd", "vbench"])
-    assert "Apache-2.0" in said[1]
-    assert external.asked(None, None, "auto", said.append) == ([], [])
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ValueError, match=r"pip install cd-fvd \(licence: MIT"):
+        external.fvd(videos, weights, "cpu")
+    with pytest.raises(ValueError, match=r"pip install vbench \(licence: Apache-2\.0"):
+        external.vbench(videos, tmp_path, "cpu")
 
 
 def test_weights_that_are_not_there_are_the_user_s_mistake(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"--fvd .*no such file"):
-        Fvd(tmp_path / "none.pt", "cpu")
+        external.fvd([], tmp_path / "none.pt", "cpu")
     with pytest.raises(ValueError, match=r"--vbench .*no such folder"):
-        VBench(tmp_path / "none", "cpu")
+        external.vbench([], tmp_path / "none", "cpu")
