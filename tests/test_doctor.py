@@ -43,7 +43,7 @@ def findings(**changes: Any) -> dict[str, Any]:
     }
 
 
-NAMES = (described.NETWORK, described.VAE)
+NAMES = (described.FILES["network"], described.FILES["vae"])
 
 
 def model_folder(folder: Path) -> Path:
@@ -61,16 +61,16 @@ def test_whole_weights_are_ok(tmp_path: Path) -> None:
 
 
 def test_damaged_weights_are_named(tmp_path: Path) -> None:
-    file = model_folder(tmp_path) / described.VAE
+    file = model_folder(tmp_path) / described.FILES["vae"]
     file.write_bytes(b"other weights")
     assert doctor.weights(tmp_path) == {
         "status": "damaged",
-        "files": {described.NETWORK: "ok", described.VAE: "another hash"},
+        "files": {described.FILES["network"]: "ok", described.FILES["vae"]: "another hash"},
     }
     file.unlink()
     assert doctor.weights(tmp_path) == {
         "status": "damaged",
-        "files": {described.NETWORK: "ok", described.VAE: "missing"},
+        "files": {described.FILES["network"]: "ok", described.FILES["vae"]: "missing"},
     }
 
 

@@ -191,7 +191,7 @@ def fp8_check(shape: Shape, device: torch.device) -> Figures:
     products = quantise_products(rounded.fused_blocks)
     chunk = inputs.x[:, -ROLLING.chunk :]
     calls = [
-        {"x_BTCHW": chunk, "t": torch.full_like(inputs.t, 1000 * moment), "context": context, "cache": cache}
+        {"x_BTCHW": chunk, "t": torch.full_like(inputs.t, 1000 * moment), "context": context, "over": cache}
         for moment in ROLLING.times
     ]
     found = gate(fused, rounded, calls, limit=float("inf"))
